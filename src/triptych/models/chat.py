@@ -1,0 +1,95 @@
+"""What is asked of a language model and what comes back: one call, its key, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import msgspec
+
+from triptych.models.spec import ModelSpec
+from triptych.records.ids import canonical_json
+from triptych.records.messages import Message, ToolCall
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that determines an answer, apart from the model. Equal requests to one model are one call."""
+
+    messages: tuple[Message, ...]
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    n: int = 1
+    """Choices asked for in this one call."""
+    sample_index: int = 0
+    """Tells apart calls that are meant to be drawn anew; not sent."""
+    response_schema: dict[str, Any] | None = None
+    """JSON Schema that the answer must follow, where the endpoint can hold a model to one."""
+    top_logprobs: int | None = None
+    """Ask for log-probabilities: of the tokens (0), and of so many alternatives to each."""
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+def call_id(identity: dict[str, Any], request: ChatRequest) -> str:
+    """Key of a call in the call log: the hash of the model's identity and the request."""
+    return blake2b(canonical_json([identity, request]), digest_size=16).hexdigest()
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One generated token, its log-probability in nats, and its likeliest alternatives."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One answer of a call."""
+
+    text: str
+    finish_reason: str | None = None
+    refusal: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one call brought, and what it cost. This is the value that the call log keeps."""
+
+    call_id: str
+    choices: tuple[Choice, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    """Summed over the choices."""
+    cached_tokens: int = 0
+    """Prompt tokens that the endpoint says it had cached."""
+    tokens_estimated: bool = False
+    """True where the endpoint gave no usage and the counts are a quarter of the characters."""
+    cost_usd: float = 0.0
+    latency_s: float = 0.0
+    attempts: int = 1
+    created_at: datetime
+
+
+class CallFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that brought no answer after all retries. It is not kept, so running again asks again."""
+
+    call_id: str
+    error: str
+    attempts: int
+
+
+class Ask(Protocol):
+    """How an operator asks for calls. The engine answers from the call log where it can."""
+
+    def model(self, name: str) -> ModelSpec:
+        """Look up the declared model of that name."""
+        ...
+
+    async def __call__(self, model: str, requests: Sequence[ChatRequest]) -> list[Reply | CallFailed]:
+        """Answer the requests, in their order. Ask for all that can be asked at once in one call."""
+        ...

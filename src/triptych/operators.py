@@ -1,0 +1,162 @@
+"""The kinds of operators, what they are given, and how they are found by their `kind`.
+
+An operator is a frozen pydantic model with one method. Per-prompt operators (`Generator`, `Evaluator`) are async
+functions of one prompt and what is known of it; table operators (`Instantiator`) are functions over whole tables.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from triptych.records import Judgement, Objective, Prompt, Response, content_id
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from triptych.models.chat import Ask
+    from triptych.models.spec import ModelSpec
+
+BUILT_IN = {
+    "prompts": {
+        "file": "triptych.prompts.file:PromptFile",
+        "inline": "triptych.prompts.inline:InlinePrompts",
+    },
+    "synthesis": {
+        "sample": "triptych.synthesis.sample:Sample",
+        "given": "triptych.synthesis.given:Given",
+    },
+    "evaluation": {
+        "rubric": "triptych.evaluation.rubric:Rubric",
+        "pairwise": "triptych.evaluation.pairwise:Pairwise",
+        "verify": "triptych.evaluation.verify:Verify",
+    },
+    "instantiation": {
+        "pairs": "triptych.instantiation.pairs:Pairs",
+    },
+}
+"""Each panel's own operators. Packages add theirs through entry points of the group `triptych.<panel>`."""
+
+
+class GivenResponse(msgspec.Struct, frozen=True):
+    """A response that came with a prompt."""
+
+    text: str
+    source: str = "given"
+    """Who made it, as the data declares."""
+
+
+class PromptRow(msgspec.Struct, frozen=True):
+    """A good row of a source of prompts."""
+
+    row: int
+    """Its number in the source, from 1 (a line in JSONL and CSV files, counting a CSV's header as line 1)."""
+    prompt: Prompt
+    given: tuple[GivenResponse, ...] = ()
+
+
+class BadRow(msgspec.Struct, frozen=True):
+    """A row that can't be a prompt. It is reported and set aside, never silently dropped."""
+
+    row: int
+    reason: str
+    """What is wrong and where, for a person."""
+    content: str
+    """The row as it was read, cut after 2,000 characters."""
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt and what is known of it so far: what a per-prompt operator is given."""
+
+    prompt: Prompt
+    given: tuple[GivenResponse, ...] = ()
+    responses: tuple[Response, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    objective: Objective
+    seed: int
+    """The recipe's seed; draw with `triptych.records.draw(seed, ...)`."""
+
+
+class Operator(BaseModel):
+    """Settings of one step of a recipe; the field `kind` names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    not_in_identity: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say what to do but do not change what any single row means."""
+
+    def identity(self, *models: ModelSpec) -> str:
+        """Hash of the operator's settings and of the models it uses. Settings left at their default do not count."""
+        model_fields = {name for name in type(self).model_fields if name.startswith("model")}
+        settings = self.model_dump(
+            mode="json", exclude_defaults=True, exclude=set(self.not_in_identity | model_fields)
+        )
+        return content_id("o", [getattr(self, "kind", ""), settings, [model.identity for model in models]])
+
+
+class PromptSource(Protocol):
+    """Where a recipe's prompts come from."""
+
+    def rows(self, folder: Path) -> Iterator[PromptRow | BadRow]:
+        """Read the prompts in their order, one at a time; relative paths start at `folder`.
+
+        Raises `PromptError` where the source can't be read at all.
+        """
+        ...
+
+
+class Generator(Protocol):
+    """Panel 1, synthesis: makes responses to one prompt."""
+
+    async def respond(self, case: Case, ask: Ask) -> list[Response]:
+        """Make responses. A call that fails gives a response of status `failed`, never none."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Panel 2, evaluation: judges the responses to one prompt."""
+
+    async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
+        """Judge the responses whose status is ok. What can't be parsed gives a judgement of status `unparsed`."""
+        ...
+
+
+class Instantiator(Protocol):
+    """Panel 3, instantiation: turns judgements into training examples, and calls nobody."""
+
+    def instantiate(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.LazyFrame:
+        """Make the examples of whole prompts, with the columns of the table of examples."""
+        ...
+
+
+def operator_classes(panel: str) -> tuple[type[Operator], ...]:
+    """All operator classes of a panel: Triptych's own, then those that installed packages add."""
+    return tuple(_load(panel))
+
+
+@cache
+def _load(panel: str) -> tuple[type[Any], ...]:
+    own = [_import(target) for target in BUILT_IN[panel].values()]
+    return (*own, *_third_party(panel))
+
+
+def _import(target: str) -> type[Any]:
+    module, name = target.split(":")
+    found: type[Any] = getattr(import_module(module), name)
+    return found
+
+
+def _third_party(panel: str) -> Iterator[type[Any]]:
+    for entry in entry_points(group=f"triptych.{panel}"):
+        try:
+            yield entry.load()
+        except Exception as error:  # another's broken package must not break every recipe
+            warnings.warn(f"the {panel} operator {entry.name!r} of an installed package can't be loaded: {error}", stacklevel=2)

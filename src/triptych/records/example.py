@@ -1,0 +1,40 @@
+"""The example: one training row, and all that it rests on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from triptych.records.ids import content_id
+
+ExampleKind = Literal["pair", "unpaired", "group", "ranking", "stepwise", "sft"]
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One training row. The texts are found by the response ids; the reasons by the judgement ids."""
+
+    id: str
+    kind: ExampleKind
+    prompt_id: str
+    response_ids: tuple[str, ...]
+    """A pair is (chosen, rejected); a ranking goes from best to worst."""
+    scores: tuple[float, ...] = ()
+    """The objective's score of each response, in [0, 1]."""
+    labels: tuple[float, ...] = ()
+    """What the loss is told of each response or step: 1 and 0, a soft label, an advantage."""
+    margin: float | None = None
+    """Score of the chosen less score of the rejected, in [0, 1]."""
+    weight: float = 1.0
+    strategy: str
+    """The instantiation that made the row, such as `best_vs_worst`."""
+    strategy_id: str
+    """Hash of the instantiation's settings."""
+    objective_version: str = ""
+    judgement_ids: tuple[str, ...] = ()
+    """Every judgement that entered the scores."""
+
+
+def make_example(**fields: Any) -> Example:
+    """Build an example, with its id from all of its content."""
+    return Example(id=content_id("e", fields), **fields)

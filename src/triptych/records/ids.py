@@ -1,0 +1,28 @@
+"""Ids that come from content: the same content has the same id on every machine."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def canonical_json(content: object) -> bytes:
+    """Encode `content` as JSON with sorted keys, so that equal content gives equal bytes."""
+    return _encode(content)
+
+
+def content_id(kind: str, content: object) -> str:
+    """Name `content` by its hash: `kind`, an underscore and 24 hexadecimal digits (96 bits)."""
+    return f"{kind}_{blake2b(_encode(content), digest_size=12).hexdigest()}"
+
+
+def draw(seed: int, *parts: object) -> int:
+    """Draw a number in [0, 2**63) that depends on nothing but `seed` and `parts`.
+
+    Draws are addressed, not consumed: asking in another order, or resuming, gives the same numbers.
+    """
+    digest = blake2b(_encode([seed, *parts]), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,94 @@
+"""The judgement: one evaluator's verdict on one criterion, raw."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from triptych.records.ids import content_id
+
+JudgementStatus = Literal["ok", "unparsed", "refused", "failed"]
+
+
+class StepLocator(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of a response that a judgement is about, where it is not the whole."""
+
+    unit: Literal["step", "sentence", "span", "turn", "segment", "fact"]
+    index: int
+    """Which one, from 0."""
+    message: int = 0
+    """The message of the response that holds it, from 0."""
+    start: int | None = None
+    """First character of the part in that message's content."""
+    end: int | None = None
+    """One past its last character."""
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One verdict. Weights, thresholds, ties and pairing are not here: they are applied when instantiating."""
+
+    id: str
+    prompt_id: str
+    response_ids: tuple[str, ...]
+    """The responses judged, in the order in which they were shown."""
+    step: StepLocator | None = None
+    criterion: str
+    """The criterion's name in the objective."""
+    criterion_id: str
+    """Hash of the criterion's text: another wording is another criterion."""
+    evaluator: str
+    """The evaluator's name: its declared `name`, or its kind."""
+    evaluator_id: str
+    """Hash of the evaluator's settings and its model's identity."""
+    check: str | None = None
+    """The single check that a verifier made, such as `words` or `final_answer`."""
+    model: str | None = None
+    """The judging model; None for verifiers and people."""
+    model_version: str = ""
+    objective_version: str = ""
+    scores: tuple[float, ...] | None = None
+    """A score for each response shown, on `scale`."""
+    ranks: tuple[int, ...] | None = None
+    """A rank for each response shown: 1 is best, equal ranks are a tie. A choice between two is (1, 2) or (2, 1)."""
+    probability: float | None = None
+    """In [0, 1]: the probability that the first response shown is the better one, or that the verdict holds."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest score that the evaluator could have given."""
+    rationale: str | None = None
+    raw: str | None = None
+    """What the judge said, in full, where it could not be parsed."""
+    status: JudgementStatus = "ok"
+    error: str | None = None
+    cost_usd: float = 0.0
+    call_ids: tuple[str, ...] = ()
+    created_at: datetime | None = None
+
+
+def make_judgement(
+    *,
+    prompt_id: str,
+    response_ids: tuple[str, ...],
+    evaluator_id: str,
+    criterion_id: str,
+    check: str | None = None,
+    step: StepLocator | None = None,
+    repeat: int = 0,
+    **fields: Any,
+) -> Judgement:
+    """Build a judgement, with its id from what was judged, by whom, on which criterion.
+
+    `repeat` tells apart several askings of the same question.
+    """
+    identity = [prompt_id, response_ids, step, evaluator_id, criterion_id, check, repeat]
+    return Judgement(
+        id=content_id("j", identity),
+        prompt_id=prompt_id,
+        response_ids=response_ids,
+        evaluator_id=evaluator_id,
+        criterion_id=criterion_id,
+        check=check,
+        step=step,
+        **fields,
+    )

@@ -1,0 +1,1 @@
+"""The call log and the tables of a run on disk."""
