@@ -1,0 +1,56 @@
+"""Triptych: alignment data as a pipeline of response synthesis, preference evaluation and preference instantiation.
+
+    import triptych as tp
+
+    recipe = tp.load_recipe("recipe.yaml")
+    run = tp.run(recipe, out="runs/first")
+    run.examples()                                   # a Polars LazyFrame
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "Budget": "models.budget",
+    "Criterion": "records",
+    "EmbeddedModel": "models.spec",
+    "Example": "records",
+    "Given": "synthesis",
+    "InlinePrompts": "prompts.inline",
+    "Judgement": "records",
+    "Message": "records",
+    "Objective": "records",
+    "OpenAIModel": "models.spec",
+    "Pairs": "instantiation.pairs",
+    "Pairwise": "evaluation.pairwise",
+    "Price": "models.spec",
+    "Prompt": "records",
+    "PromptFile": "prompts.file",
+    "Recipe": "recipes.recipe",
+    "Response": "records",
+    "Rubric": "evaluation.rubric",
+    "Run": "store.run",
+    "Sample": "synthesis",
+    "TriptychError": "errors",
+    "Verify": "evaluation.verify",
+    "export": "export",
+    "load_recipe": "recipes.load",
+    "open_run": "store.run",
+    "plan": "planning.plan",
+    "run": "engines.local",
+}
+__all__ = sorted(_WHERE)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import each public name when it is first used, so that `import triptych` costs next to nothing."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'triptych' has no attribute {name!r}")
+    return getattr(import_module(f"triptych.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

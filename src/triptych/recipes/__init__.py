@@ -1,0 +1,1 @@
+"""The recipe as a value, and the published methods as YAML."""

@@ -1,0 +1,198 @@
+"""Memoised calls: each is answered from the call log, or sent once, logged, and only then used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from triptych.errors import RunFolderError, StopRun, TriptychError
+from triptych.models.budget import Ledger
+from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply, call_id
+from triptych.models.endpoint import Answer, Endpoint
+from triptych.models.spec import ModelSpec, Price
+from triptych.records.ids import canonical_json
+from triptych.store.call_log import CallLog, LoggedCall
+
+_decode_reply = msgspec.json.Decoder(Reply).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Counts(msgspec.Struct):
+    """What a stage has asked for, and what became of it."""
+
+    asked: int = 0
+    cached: int = 0
+    """Answered from the call log."""
+    sent: int = 0
+    """Calls that went out, each counted once however many attempts it took."""
+    retried: int = 0
+    """Attempts after a call's first."""
+    failed: int = 0
+    """Calls without an answer."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+    """Paid now; what the call log answered is not counted again."""
+
+
+class Calls:
+    """All models of a run behind one call log and one budget. An async context manager."""
+
+    def __init__(self, specs: Mapping[str, ModelSpec], log: CallLog, ledger: Ledger, run: str) -> None:
+        self.specs = specs
+        self.log = log
+        self.ledger = ledger
+        self.run = run
+        self.stopped: TriptychError | None = None
+        self._endpoints = {name: Endpoint(name, spec) for name, spec in specs.items()}
+        self._opened: dict[str, asyncio.Task[None]] = {}
+        self._in_flight: dict[str, asyncio.Task[Reply | CallFailed]] = {}
+
+    async def __aenter__(self) -> Calls:
+        """Nothing is opened before it is first asked: a run that the log answers needs no endpoint."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all endpoints."""
+        await asyncio.gather(*(endpoint.close() for endpoint in self._endpoints.values()), return_exceptions=True)
+
+    def ask(self, counts: Counts) -> Ask:
+        """Make what operators of one stage ask through."""
+        return _StageAsk(self, counts)
+
+    def stop(self, reason: TriptychError) -> None:
+        """Send nothing more. Calls in flight are let come in: they are paid for."""
+        if self.stopped is None:
+            self.stopped = reason
+            for endpoint in self._endpoints.values():
+                endpoint.stop(reason if isinstance(reason, StopRun) else StopRun(str(reason)))
+
+    async def drain(self) -> None:
+        """Wait for the calls in flight."""
+        while self._in_flight:
+            await asyncio.wait(list(self._in_flight.values()))
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are out or waiting to go out."""
+        return len(self._in_flight)
+
+    async def answer(
+        self, model: str, requests: Sequence[ChatRequest], counts: Counts
+    ) -> list[Reply | CallFailed]:
+        """Answer the requests in their order, from the log where it has them."""
+        identity = self.specs[model].identity
+        keys = [call_id(identity, request) for request in requests]
+        known = self.log.find(keys)
+        counts.asked += len(keys)
+        counts.cached += len(known)
+        if len(known) == len(keys):
+            return [_decode_reply(known[key]) for key in keys]
+        # Tasks of their own, shielded: a call that is out is let finish even if nobody waits any more.
+        sent = {
+            key: self._send(model, key, request, counts)
+            for key, request in zip(keys, requests, strict=True)
+            if key not in known
+        }
+        fresh = dict(zip(sent, await asyncio.gather(*map(asyncio.shield, sent.values())), strict=True))
+        return [fresh[key] if key in fresh else _decode_reply(known[key]) for key in keys]
+
+    def _send(self, model: str, key: str, request: ChatRequest, counts: Counts) -> asyncio.Task[Reply | CallFailed]:
+        if (running := self._in_flight.get(key)) is not None:
+            counts.cached += 1
+            return running
+        task = asyncio.create_task(self._call(model, key, request, counts))
+        self._in_flight[key] = task
+        task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def _landed(self, key: str, task: asyncio.Task[Reply | CallFailed]) -> None:
+        del self._in_flight[key]
+        if not task.cancelled() and isinstance(error := task.exception(), TriptychError):
+            self.stop(error)
+
+    async def _call(self, model: str, key: str, request: ChatRequest, counts: Counts) -> Reply | CallFailed:
+        self._may_send()
+        endpoint = await self._open(model)
+        outcome = await endpoint.answer(request, self._may_send)
+        counts.sent += 1
+        counts.retried += outcome.attempts - 1
+        if not isinstance(outcome, Answer):
+            counts.failed += 1
+            return CallFailed(call_id=key, error=outcome.error, attempts=outcome.attempts)
+        reply = _reply(key, outcome, self.specs[model].price)
+        self._count(reply, counts)
+        await self._keep(model, key, request, reply)
+        return reply
+
+    async def _open(self, model: str) -> Endpoint:
+        if model not in self._opened:
+            self._opened[model] = asyncio.create_task(self._endpoints[model].open())
+        await asyncio.shield(self._opened[model])
+        return self._endpoints[model]
+
+    def _may_send(self) -> None:
+        if self.stopped is not None:
+            raise self.stopped
+        self.ledger.check()
+
+    def _count(self, reply: Reply, counts: Counts) -> None:
+        counts.prompt_tokens += reply.prompt_tokens
+        counts.completion_tokens += reply.completion_tokens
+        counts.usd += reply.cost_usd
+        self.ledger.add(reply.prompt_tokens + reply.completion_tokens, reply.cost_usd)
+
+    async def _keep(self, model: str, key: str, request: ChatRequest, reply: Reply) -> None:
+        spec = self.specs[model]
+        logged = LoggedCall(
+            call_id=key,
+            model=spec.model,
+            run=self.run,
+            created_at=reply.created_at.timestamp(),
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            cost_usd=reply.cost_usd,
+            reply=_encode(reply).decode(),
+            request=canonical_json([spec.identity, request]),
+        )
+        try:
+            await self.log.put(logged)
+        except RunFolderError as error:
+            self.stop(error)
+            raise
+
+
+class _StageAsk:
+    """The `Ask` of one stage, with the stage's counts."""
+
+    def __init__(self, calls: Calls, counts: Counts) -> None:
+        self._calls = calls
+        self._counts = counts
+
+    def model(self, name: str) -> ModelSpec:
+        """Look up the declared model of that name."""
+        return self._calls.specs[name]
+
+    async def __call__(self, model: str, requests: Sequence[ChatRequest]) -> list[Reply | CallFailed]:
+        """Answer the requests, in their order."""
+        return await self._calls.answer(model, requests, self._counts) if requests else []
+
+
+def _reply(key: str, answer: Answer, price: Price | None) -> Reply:
+    usage = answer.usage
+    tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    return Reply(
+        call_id=key,
+        choices=answer.choices,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        tokens_estimated=usage.estimated,
+        cost_usd=price.usd(*tokens) if price is not None else 0.0,
+        latency_s=round(answer.latency_s, 4),
+        attempts=answer.attempts,
+        created_at=datetime.now(UTC),
+    )

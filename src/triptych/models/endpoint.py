@@ -1,0 +1,271 @@
+"""One OpenAI-compatible endpoint: connections, attempts, retries, and knowing when to give up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from triptych.errors import EndpointDown, KeyRefused, StopRun
+from triptych.models.chat import ChatRequest, Choice
+from triptych.models.limiter import Limiter
+from triptych.models.spec import EmbeddedModel, ModelSpec
+from triptych.models.wire import Usage, read_answer, request_body
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_OVERLOADED = frozenset({429, 503, 529})
+_RETRIED = _OVERLOADED | {408, 409, 425, 500, 502, 504}
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+_FAILURES_BEFORE_DOWN = 8
+_REFUSALS_BEFORE_STOP = 20
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A good answer, and what it took."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage
+    latency_s: float
+    attempts: int
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """No answer to this request, whatever was tried."""
+
+    error: str
+    attempts: int
+
+
+class _Retry(Exception):
+    """An attempt that may go better next time."""
+
+    def __init__(self, reason: str, *, overload: bool = False, after_s: float | None = None, reached: bool = True) -> None:
+        super().__init__(reason)
+        self.overload = overload
+        self.after_s = after_s
+        self.reached = reached
+        """Whether the endpoint gave any sign of life."""
+
+
+class _Refused(Exception):
+    """An attempt that the endpoint refused for good."""
+
+
+class Endpoint:
+    """An open endpoint. Use `open` and `close`; `answer` never raises but to stop the run."""
+
+    def __init__(self, name: str, spec: ModelSpec) -> None:
+        self.name = name
+        self.spec = spec
+        self.limiter = Limiter(spec.concurrency)
+        self.stopped: asyncio.Future[StopRun] | None = None
+        self._server: Any = None
+        self._session: aiohttp.ClientSession | None = None
+        self._key: str | None = None
+        self._has_answered = False
+        self._failures = 0
+        self._failing_since: float | None = None
+        self._refusals = 0
+
+    async def open(self) -> None:
+        """Start the embedded model if it is one, and make ready to connect. Raises `StopRun` where it can't."""
+        import aiohttp
+
+        self.stopped = asyncio.get_running_loop().create_future()
+        if isinstance(self.spec, EmbeddedModel):
+            self._server = await asyncio.to_thread(_start_embedded, self.spec)
+            base_url, self._key = self._server.base_url, self._server.api_key
+        else:
+            base_url, self._key = self.spec.base_url, self._declared_key()
+        headers = {"Content-Type": "application/json"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self.address = base_url
+        self._url = f"{base_url}/chat/completions"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+            timeout=aiohttp.ClientTimeout(total=self.spec.timeout_s, sock_connect=min(10, self.spec.timeout_s)),
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        """Close the connections and stop the embedded model."""
+        if self._session is not None:
+            await self._session.close()
+        if self._server is not None:
+            await asyncio.to_thread(self._server.close)
+
+    def stop(self, reason: StopRun) -> None:
+        """Send nothing more: all that wait, for a place or for another attempt, are turned away."""
+        if self.stopped is not None and not self.stopped.done():
+            self.stopped.set_result(reason)
+        self.limiter.release_waiting(reason)
+
+    async def answer(self, request: ChatRequest, may_send: Callable[[], None]) -> Answer | Refusal:
+        """Ask until there is an answer, a refusal, or no attempt left.
+
+        `may_send` is called before each attempt and raises where nothing more may be sent.
+        """
+        body = request_body(self.spec, request)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(request, body, attempt, may_send)
+            except _Refused as refused:
+                self._count_refusal(str(refused))
+                return Refusal(str(refused), attempt)
+            except _Retry as retry:
+                self._count_failure(retry)
+                if attempt > self.spec.max_retries:
+                    return Refusal(f"no answer after {attempt} attempts; the last: {retry}", attempt)
+                await self._pause(attempt, retry.after_s)
+
+    async def _attempt(
+        self, request: ChatRequest, body: bytes, attempt: int, may_send: Callable[[], None]
+    ) -> Answer:
+        started = await self.limiter.acquire()
+        try:
+            may_send()
+            choices, usage = read_or_retry(request, await self._post(body))
+        except _Retry as retry:
+            self.limiter.refused(started) if retry.overload else self.limiter.failed()
+            raise
+        except BaseException:
+            self.limiter.failed()
+            raise
+        self.limiter.answered(started)
+        self._has_answered, self._failures, self._failing_since = True, 0, None
+        return Answer(choices, usage, time.monotonic() - started, attempt)
+
+    async def _post(self, body: bytes) -> bytes:
+        import aiohttp
+
+        assert self._session is not None
+        try:
+            async with self._session.post(self._url, data=body) as response:
+                content = self._redact(await response.read())
+                if response.status == 200:
+                    return content
+                raise self._error(response.status, content, response.headers.get("Retry-After"))
+        except TimeoutError as error:
+            raise _Retry(f"no answer in {self.spec.timeout_s:g} s", overload=True, reached=False) from error
+        except (aiohttp.ClientError, OSError) as error:
+            reason = self._redact(str(error).encode()).decode() or type(error).__name__
+            raise _Retry(reason, reached=False) from error
+
+    def _error(self, status: int, content: bytes, retry_after: str | None) -> Exception:
+        """Sort a bad status: worth another attempt, the end of this call, or the end of the run."""
+        said = f"HTTP {status}: {_message_in(content)}"
+        if status in (401, 403):
+            return KeyRefused(f"{self._place} refuses the key ({said}). {self._key_hint()}")
+        if status == 402 or (status == 429 and b"insufficient_quota" in content):
+            return KeyRefused(f"{self._place} has no credit left ({said})")
+        if status in (404, 405):
+            return EndpointDown(f"{self._place} does not serve {self.spec.model!r} ({said}); check base_url and model")
+        if status in _RETRIED:
+            return _Retry(said, overload=status in _OVERLOADED, after_s=_seconds(retry_after))
+        return _Refused(said)
+
+    def _count_failure(self, retry: _Retry) -> None:
+        """Stop the run once nothing has come back for `patience_s`. An endpoint that is only busy is not down."""
+        if retry.reached and retry.overload:
+            return
+        now = time.monotonic()
+        self._failures += 1
+        self._failing_since = self._failing_since or now
+        enough = self._failures >= _FAILURES_BEFORE_DOWN or not self._has_answered
+        if enough and now - self._failing_since >= self.spec.patience_s:
+            raise EndpointDown(
+                f"{self._place} {'has stopped answering' if self._has_answered else 'can not be reached'}: {retry}. "
+                "What was paid for is kept; run the same command again when it is back"
+            )
+
+    def _count_refusal(self, reason: str) -> None:
+        self._refusals += 1
+        if not self._has_answered and self._refusals >= _REFUSALS_BEFORE_STOP:
+            raise EndpointDown(f"{self._place} refused each of the first {self._refusals} requests: {reason}")
+
+    async def _pause(self, attempt: int, after_s: float | None) -> None:
+        """Wait before the next attempt: as long as the endpoint asks, or a random share of a doubling time."""
+        assert self.stopped is not None
+        pause = min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S) * random.uniform(0.5, 1)
+        if after_s is not None:
+            pause = min(after_s, _LONGEST_PAUSE_S) * random.uniform(1, 1.1)
+        if self._failing_since is not None:
+            pause = min(pause, max(self.spec.patience_s / 4, 0.05))
+        await asyncio.wait([self.stopped], timeout=pause)
+        if self.stopped.done():
+            raise self.stopped.result()
+
+    def _declared_key(self) -> str | None:
+        variable = getattr(self.spec, "key_variable", None)
+        if variable is None:
+            return None
+        key = os.environ.get(variable)
+        if not key:
+            raise KeyRefused(f"model {self.name!r} takes its key from {variable}, which is not set in the environment")
+        return key.strip()
+
+    def _key_hint(self) -> str:
+        variable = getattr(self.spec, "key_variable", None)
+        return f"Check {variable}" if variable else "Name the variable that holds the key in api_key_env"
+
+    def _redact(self, content: bytes) -> bytes:
+        """Take the key out of whatever the endpoint says: it must not reach a log, a file or a screen."""
+        return content.replace(self._key.encode(), b"[key]") if self._key else content
+
+    @property
+    def _place(self) -> str:
+        return f"the endpoint of model {self.name!r} ({self.address})"
+
+
+def read_or_retry(request: ChatRequest, content: bytes) -> tuple[tuple[Choice, ...], Usage]:
+    """Read an answer; one that is no chat completion is worth another attempt."""
+    try:
+        return read_answer(content, request)
+    except ValueError as error:
+        raise _Retry(str(error)) from error
+
+
+def _message_in(content: bytes) -> str:
+    """The sentence in an error's body, in any of the forms that servers use, cut to a line."""
+    try:
+        said = msgspec.json.decode(content)
+        said = said.get("error", said) if isinstance(said, dict) else said
+        said = said.get("message", said.get("detail", said)) if isinstance(said, dict) else said
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = content.decode(errors="replace")
+    return " ".join(str(said).split())[:300] or "no message"
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read a Retry-After header: seconds, or a date."""
+    if retry_after is None:
+        return None
+    try:
+        return max(float(retry_after), 0.0)
+    except ValueError:
+        from email.utils import parsedate_to_datetime
+
+        try:
+            return max(parsedate_to_datetime(retry_after).timestamp() - time.time(), 0.0)
+        except ValueError:
+            return None
+
+
+def _start_embedded(spec: EmbeddedModel) -> Any:
+    from triptych.models.embedded import EmbeddedServer, find_weights
+
+    server = EmbeddedServer(find_weights(spec.path), slots=spec.slots, context_tokens=spec.context_tokens)
+    server.start()
+    return server

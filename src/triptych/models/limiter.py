@@ -1,0 +1,110 @@
+"""How many requests one endpoint is given at once: as many as it answers well, never more than declared."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+START = 32
+_SHRINK = 0.7
+_GAIN = 1.05
+_SLOWER = 1.5
+
+
+class Limiter:
+    """Adaptive concurrency: doubles while throughput grows, shrinks when refused, steps back when only slower.
+
+    Answers are looked at in windows of as many answers as the limit allows in flight. A refusal (429, 503 or a
+    time-out) shrinks the limit at most once for those that were in flight together. A window that is slower than
+    the best one, with no more throughput, sends the limit back to the best one's.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.limit = float(min(START, most))
+        self.in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._ramping = True
+        self._shrunk_at = 0.0
+        self._best: tuple[float, float, float] | None = None  # answers per second, mean latency, limit
+        self._start_window()
+
+    async def acquire(self) -> float:
+        """Wait for a place; returns the time at which it was given (`time.monotonic`)."""
+        if self.in_flight >= int(self.limit) or self._waiting:
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled() and place.exception() is None:
+                    self._leave()
+                raise
+        else:
+            self.in_flight += 1
+        return time.monotonic()
+
+    def answered(self, started: float) -> None:
+        """Give the place back after an answer."""
+        now = time.monotonic()
+        self._answers += 1
+        self._latency_sum += now - started
+        if self._answers >= self.limit:
+            self._adapt(now)
+        self._leave()
+
+    def refused(self, started: float) -> None:
+        """Give the place back after a refusal or a time-out."""
+        now = time.monotonic()
+        self._ramping = False
+        if started >= self._shrunk_at:
+            self.limit = max(1.0, self.limit * _SHRINK)
+            self._shrunk_at = now
+            self._best = None
+            self._start_window()
+        self._leave()
+
+    def failed(self) -> None:
+        """Give the place back after a failure that says nothing of load."""
+        self._leave()
+
+    def release_waiting(self, error: BaseException) -> None:
+        """Turn away all that wait for a place."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_exception(error)
+
+    def _leave(self) -> None:
+        self.in_flight -= 1
+        while self._waiting and self.in_flight < int(self.limit):
+            place = self._waiting.popleft()
+            if not place.done():
+                self.in_flight += 1
+                place.set_result(None)
+
+    def _start_window(self) -> None:
+        self._answers = 0
+        self._latency_sum = 0.0
+        self._window_start = time.monotonic()
+
+    def _adapt(self, now: float) -> None:
+        saturated = bool(self._waiting)  # otherwise the work, not the endpoint, sets the pace
+        rate = self._answers / max(now - self._window_start, 1e-9)
+        latency = self._latency_sum / self._answers
+        if saturated:
+            self._move(rate, latency)
+        self._start_window()
+
+    def _move(self, rate: float, latency: float) -> None:
+        best = self._best
+        if best is None or rate > best[0] * _GAIN:
+            self._best = (rate, latency, self.limit)
+        elif self.limit > best[2] and latency > best[1] * _SLOWER:
+            self._ramping = False
+            self.limit = best[2]
+            self._best = (best[0] * 0.98, best[1], best[2])  # forget slowly: endpoints change
+            return
+        step = self.limit if self._ramping else max(1.0, self.limit * 0.05)
+        self.limit = min(float(self.most), self.limit + step)

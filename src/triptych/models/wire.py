@@ -1,0 +1,139 @@
+"""The OpenAI chat format on the wire: a request to bytes, bytes to choices and token counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from triptych.models.chat import ChatRequest, Choice, TokenLogprob
+from triptych.models.spec import ModelSpec
+from triptych.records.messages import Message, ToolCall, message_to_openai
+
+_encode = msgspec.json.Encoder().encode
+
+
+def request_body(spec: ModelSpec, request: ChatRequest) -> bytes:
+    """Write a request as the endpoint reads it."""
+    body: dict[str, Any] = {"model": spec.model, "messages": [message_to_openai(m) for m in request.messages]}
+    for name in ("temperature", "top_p", "max_tokens", "seed"):
+        if (value := getattr(request, name)) is not None:
+            body[name] = value
+    if request.stop:
+        body["stop"] = request.stop
+    if request.n != 1:
+        body["n"] = request.n
+    if request.tools:
+        body["tools"] = request.tools
+    if request.response_schema is not None:
+        answer = {"name": "answer", "strict": True, "schema": request.response_schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": answer}
+    if request.top_logprobs is not None:
+        body["logprobs"] = True
+        body["top_logprobs"] = request.top_logprobs
+    return _encode(body | spec.extra_body)
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts of one answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    estimated: bool = False
+
+
+def read_answer(body: bytes, request: ChatRequest) -> tuple[tuple[Choice, ...], Usage]:
+    """Read an endpoint's answer. Raises `ValueError` where it is not a chat completion."""
+    try:
+        answer = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the endpoint's answer is no chat completion: {error}") from error
+    if not answer.choices:
+        raise ValueError("the endpoint's answer has no choices")
+    choices = tuple(_choice(choice) for choice in answer.choices)
+    return choices, _usage(answer.usage, request.messages, choices)
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str = "{}"
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function
+    id: str = ""
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Top(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _Token(msgspec.Struct):
+    token: str
+    logprob: float
+    top_logprobs: list[_Top] = []
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[_Token] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+def _choice(choice: _Choice) -> Choice:
+    message = choice.message
+    return Choice(
+        text=message.content or "",
+        finish_reason=choice.finish_reason,
+        refusal=message.refusal,
+        tool_calls=tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()),
+        logprobs=_token_logprobs(choice.logprobs),
+    )
+
+
+def _token_logprobs(logprobs: _Logprobs | None) -> tuple[TokenLogprob, ...] | None:
+    if logprobs is None or logprobs.content is None:
+        return None
+    return tuple(
+        TokenLogprob(token.token, token.logprob, tuple((top.token, top.logprob) for top in token.top_logprobs))
+        for token in logprobs.content
+    )
+
+
+def _usage(usage: _Usage | None, messages: Sequence[Message], choices: Sequence[Choice]) -> Usage:
+    if usage is None:
+        prompt = sum(len(m.content) for m in messages) // 4
+        return Usage(prompt, sum(len(c.text) for c in choices) // 4, estimated=True)
+    details = usage.prompt_tokens_details
+    return Usage(usage.prompt_tokens, usage.completion_tokens, (details and details.cached_tokens) or 0)

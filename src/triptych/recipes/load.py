@@ -1,0 +1,218 @@
+"""Reading recipes from YAML, with errors that name the line and the field."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from triptych.errors import Problem, RecipeError
+from triptych.recipes.recipe import Recipe, suggestion
+
+Path_ = tuple[str | int, ...]
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes that come with Triptych."""
+    folder = files("triptych.recipes")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """Find a recipe's file: a path, or the name of a shipped recipe."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    if name in shipped_recipes():
+        return Path(str(files("triptych.recipes") / f"{name}.yaml"))
+    said = f"there is no such file, and no shipped recipe of that name{suggestion(name, shipped_recipes())}"
+    raise RecipeError(name, [Problem(said)])
+
+
+def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file, or a shipped one by its name.
+
+    `changes` are settings of the form `a.b.0.c=value`, with the value in YAML, applied before validating.
+    Raises `RecipeError` with every problem found, each with its line and field.
+    """
+    path = find_recipe(str(source))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(str(source), [Problem(f"can't be read: {error}")]) from error
+    return parse_recipe(text, str(source), changes)
+
+
+def parse_recipe(text: str, source: str = "recipe", changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from YAML text; `source` names it in errors."""
+    content, lines = _read_yaml(text, source)
+    if not isinstance(content, dict):
+        raise RecipeError(source, [Problem("is not a mapping with fields such as name, models, prompts", line=1)])
+    for change in changes:
+        _apply(content, change)
+    return build_recipe(content, source, lines)
+
+
+def build_recipe(content: Mapping[str, Any], source: str = "recipe", lines: Mapping[Path_, int] | None = None) -> Recipe:
+    """Validate a recipe given as plain values. Raises `RecipeError`."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(source, list(_problems(error, lines or {}))) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as recipes use it; `1e-5` is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    __import__("re").compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        lines: dict[Path_, int] = {}
+        if node is not None:
+            _note_lines(node, (), lines, source)
+        return (loader.construct_document(node) if node is not None else None), lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        raise RecipeError(source, [Problem(f"is not valid YAML: {error.problem or error.context}", line=line)]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError(source, [Problem(f"is not valid YAML: {error}")]) from error
+
+
+def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: str) -> None:
+    """Remember on which line each field stands. A key given twice is an error: one of them would be lost."""
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for place, item in enumerate(node.value):
+            _note_lines(item, (*path, place), lines, source)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            line = key.start_mark.line + 1
+            if inner in lines:
+                raise RecipeError(source, [Problem(f"is given twice, first on line {lines[inner]}", _dotted(inner), line)])
+            lines[inner] = line
+            _note_lines(value, inner, lines, source)
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    field, equals, value = change.partition("=")
+    if not equals or not field:
+        raise RecipeError("--set", [Problem(f"{change!r} is not of the form a.b=value")])
+    parts: list[Any] = field.strip().split(".")
+    place: Any = content
+    try:
+        for part in parts[:-1]:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        last = int(parts[-1]) if isinstance(place, list) else parts[-1]
+        if isinstance(place, list) and not -len(place) <= last < len(place):
+            raise IndexError
+        place[last] = yaml.load(value, _Loader)
+    except (IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise RecipeError("--set", [Problem(f"{field} is no place in this recipe, or {value!r} no YAML value")]) from error
+
+
+def _problems(error: ValidationError, lines: Mapping[Path_, int]) -> Iterator[Problem]:
+    for found in error.errors(include_url=False):
+        context = found.get("ctx") or {}
+        if found["type"] == "recipe":
+            for field, message in context["problems"]:
+                yield _problem(tuple(int(p) if p.isdigit() else p for p in field.split(".")), message, lines)
+            continue
+        path = _without_tags(found["loc"])
+        yield _problem(path, _sentence(found, path), lines)
+
+
+def _problem(path: Path_, message: str, lines: Mapping[Path_, int]) -> Problem:
+    known = path
+    while known not in lines and known:
+        known = known[:-1]
+    return Problem(message, _dotted(path), lines.get(known))
+
+
+def _sentence(found: Any, path: Path_) -> str:
+    kind, context = found["type"], found.get("ctx") or {}
+    if kind == "extra_forbidden":
+        return f"is not a field here{suggestion(str(path[-1]), _fields_at(found['loc'][:-1]))}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+        return f"{context['discriminator']} {context['tag']!r} is not known{suggestion(context['tag'], tags)}"
+    if kind == "union_tag_not_found":
+        return f"needs a field {context['discriminator']} that says which kind it is"
+    if kind == "value_error":
+        return str(context.get("error", found["msg"]))
+    message = found["msg"]
+    return message[0].lower() + message[1:]
+
+
+def _without_tags(loc: Path_) -> Path_:
+    """Drop the discriminator values that pydantic puts into the path of a union's member."""
+    kept: list[str | int] = []
+    model: Any = Recipe
+    for part in loc:
+        tags = _tagged(model)
+        if part in tags:
+            model = tags[part]
+            continue
+        kept.append(part)
+        model = _inside(model, part)
+    return tuple(kept)
+
+
+def _fields_at(loc: Path_) -> list[str]:
+    """Fields that the place at `loc` could have."""
+    model: Any = Recipe
+    for part in loc:
+        tags = _tagged(model)
+        model = tags[part] if part in tags else _inside(model, part)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _tagged(annotation: Any) -> dict[str | int, Any]:
+    """Map discriminator values to classes where `annotation` is a union of models."""
+    members = [m for m in _flatten(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
+    if len(members) < 2:
+        return {}
+    fields = ("kind", "backend")
+    return {m.model_fields[f].default: m for m in members for f in fields if f in m.model_fields}
+
+
+def _inside(annotation: Any, part: str | int) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(part))
+        return field.annotation if field else None
+    arguments = [a for a in get_args(annotation) if a not in (type(None), Ellipsis)]
+    if not arguments:
+        return None
+    if isinstance(annotation, types.UnionType) or str(annotation).startswith("typing.Union"):
+        inside = [found for argument in arguments if (found := _inside(argument, part)) is not None]
+        return inside[0] if inside else None
+    return arguments[-1]
+
+
+def _flatten(annotation: Any) -> list[Any]:
+    if str(annotation).startswith("typing.Annotated"):
+        return _flatten(get_args(annotation)[0])
+    if isinstance(annotation, types.UnionType) or str(annotation).startswith("typing.Union"):
+        return [member for argument in get_args(annotation) for member in _flatten(argument)]
+    return [annotation]
+
+
+def _dotted(path: Path_) -> str:
+    return ".".join(str(part) for part in path)

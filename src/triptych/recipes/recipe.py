@@ -1,0 +1,88 @@
+"""The recipe: three panels, prompts, models, objective and budget, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from triptych.models.budget import Budget
+from triptych.models.spec import Model
+from triptych.operators import operator_classes
+from triptych.records import Objective, content_id
+
+
+def _union(panel: str) -> Any:
+    return Annotated[reduce(or_, operator_classes(panel)), Field(discriminator="kind")]
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+class Recipe(BaseModel):
+    """A pipeline as a value: equal whether it was written in YAML or in Python.
+
+    Raises `pydantic.ValidationError` where a field is wrong, or a model or criterion is used that is not declared;
+    `triptych.load_recipe` turns that into a `RecipeError` with lines.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    """Names the pipeline; a run folder belongs to the recipe of this name."""
+    description: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """All random draws follow from it."""
+    models: dict[str, Model] = Field(default_factory=dict)
+    prompts: _union("prompts")  # type: ignore[valid-type]
+    synthesis: Annotated[tuple[_union("synthesis"), ...], BeforeValidator(_as_list), Field(min_length=1)]  # type: ignore[misc]
+    objective: Objective = Objective()
+    evaluation: Annotated[tuple[_union("evaluation"), ...], BeforeValidator(_as_list)] = ()  # type: ignore[misc]
+    instantiation: Annotated[tuple[_union("instantiation"), ...], BeforeValidator(_as_list)] = ()  # type: ignore[misc]
+    budget: Budget = Budget()
+
+    @property
+    def id(self) -> str:
+        """Hash of all that the recipe says, apart from its description and its budget."""
+        return content_id("recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "budget"}))
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Recipe:
+        problems = list(self._problems())
+        if problems:
+            said = "; ".join(f"{field}: {message}" for field, message in problems)
+            raise PydanticCustomError("recipe", "{said}", {"said": said, "problems": problems})
+        return self
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        """Whatever is used and not declared, field by field."""
+        for panel in ("synthesis", "evaluation", "instantiation"):
+            for place, operator in enumerate(getattr(self, panel)):
+                field = f"{panel}.{place}"
+                missing = list(_undeclared_models(operator, self.models))
+                yield from ((f"{field}.model", message) for message in missing)
+                check = getattr(operator, "problems", None)
+                if check is not None and not missing:
+                    yield from ((f"{field}.{inner}", said) for inner, said in check(self.models, self.objective))
+
+
+def _undeclared_models(operator: Any, models: Mapping[str, Any]) -> Iterator[str]:
+    used = getattr(operator, "model", ())
+    for name in (used,) if isinstance(used, str) else used or ():
+        if name not in models:
+            yield f"model {name!r} is not declared under models{suggestion(name, models)}"
+
+
+def suggestion(word: str, known: Any) -> str:
+    """Name the near one of `known` words, or list them, as the end of a sentence."""
+    known = [str(each) for each in known]
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are: {', '.join(known)}" if known else ""

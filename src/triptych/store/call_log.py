@@ -1,0 +1,204 @@
+"""The call log: every answer that was paid for, under the hash of what was asked. The only durable state of a run.
+
+One SQLite file in WAL mode. A writer thread commits in groups, each synced to the disk before anything uses the
+answers in it, so neither a killed process nor a power cut loses an answer that a table rests on. Replies are plain
+JSON, which SQLite's own JSON functions read; requests, which are long and seldom looked at, are compressed by zlib.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from triptych.errors import RunFolderError
+
+FORMAT = 1
+_LARGEST_GROUP = 256
+_LINGER_S = 0.005
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+    call_id TEXT PRIMARY KEY,
+    model TEXT NOT NULL,
+    run TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    reply TEXT NOT NULL,
+    request BLOB NOT NULL
+)
+"""
+_INSERT = "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class LoggedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the call log."""
+
+    call_id: str
+    model: str
+    run: str
+    """The run that paid for the call."""
+    created_at: float
+    """Seconds since the epoch."""
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    reply: str
+    """The answer as JSON."""
+    request: bytes
+    """What was asked as JSON."""
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What a run has paid for so far."""
+
+    calls: int
+    tokens: int
+    usd: float
+
+
+class CallLog:
+    """An open call log. Reads happen in the caller's thread, writes in one of their own.
+
+    Raises `RunFolderError` where the file can't be opened or is no call log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._reader = _connect(path)
+            self._reader.execute(_SCHEMA)
+            self._check_format()
+        except sqlite3.Error as error:
+            raise RunFolderError(f"can't open the call log {path}: {error}") from error
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._failure: RunFolderError | None = None
+        self._writer = threading.Thread(target=self._write_groups, name="call log", daemon=True)
+        self._writer.start()
+
+    def find(self, call_ids: Sequence[str]) -> dict[str, str]:
+        """Look up the replies (JSON) of those calls that are in the log."""
+        marks = ",".join("?" * len(call_ids))
+        query = f"SELECT call_id, reply FROM calls WHERE call_id IN ({marks})"
+        return dict(self._reader.execute(query, call_ids).fetchall())
+
+    def get(self, call_id: str) -> LoggedCall | None:
+        """Read one call with its request."""
+        row = self._reader.execute("SELECT * FROM calls WHERE call_id = ?", (call_id,)).fetchone()
+        if row is None:
+            return None
+        facts = dict(zip(LoggedCall.__struct_fields__, row, strict=True))
+        return LoggedCall(**facts | {"request": zlib.decompress(facts["request"])})
+
+    def put(self, call: LoggedCall) -> asyncio.Future[None]:
+        """Write a call; the future is done once the call is safe on the disk.
+
+        The future raises `RunFolderError` where it could not be written, as on a full disk.
+        """
+        loop = asyncio.get_running_loop()
+        saved: asyncio.Future[None] = loop.create_future()
+        self._queue.put((call, loop, saved))
+        return saved
+
+    def spent(self, run: str) -> Spent:
+        """Sum what `run` itself has paid for; calls that another run paid for are not counted."""
+        query = "SELECT count(*), total(prompt_tokens + completion_tokens), total(cost_usd) FROM calls WHERE run = ?"
+        calls, tokens, usd = self._reader.execute(query, (run,)).fetchone()
+        return Spent(calls, int(tokens), usd)
+
+    def __len__(self) -> int:
+        """Count the calls in the log."""
+        count: int = self._reader.execute("SELECT count(*) FROM calls").fetchone()[0]
+        return count
+
+    def close(self) -> None:
+        """Write what is waiting, and close the file."""
+        self._queue.put(None)
+        self._writer.join()
+        self._reader.close()
+
+    def _check_format(self) -> None:
+        (version,) = self._reader.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._reader.execute(f"PRAGMA user_version = {FORMAT}")
+        elif version != FORMAT:
+            raise RunFolderError(
+                f"the call log {self.path} has format {version}; this Triptych reads format {FORMAT}"
+            )
+
+    def _write_groups(self) -> None:
+        connection = _connect(self.path)
+        for group in self._groups():
+            failure = self._failure or self._commit(connection, group)
+            self._failure = failure
+            loop = group[0][1]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, group, failure)
+        connection.close()
+
+    def _groups(self) -> Iterator[list[_Pending]]:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            try:
+                while len(group) < _LARGEST_GROUP:
+                    pending = self._queue.get(timeout=_LINGER_S)
+                    if pending is None:
+                        yield group
+                        return
+                    group.append(pending)
+            except queue.Empty:
+                pass
+            yield group
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Pending]) -> RunFolderError | None:
+        try:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_INSERT, (_row(call) for call, _, _ in group))
+        except sqlite3.Error as error:
+            return RunFolderError(
+                f"can't write to the call log {self.path}: {error}. What was paid for before is kept; "
+                "make room, then run the same command again"
+            )
+        return None
+
+
+_Pending = tuple[LoggedCall, asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _row(call: LoggedCall) -> tuple[object, ...]:
+    return (
+        call.call_id,
+        call.model,
+        call.run,
+        call.created_at,
+        call.prompt_tokens,
+        call.completion_tokens,
+        call.cost_usd,
+        call.reply,
+        zlib.compress(call.request, 1),
+    )
+
+
+def _settle(group: list[_Pending], failure: RunFolderError | None) -> None:
+    for _, _, saved in group:
+        if saved.done():  # its waiter has gone away
+            continue
+        if failure is None:
+            saved.set_result(None)
+        else:
+            saved.set_exception(failure)

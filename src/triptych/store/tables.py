@@ -1,0 +1,127 @@
+"""The tables of a run: the columns of each record type, and rows to and from Polars frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from triptych.records import Example, Judgement, Prompt, Response
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Record = Prompt | Response | Judgement | Example
+TABLES: dict[str, type[Record]] = {
+    "prompts": Prompt,
+    "responses": Response,
+    "judgements": Judgement,
+    "examples": Example,
+}
+FREE_FORM = frozenset({"tools", "constraints", "criteria", "params"})
+"""Columns whose shape is not Triptych's to fix: they are JSON text."""
+_encode = msgspec.json.Encoder().encode
+
+
+@cache
+def schema(table: str) -> dict[str, pl.DataType]:
+    """The columns of a table, in order, with their Polars types."""
+    import polars as pl
+
+    text, number, count = pl.String(), pl.Float64(), pl.Int32()
+    texts, numbers, time = pl.List(text), pl.List(number), pl.Datetime("us", "UTC")
+    call = pl.Struct({"id": text, "name": text, "arguments": text})
+    messages = pl.List(
+        pl.Struct(
+            {"role": text, "content": text, "tool_calls": pl.List(call), "tool_call_id": text, "name": text}
+        )
+    )
+    step = pl.Struct({"unit": text, "index": count, "message": count, "start": count, "end": count})
+    types: dict[str, dict[str, pl.DataType]] = {
+        "prompts": {"messages": messages, "tags": texts},
+        "responses": {
+            "messages": messages,
+            "sample_index": count,
+            "parent_step": count,
+            "prompt_tokens": count,
+            "completion_tokens": count,
+            "logprob": number,
+            "token_logprobs": numbers,
+            "cost_usd": number,
+            "call_ids": texts,
+            "created_at": time,
+        },
+        "judgements": {
+            "response_ids": texts,
+            "step": step,
+            "scores": numbers,
+            "ranks": pl.List(count),
+            "probability": number,
+            "scale": numbers,
+            "cost_usd": number,
+            "call_ids": texts,
+            "created_at": time,
+        },
+        "examples": {
+            "response_ids": texts,
+            "scores": numbers,
+            "labels": numbers,
+            "margin": number,
+            "weight": number,
+            "judgement_ids": texts,
+        },
+    }
+    return {name: types[table].get(name, text) for name in TABLES[table].__struct_fields__}
+
+
+def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
+    """Lay rows of one record type out as a frame."""
+    import polars as pl
+
+    columns = []
+    for name, dtype in schema(table).items():
+        values = [getattr(row, name) for row in rows]
+        if isinstance(dtype, pl.Datetime):
+            micros = [None if value is None else _micros(value) for value in values]
+            columns.append(pl.Series(name, micros, dtype=pl.Int64).cast(dtype))
+        elif dtype.is_nested():
+            # By way of JSON: Polars reads it a hundred times faster than nested Python values.
+            texts = [None if value is None else _json(value) for value in values]
+            columns.append(pl.Series(name, texts, dtype=pl.String).str.json_decode(dtype))
+        else:
+            values = [_json(value) for value in values] if name in FREE_FORM else values
+            columns.append(pl.Series(name, values, dtype=dtype))
+    return pl.DataFrame(columns)
+
+
+def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:
+    """Read rows of a frame (`frame.iter_rows(named=True)`) back as records."""
+    return [_record(TABLES[table], row) for row in rows]
+
+
+def _record(kind: type[Record], row: dict[str, Any]) -> Record:
+    fields = {}
+    for name in kind.__struct_fields__:
+        value = msgspec.json.decode(row[name]) if name in FREE_FORM else row[name]
+        if value is not None:
+            fields[name] = _without_nulls(value)
+    return msgspec.convert(fields, kind)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value]
+    return value
+
+
+def _json(value: object) -> str:
+    return _encode(value).decode()
+
+
+def _micros(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)

@@ -1,0 +1,161 @@
+"""Sampling: n responses from each of several models, with temperatures, system prompts and drawn principles."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
+from triptych.models.spec import ModelSpec
+from triptych.operators import Case, Operator
+from triptych.records import Message, Response, draw, make_response
+
+
+def _as_tuple(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _as_written(value: tuple[object, ...]) -> object:
+    return value[0] if len(value) == 1 else list(value)
+
+
+_Serialise = PlainSerializer(_as_written)
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), _Serialise, Field(min_length=1)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Temperatures = Annotated[tuple[Temperature, ...], BeforeValidator(_as_tuple), _Serialise, Field(min_length=1)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), _Serialise]
+
+
+class Sample(Operator):
+    """Draws `n` responses to each prompt from each model.
+
+    Lists of temperatures and of system prompts are gone through in turn: response i takes entry i of each, from the
+    start again after the last. Principles are drawn at random for each response (as in UltraFeedback,
+    arXiv:2310.01377), by the recipe's seed.
+    """
+
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"n", "samples_per_call"})
+
+    kind: Literal["sample"] = "sample"
+    model: Names
+    """A model's name, or several: each gives `n` responses."""
+    n: int = Field(default=4, ge=1)
+    temperature: Temperatures = (1.0,)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int = Field(default=1024, ge=1)
+    stop: Texts = ()
+    system: Texts = ()
+    """System prompts. They come before the prompt's own system message, where it has one."""
+    principles: Texts = ()
+    """Sentences of which one is drawn for each response and added to its system prompt."""
+    samples_per_call: int = Field(default=1, ge=1)
+    """Responses asked for in one call (`n` of the endpoint). Cheaper where prompts are long and the endpoint has it;
+    only responses of equal temperature, system prompt and principle share a call."""
+
+    async def respond(self, case: Case, ask: Ask) -> list[Response]:
+        """Make `n` responses from each model, in the order of the models and of the sample index."""
+        per_model = await asyncio.gather(*(self._from(model, case, ask) for model in self.model))
+        return [response for responses in per_model for response in responses]
+
+    async def _from(self, model: str, case: Case, ask: Ask) -> list[Response]:
+        spec = ask.model(model)
+        groups = self._groups(case)
+        requests = [self._request(case, spec, group) for group in groups]
+        outcomes = await ask(model, requests)
+        maker = self.identity(spec)
+        return [
+            self._response(case, spec, maker, index, outcome, place, request)
+            for group, outcome, request in zip(groups, outcomes, requests, strict=True)
+            for place, index in enumerate(group)
+        ]
+
+    def _groups(self, case: Case) -> list[list[int]]:
+        """Put the sample indices that one call can answer together."""
+        if self.samples_per_call == 1:
+            return [[index] for index in range(self.n)]
+        alike: dict[tuple[object, ...], list[list[int]]] = {}
+        for index in range(self.n):
+            calls = alike.setdefault((self._temperature(index), self._system(case, index)), [[]])
+            if len(calls[-1]) == self.samples_per_call:
+                calls.append([])
+            calls[-1].append(index)
+        return sorted(group for calls in alike.values() for group in calls)
+
+    def _request(self, case: Case, spec: ModelSpec, group: list[int]) -> ChatRequest:
+        index = group[0]
+        temperature = self._temperature(index)
+        system = self._system(case, index)
+        messages = case.prompt.messages
+        return ChatRequest(
+            messages=(Message("system", system), *messages) if system else messages,
+            temperature=temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            stop=self.stop,
+            seed=draw(case.seed, case.prompt.id, index) % 2**31 if spec.send_seed and temperature > 0 else None,
+            n=len(group),
+            sample_index=index,
+            tools=case.prompt.tools,
+            top_logprobs=0 if spec.logprobs else None,
+        )
+
+    def _temperature(self, index: int) -> float:
+        return self.temperature[index % len(self.temperature)]
+
+    def _system(self, case: Case, index: int) -> str:
+        own = self.system[index % len(self.system)] if self.system else ""
+        drawn = ""
+        if self.principles:
+            drawn = self.principles[draw(case.seed, case.prompt.id, "principle", index) % len(self.principles)]
+        return "\n\n".join(part for part in (own, drawn) if part)
+
+    def _response(
+        self,
+        case: Case,
+        spec: ModelSpec,
+        maker: str,
+        index: int,
+        outcome: Reply | CallFailed,
+        place: int,
+        request: ChatRequest,
+    ) -> Response:
+        params = {"temperature": self._temperature(index), "max_tokens": self.max_tokens}
+        params |= {name: value for name in ("top_p", "seed") if (value := getattr(request, name)) is not None}
+        if system := self._system(case, index):
+            params["system"] = system
+        about = {
+            "prompt_id": case.prompt.id,
+            "generator": self.kind,
+            "generator_id": maker,
+            "sample_index": index,
+            "model": spec.model,
+            "model_version": spec.version,
+            "params": params,
+            "call_ids": (outcome.call_id,),
+        }
+        if isinstance(outcome, CallFailed):
+            return make_response(**about, messages=(), status="failed", error=outcome.error)
+        if place >= len(outcome.choices):
+            error = f"the endpoint gave {len(outcome.choices)} of {request.n} choices; set samples_per_call: 1"
+            return make_response(**about, messages=(), status="failed", error=error)
+        return make_response(**about, **_answered(outcome, outcome.choices[place]))
+
+
+def _answered(reply: Reply, choice: Choice) -> dict[str, object]:
+    """What a choice says of the response: its text, its log-probabilities, its share of the call's cost."""
+    refused = choice.refusal is not None or choice.finish_reason == "content_filter"
+    logprobs = tuple(token.logprob for token in choice.logprobs) if choice.logprobs else None
+    shares = len(reply.choices)
+    return {
+        "messages": (Message("assistant", choice.refusal or choice.text, choice.tool_calls),),
+        "finish_reason": choice.finish_reason,
+        "status": "refused" if refused else "ok",
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": len(logprobs) if logprobs and shares > 1 else reply.completion_tokens // shares,
+        "logprob": sum(logprobs) if logprobs else None,
+        "token_logprobs": logprobs,
+        "cost_usd": reply.cost_usd / shares,
+        "created_at": reply.created_at,
+    }
