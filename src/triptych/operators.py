@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from triptych.records import Judgement, Objective, Prompt, Response, content_id
 
@@ -93,13 +93,19 @@ class Operator(BaseModel):
     not_in_identity: ClassVar[frozenset[str]] = frozenset()
     """Fields that say what to do but do not change what any single row means."""
 
+    @model_serializer(mode="wrap")
+    def _with_kind(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Always write the kind, even where defaults are left out: without it nobody could read the settings back."""
+        return {"kind": getattr(self, "kind", ""), **write(self)}
+
     def identity(self, *models: ModelSpec) -> str:
         """Hash of the operator's settings and of the models it uses. Settings left at their default do not count."""
+        return content_id("o", [self._settings, [model.identity for model in models]])
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
         model_fields = {name for name in type(self).model_fields if name.startswith("model")}
-        settings = self.model_dump(
-            mode="json", exclude_defaults=True, exclude=set(self.not_in_identity | model_fields)
-        )
-        return content_id("o", [getattr(self, "kind", ""), settings, [model.identity for model in models]])
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=set(self.not_in_identity | model_fields))
 
 
 class PromptSource(Protocol):

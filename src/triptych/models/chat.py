@@ -14,7 +14,7 @@ from triptych.records.ids import canonical_json
 from triptych.records.messages import Message, ToolCall
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """All that determines an answer, apart from the model. Equal requests to one model are one call."""
 
     messages: tuple[Message, ...]
@@ -39,7 +39,7 @@ def call_id(identity: dict[str, Any], request: ChatRequest) -> str:
     return blake2b(canonical_json([identity, request]), digest_size=16).hexdigest()
 
 
-class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
+class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One generated token, its log-probability in nats, and its likeliest alternatives."""
 
     token: str
@@ -47,7 +47,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
     top: tuple[tuple[str, float], ...] = ()
 
 
-class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
+class Choice(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One answer of a call."""
 
     text: str
@@ -57,7 +57,7 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one call brought, and what it cost. This is the value that the call log keeps."""
 
     call_id: str

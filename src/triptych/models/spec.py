@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -56,6 +64,12 @@ class _ModelBase(BaseModel):
     """More fields for each request, such as `top_k`; part of the call's key."""
 
 
+    @model_serializer(mode="wrap")
+    def _with_backend(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Always write the backend: without it nobody could read the settings back."""
+        return {"backend": getattr(self, "backend", ""), **write(self)}
+
+
 class OpenAIModel(_ModelBase):
     """A model behind any OpenAI-compatible chat endpoint."""
 
@@ -85,7 +99,7 @@ class OpenAIModel(_ModelBase):
             return "OPENAI_API_KEY"
         return self.api_key_env
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What names the model in the call log. The address is not part of it: servers move, weights stay."""
         return _identity(self.model, self.version, self.extra_body)
@@ -117,7 +131,7 @@ class EmbeddedModel(_ModelBase):
         """Nothing: it runs on your own machine."""
         return Price(input=0, output=0)
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What names the model in the call log."""
         return _identity(self.model, self.version, self.extra_body)

@@ -18,7 +18,8 @@ from triptych.records import Objective, content_id
 
 
 def _union(panel: str) -> Any:
-    return Annotated[reduce(or_, operator_classes(panel)), Field(discriminator="kind")]
+    classes = operator_classes(panel)
+    return Annotated[reduce(or_, classes), Field(discriminator="kind")] if len(classes) > 1 else classes[0]
 
 
 def _as_list(value: Any) -> Any:

@@ -11,7 +11,7 @@ from triptych.records.ids import content_id
 ExampleKind = Literal["pair", "unpaired", "group", "ranking", "stepwise", "sft"]
 
 
-class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One training row. The texts are found by the response ids; the reasons by the judgement ids."""
 
     id: str

@@ -12,7 +12,7 @@ from triptych.records.ids import content_id
 JudgementStatus = Literal["ok", "unparsed", "refused", "failed"]
 
 
-class StepLocator(msgspec.Struct, frozen=True, omit_defaults=True):
+class StepLocator(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The part of a response that a judgement is about, where it is not the whole."""
 
     unit: Literal["step", "sentence", "span", "turn", "segment", "fact"]
@@ -26,7 +26,7 @@ class StepLocator(msgspec.Struct, frozen=True, omit_defaults=True):
     """One past its last character."""
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One verdict. Weights, thresholds, ties and pairing are not here: they are applied when instantiating."""
 
     id: str

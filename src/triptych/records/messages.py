@@ -10,7 +10,7 @@ import msgspec
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
-class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One call of a tool that an assistant message asks for."""
 
     id: str
@@ -21,7 +21,7 @@ class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
     """The arguments as the model wrote them: JSON text, possibly broken."""
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One message of a chat or of a trajectory."""
 
     role: Role

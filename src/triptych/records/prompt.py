@@ -10,7 +10,7 @@ from triptych.records.ids import content_id
 from triptych.records.messages import Message
 
 
-class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One prompt. Its id is the hash of what bears on the answer; where it came from does not count."""
 
     id: str

@@ -13,7 +13,7 @@ from triptych.records.messages import Message
 ResponseStatus = Literal["ok", "refused", "failed"]
 
 
-class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One response: an assistant message, or a trajectory of assistant and tool messages."""
 
     id: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
@@ -56,37 +56,52 @@ class Sample(Operator):
 
     async def respond(self, case: Case, ask: Ask) -> list[Response]:
         """Make `n` responses from each model, in the order of the models and of the sample index."""
+        if len(self.model) == 1:
+            return await self._from(self.model[0], case, ask)
         per_model = await asyncio.gather(*(self._from(model, case, ask) for model in self.model))
         return [response for responses in per_model for response in responses]
 
     async def _from(self, model: str, case: Case, ask: Ask) -> list[Response]:
         spec = ask.model(model)
-        groups = self._groups(case)
+        groups = self._groups([self._draw(case, index) for index in range(self.n)])
         requests = [self._request(case, spec, group) for group in groups]
         outcomes = await ask(model, requests)
-        maker = self.identity(spec)
+        maker = {
+            "prompt_id": case.prompt.id,
+            "generator": self.kind,
+            "generator_id": self.identity(spec),
+            "model": spec.model,
+            "model_version": spec.version,
+        }
         return [
-            self._response(case, spec, maker, index, outcome, place, request)
+            self._response(maker, drawn, outcome, place, request)
             for group, outcome, request in zip(groups, outcomes, requests, strict=True)
-            for place, index in enumerate(group)
+            for place, drawn in enumerate(group)
         ]
 
-    def _groups(self, case: Case) -> list[list[int]]:
-        """Put the sample indices that one call can answer together."""
+    def _draw(self, case: Case, index: int) -> _Draw:
+        """Settle what is particular to response `index`."""
+        own = self.system[index % len(self.system)] if self.system else ""
+        principle = ""
+        if self.principles:
+            principle = self.principles[draw(case.seed, case.prompt.id, "principle", index) % len(self.principles)]
+        system = f"{own}\n\n{principle}" if own and principle else own or principle
+        return _Draw(index, self.temperature[index % len(self.temperature)], system)
+
+    def _groups(self, draws: list[_Draw]) -> list[list[_Draw]]:
+        """Put together the draws that one call can answer."""
         if self.samples_per_call == 1:
-            return [[index] for index in range(self.n)]
-        alike: dict[tuple[object, ...], list[list[int]]] = {}
-        for index in range(self.n):
-            calls = alike.setdefault((self._temperature(index), self._system(case, index)), [[]])
+            return [[drawn] for drawn in draws]
+        alike: dict[tuple[float, str], list[list[_Draw]]] = {}
+        for drawn in draws:
+            calls = alike.setdefault(drawn[1:], [[]])
             if len(calls[-1]) == self.samples_per_call:
                 calls.append([])
-            calls[-1].append(index)
-        return sorted(group for calls in alike.values() for group in calls)
+            calls[-1].append(drawn)
+        return [group for calls in alike.values() for group in calls]
 
-    def _request(self, case: Case, spec: ModelSpec, group: list[int]) -> ChatRequest:
-        index = group[0]
-        temperature = self._temperature(index)
-        system = self._system(case, index)
+    def _request(self, case: Case, spec: ModelSpec, group: list[_Draw]) -> ChatRequest:
+        index, temperature, system = group[0]
         messages = case.prompt.messages
         return ChatRequest(
             messages=(Message("system", system), *messages) if system else messages,
@@ -101,49 +116,34 @@ class Sample(Operator):
             top_logprobs=0 if spec.logprobs else None,
         )
 
-    def _temperature(self, index: int) -> float:
-        return self.temperature[index % len(self.temperature)]
-
-    def _system(self, case: Case, index: int) -> str:
-        own = self.system[index % len(self.system)] if self.system else ""
-        drawn = ""
-        if self.principles:
-            drawn = self.principles[draw(case.seed, case.prompt.id, "principle", index) % len(self.principles)]
-        return "\n\n".join(part for part in (own, drawn) if part)
-
     def _response(
-        self,
-        case: Case,
-        spec: ModelSpec,
-        maker: str,
-        index: int,
-        outcome: Reply | CallFailed,
-        place: int,
-        request: ChatRequest,
+        self, maker: dict[str, Any], drawn: _Draw, outcome: Reply | CallFailed, place: int, request: ChatRequest
     ) -> Response:
-        params = {"temperature": self._temperature(index), "max_tokens": self.max_tokens}
-        params |= {name: value for name in ("top_p", "seed") if (value := getattr(request, name)) is not None}
-        if system := self._system(case, index):
-            params["system"] = system
-        about = {
-            "prompt_id": case.prompt.id,
-            "generator": self.kind,
-            "generator_id": maker,
-            "sample_index": index,
-            "model": spec.model,
-            "model_version": spec.version,
-            "params": params,
-            "call_ids": (outcome.call_id,),
-        }
+        params: dict[str, Any] = {"temperature": drawn.temperature, "max_tokens": self.max_tokens}
+        if request.top_p is not None:
+            params["top_p"] = request.top_p
+        if request.seed is not None:
+            params["seed"] = request.seed
+        if drawn.system:
+            params["system"] = drawn.system
+        made = {"sample_index": drawn.index, "params": params, "call_ids": (outcome.call_id,)}
         if isinstance(outcome, CallFailed):
-            return make_response(**about, messages=(), status="failed", error=outcome.error)
+            return make_response(**maker, **made, messages=(), status="failed", error=outcome.error)
         if place >= len(outcome.choices):
             error = f"the endpoint gave {len(outcome.choices)} of {request.n} choices; set samples_per_call: 1"
-            return make_response(**about, messages=(), status="failed", error=error)
-        return make_response(**about, **_answered(outcome, outcome.choices[place]))
+            return make_response(**maker, **made, messages=(), status="failed", error=error)
+        return make_response(**maker, **made, **_answered(outcome, outcome.choices[place]))
 
 
-def _answered(reply: Reply, choice: Choice) -> dict[str, object]:
+class _Draw(NamedTuple):
+    """What is particular to one response."""
+
+    index: int
+    temperature: float
+    system: str
+
+
+def _answered(reply: Reply, choice: Choice) -> dict[str, Any]:
     """What a choice says of the response: its text, its log-probabilities, its share of the call's cost."""
     refused = choice.refusal is not None or choice.finish_reason == "content_filter"
     logprobs = tuple(token.logprob for token in choice.logprobs) if choice.logprobs else None

@@ -1,0 +1,169 @@
+"""The command line: what each command takes. What a command does is in the file named after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from triptych.errors import TriptychError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON value to stdout, for machines.")
+set_option = click.option(
+    "--set", "changes", multiple=True, metavar="A.B=VALUE", help="Change a field of the recipe; may be repeated."
+)
+limit_option = click.option("--limit", type=click.IntRange(min=1), help="Take only the first N prompts.")
+budget_option = click.option("--budget", type=click.FloatRange(min=0), metavar="USD", help="Most to spend on this run.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="triptych", message="triptych %(version)s")
+def cli() -> None:
+    """Build preference data for alignment tuning: synthesis, evaluation, instantiation.
+
+    \b
+    triptych init recipe.yaml            write a commented recipe to start from
+    triptych plan recipe.yaml            check it; see calls, tokens, money and time
+    triptych run recipe.yaml --out DIR   run it; run it again to resume
+    triptych show DIR [ID]               read what came out, row by row
+    triptych export DIR --to trl         write training files
+    """
+
+
+@cli.command()
+@click.argument("file", default="recipe.yaml", type=click.Path(dir_okay=False))
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+def init(file: str, force: bool) -> None:
+    """Write a commented recipe to FILE, ready to run on the embedded model."""
+    from triptych.app.init import init_recipe
+
+    init_recipe(file, force=force)
+
+
+@cli.command()
+@click.argument("recipe")
+@set_option
+@limit_option
+@budget_option
+@json_option
+def plan(recipe: str, changes: tuple[str, ...], limit: int | None, budget: float | None, as_json: bool) -> None:
+    """Check RECIPE (a file, or a shipped recipe's name) and say what it will cost, before anything is spent."""
+    from triptych.app.plan import plan_command
+
+    plan_command(recipe, _with_budget(changes, budget), limit, as_json=as_json)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="The run's folder.")
+@set_option
+@limit_option
+@budget_option
+@click.option("--calls", type=click.Path(dir_okay=False), help="A call log to share with other runs.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@json_option
+def run(
+    recipe: str,
+    out: str,
+    changes: tuple[str, ...],
+    limit: int | None,
+    budget: float | None,
+    calls: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run RECIPE (a file, or a shipped recipe's name) into the folder DIR.
+
+    The same command again resumes a run that was cut off, and replays a finished one at no cost.
+    """
+    from triptych.app.run import run_command
+
+    run_command(recipe, out, _with_budget(changes, budget), limit, calls, quiet=quiet, as_json=as_json)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.argument("row_id", metavar="[ID]", required=False)
+@json_option
+def show(folder: str, row_id: str | None, as_json: bool) -> None:
+    """Show the run in DIR: its summary, or the row ID with all that it rests on and all that rests on it.
+
+    ID is the id of a prompt, response, judgement, example or call (its first characters will do), or a prompt's
+    number from 1.
+    """
+    from triptych.app.show import show_command
+
+    show_command(folder, row_id, as_json=as_json)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--to", "target", required=True, type=click.Choice(["trl"]), help="The trainer to write for.")
+@click.option("--out", type=click.Path(file_okay=False), help="Where to write; DIR/export/TARGET if not given.")
+@json_option
+def export(folder: str, target: str, out: str | None, as_json: bool) -> None:
+    """Write the run in DIR as training files, with a data set card."""
+    from triptych.app.export import export_command
+
+    export_command(folder, target, out, as_json=as_json)
+
+
+@cli.command()
+@json_option
+def methods(as_json: bool) -> None:
+    """List the shipped recipes and the operators that recipes are made of."""
+    from triptych.app.methods import methods_command
+
+    methods_command(as_json=as_json)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from triptych.app.methods import schema_command
+
+    schema_command()
+
+
+def _with_budget(changes: tuple[str, ...], budget: float | None) -> tuple[str, ...]:
+    return changes if budget is None else (*changes, f"budget.usd={budget}")
+
+
+def main() -> None:
+    """Run the command line; errors are sentences and exit codes, never tracebacks."""
+    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    try:
+        command()
+    except TriptychError as error:
+        return _say_error(str(error), error.exit_code, error)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
+    return 0
+
+
+def _say_error(message: str, exit_code: int, error: Exception) -> int:
+    if os.environ.get("TRIPTYCH_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    for line in message.splitlines() or [""]:
+        click.echo(f"error: {line}", err=True)
+    if exit_code in (1, 70) and not os.environ.get("TRIPTYCH_DEBUG"):
+        click.echo("set TRIPTYCH_DEBUG=1 for the traceback", err=True)
+    return exit_code

@@ -1,0 +1,24 @@
+"""`triptych export`: training files from a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from triptych.store.run import open_run
+
+
+def export_command(folder: str, target: str, out: str | None, *, as_json: bool) -> None:
+    """Write the run as files for `target`, and say what was written."""
+    from triptych.export.trl import export_trl
+
+    run = open_run(folder)
+    result = export_trl(run, Path(out) if out else run.path / "export" / target)
+    if as_json:
+        click.echo(json.dumps({"path": str(result.path), "rows": result.rows, "files": [str(f) for f in result.files]}))
+        return
+    click.echo(f"{result.rows:,} pairs for TRL in {result.path}")
+    for file in result.files:
+        click.echo(f"  {file.name}")

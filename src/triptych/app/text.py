@@ -1,0 +1,46 @@
+"""Putting untrusted text on a terminal, and numbers in a form for people."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from rich.console import Console
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Open the terminal, or a plain file. Markup and emoji codes in what is printed are left as they are."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def clean(text: str, most: int | None = None) -> str:
+    """Make text from a model or a data set safe for a terminal, and cut it after `most` characters."""
+    shown = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+    return shown if most is None or len(shown) <= most else shown[: most - 1] + "…"
+
+
+def one_line(text: str, most: int = 100) -> str:
+    """Text in one line, cut after `most` characters."""
+    return clean(" ".join(text.split()), most)
+
+
+def usd(amount: float) -> str:
+    """Money: cents where there are dollars, more digits where there are not."""
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
+
+
+def count(number: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{round(number):,}"
+
+
+def duration(seconds: float) -> str:
+    """A time span such as 41 s, 3 min 20 s or 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 90:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,281 @@
+"""This machine as the engine: asyncio, a bounded window of prompts, rows written in prompt order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import triptych
+from triptych.engines.tables import example_maker
+from triptych.errors import Interrupted, RunFolderError, TriptychError
+from triptych.models.budget import Ledger
+from triptych.models.calls import Calls, Counts
+from triptych.models.chat import Ask
+from triptych.operators import BadRow, Case, PromptRow
+from triptych.recipes.recipe import Recipe
+from triptych.recipes.write import recipe_yaml
+from triptych.records import Judgement, Prompt, Response
+from triptych.store.call_log import CallLog
+from triptych.store.run import CALLS, RECIPE, SET_ASIDE, Manifest, Run, claim, write_manifest, write_whole
+from triptych.store.writer import TableWriter
+
+_LONGEST_QUEUE = 4096
+_TICK_S = 0.2
+
+
+class Progress(msgspec.Struct):
+    """Where a run stands; one value, brought up to date as the run goes on."""
+
+    total: int | None
+    """Prompts in all, where the source can tell."""
+    started: float
+    """`time.monotonic()` at the start."""
+    done: int = 0
+    """Prompts whose rows are written."""
+    synthesised: int = 0
+    evaluated: int = 0
+    set_aside: int = 0
+    synthesis: Counts = msgspec.field(default_factory=Counts)
+    evaluation: Counts = msgspec.field(default_factory=Counts)
+    spent_usd: float = 0.0
+    """Over all sittings of this run."""
+    in_flight: int = 0
+    stopping: str | None = None
+    """Why the run is coming to an end early."""
+
+
+class _Finished(msgspec.Struct, frozen=True):
+    prompt: Prompt
+    responses: tuple[Response, ...]
+    judgements: tuple[Judgement, ...]
+
+
+def run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    limit: int | None = None,
+    calls: str | Path | None = None,
+    folder: str | Path = ".",
+    progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Run a recipe and write its tables to the folder `out`.
+
+    What the call log already answers is not asked again, so running once more resumes, or replays at no cost.
+
+    `limit` takes only the first prompts; `calls` names a call log to share with other runs; `folder` is where
+    relative paths in the recipe start; `progress` is called about five times a second, and once at the end.
+
+    Raises `RunFolderError`, `PromptError` or `MissingExtra` before anything is spent, and `StopRun` where the run
+    ended early (its tables then hold the prompts that were complete).
+    """
+    out = Path(out)
+    manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id)
+    try:
+        manifest.calls = str(Path(calls).resolve()) if calls is not None else CALLS
+        log = CallLog(out / manifest.calls)
+        try:
+            sitting = _Sitting(recipe, out, manifest, log, Path(folder), limit, progress)
+            asyncio.run(sitting.run())
+        finally:
+            log.close()
+    finally:
+        lock.release()
+    return Run(out, manifest)
+
+
+class _Sitting:
+    """One go at a run, from the first prompt to the tables."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        manifest: Manifest,
+        log: CallLog,
+        folder: Path,
+        limit: int | None,
+        report: Callable[[Progress], None] | None,
+    ) -> None:
+        self.recipe = recipe
+        self.out = out
+        self.manifest = manifest
+        self.report = report
+        spent = log.spent(manifest.run)
+        self.ledger = Ledger(recipe.budget, calls=spent.calls, tokens=spent.tokens, usd=spent.usd)
+        self.calls = Calls(recipe.models, log, self.ledger, manifest.run)
+        self.writer = TableWriter(out, example_maker(recipe))
+        self.rows = self._read_rows(folder, limit)
+        self.progress = Progress(total=_total(recipe, folder, limit), started=time.monotonic())
+        self.window = max(8, sum(spec.concurrency for spec in recipe.models.values()) * 3 // 2)
+
+    async def run(self) -> None:
+        """Go through all prompts, or to where the run has to stop."""
+        self._begin()
+        async with self.calls:
+            ticker = asyncio.create_task(self._tick())
+            with _on_signals(self.calls.stop):
+                await self._all_prompts()
+            ticker.cancel()
+        self.writer.finish()
+        self._end()
+        if self.calls.stopped is not None:
+            raise self.calls.stopped
+
+    def _begin(self) -> None:
+        manifest = self.manifest
+        manifest.recipe_id, manifest.status, manifest.version = self.recipe.id, "running", triptych.__version__
+        manifest.addresses = {
+            name: getattr(spec, "base_url", "embedded") for name, spec in self.recipe.models.items()
+        }
+        write_manifest(self.out, manifest)
+        write_whole(self.out / RECIPE, recipe_yaml(self.recipe).encode())
+
+    def _end(self) -> None:
+        manifest, progress, ledger = self.manifest, self.progress, self.ledger
+        stopped = self.calls.stopped
+        manifest.status = "finished" if stopped is None else f"stopped: {stopped}"
+        manifest.prompts, manifest.set_aside = self.writer.prompts, progress.set_aside
+        manifest.counts = {
+            stage: msgspec.structs.asdict(getattr(progress, stage)) for stage in ("synthesis", "evaluation")
+        }
+        manifest.spent = {"calls": ledger.calls, "tokens": ledger.tokens, "usd": ledger.usd}
+        manifest.seconds = round(time.monotonic() - progress.started, 3)
+        write_manifest(self.out, manifest)
+        self._say()
+
+    async def _all_prompts(self) -> None:
+        """Keep a window of prompts open; write the finished ones in the order in which they came."""
+        queue: deque[asyncio.Task[_Finished]] = deque()
+        news = asyncio.Event()
+        open_prompts = 0
+
+        def closed(task: asyncio.Task[_Finished]) -> None:
+            nonlocal open_prompts
+            open_prompts -= 1
+            self._note_failure(task)
+            news.set()
+
+        more = True
+        while more or queue:
+            news.clear()
+            while more and open_prompts < self.window and len(queue) < _LONGEST_QUEUE:
+                row = None if self.calls.stopped else next(self.rows, None)
+                if row is None:
+                    more = False
+                    break
+                task = asyncio.create_task(self._one_prompt(row))
+                task.add_done_callback(closed)
+                queue.append(task)
+                open_prompts += 1
+            while queue and queue[0].done():
+                self._write(queue.popleft())
+            if queue and not queue[0].done():
+                await news.wait()
+        await self.calls.drain()
+
+    async def _one_prompt(self, row: PromptRow) -> _Finished:
+        case = Case(prompt=row.prompt, given=row.given, objective=self.recipe.objective, seed=self.recipe.seed)
+        synthesis, evaluation = self.calls.ask(self.progress.synthesis), self.calls.ask(self.progress.evaluation)
+        for generator in self.recipe.synthesis:
+            made = await generator.respond(case, synthesis)
+            case = msgspec.structs.replace(case, responses=(*case.responses, *made))
+        self.progress.synthesised += 1
+        if len(self.recipe.evaluation) == 1:
+            verdicts = [await self.recipe.evaluation[0].judge(case, evaluation)]
+        else:
+            verdicts = await asyncio.gather(*(judge.judge(case, evaluation) for judge in self.recipe.evaluation))
+        self.progress.evaluated += 1
+        return _Finished(case.prompt, case.responses, tuple(one for some in verdicts for one in some))
+
+    def _note_failure(self, task: asyncio.Task[_Finished]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, TriptychError):
+            self.calls.stop(error)
+        elif error is not None:
+            stop = TriptychError(f"an operator of the recipe failed with {type(error).__name__}: {error}")
+            stop.__cause__ = error
+            self.calls.stop(stop)
+
+    def _write(self, task: asyncio.Task[_Finished]) -> None:
+        if task.exception() is not None:  # stopped half-way: what it paid for is in the log
+            return
+        finished = task.result()
+        try:
+            self.writer.add(finished.prompt, finished.responses, finished.judgements)
+        except RunFolderError as error:
+            self.calls.stop(error)
+        self.progress.done += 1
+
+    def _read_rows(self, folder: Path, limit: int | None) -> Iterator[PromptRow]:
+        """Read the prompts; bad rows are set aside with their reasons."""
+        taken = 0
+        aside = (self.out / SET_ASIDE).open("wb")
+        with aside:
+            for row in self.recipe.prompts.rows(folder):
+                if isinstance(row, BadRow):
+                    aside.write(msgspec.json.encode(row) + b"\n")
+                    self.progress.set_aside += 1
+                    continue
+                yield row
+                taken += 1
+                if taken == limit:
+                    return
+
+    async def _tick(self) -> None:
+        while True:
+            self._say()
+            await asyncio.sleep(_TICK_S)
+
+    def _say(self) -> None:
+        if self.report is not None:
+            self.progress.spent_usd = self.ledger.usd
+            self.progress.in_flight = self.calls.in_flight
+            self.progress.stopping = str(self.calls.stopped) if self.calls.stopped else None
+            self.report(self.progress)
+
+
+def _total(recipe: Recipe, folder: Path, limit: int | None) -> int | None:
+    """How many prompts there are, where the source can tell without being used up."""
+    count: Any = getattr(recipe.prompts, "count", None)
+    total: int | None = count(folder) if count is not None else None
+    return total if total is None or limit is None else min(total, limit)
+
+
+@contextmanager
+def _on_signals(stop: Callable[[TriptychError], None]) -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM): end in order. The second one ends at once; the call log stays sound."""
+    loop = asyncio.get_running_loop()
+    pressed = 0
+
+    def handle() -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed > 1:
+            import os
+
+            os._exit(Interrupted.exit_code)
+        stop(Interrupted("stopped by Ctrl-C; what was paid for is kept, run the same command again to go on"))
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    try:
+        for number in signals:
+            loop.add_signal_handler(number, handle)
+    except (NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,164 @@
+"""A run on disk: a folder with its recipe, its call log and its four tables."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from triptych.errors import RunFolderError
+from triptych.store.call_log import CallLog
+
+if TYPE_CHECKING:
+    import polars as pl
+    from filelock import BaseFileLock
+
+MANIFEST = "run.json"
+RECIPE = "recipe.yaml"
+CALLS = "calls.sqlite"
+SET_ASIDE = "set_aside.jsonl"
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """What a run folder says of itself in `run.json`."""
+
+    run: str
+    """The folder's own id: whose spending is whose in a shared call log."""
+    recipe: str
+    """The recipe's name."""
+    recipe_id: str
+    status: str = "running"
+    """`running` (or killed), `finished`, or `stopped: ` and why."""
+    calls: str = CALLS
+    """Where the call log is: in the folder, or a shared file's absolute path."""
+    prompts: int = 0
+    set_aside: int = 0
+    """Rows that could not be prompts; they are in `set_aside.jsonl` with the reasons."""
+    counts: dict[str, dict[str, Any]] = {}
+    """Calls of each stage in the last sitting, and what became of them."""
+    spent: dict[str, float] = {}
+    """Calls, tokens and US dollars over all sittings."""
+    seconds: float = 0.0
+    """How long the last sitting took."""
+    addresses: dict[str, str] = {}
+    """Where each model was."""
+    version: str = ""
+    """The Triptych that wrote the folder."""
+
+
+class Run:
+    """A run folder, open for reading. The tables are lazy Polars frames."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    def table(self, name: str) -> pl.LazyFrame:
+        """Read one of `prompts`, `responses`, `judgements`, `examples`."""
+        import polars as pl
+
+        file = self.path / f"{name}.parquet"
+        if not file.exists():
+            raise RunFolderError(f"{self.path} has no table of {name} yet; run its recipe again to complete it")
+        return pl.scan_parquet(file)
+
+    def prompts(self) -> pl.LazyFrame:
+        """The prompts, in the order of their source."""
+        return self.table("prompts")
+
+    def responses(self) -> pl.LazyFrame:
+        """The responses, in the order of their prompts."""
+        return self.table("responses")
+
+    def judgements(self) -> pl.LazyFrame:
+        """The judgements, in the order of their prompts."""
+        return self.table("judgements")
+
+    def examples(self) -> pl.LazyFrame:
+        """The training examples, in the order of their prompts."""
+        return self.table("examples")
+
+    @property
+    def calls_path(self) -> Path:
+        """The call log's file."""
+        return self.path / self.manifest.calls
+
+    def calls(self) -> CallLog:
+        """Open the run's call log; close it after use."""
+        return CallLog(self.calls_path)
+
+    def recipe_text(self) -> str:
+        """The recipe that was last run here, as YAML."""
+        return (self.path / RECIPE).read_text(encoding="utf-8")
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run folder for reading. Raises `RunFolderError` where it is none."""
+    path = Path(path)
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise RunFolderError(f"{path} is not a run folder (it has no {MANIFEST}); `triptych run RECIPE --out {path}` makes one")
+    return Run(path, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read a folder's manifest, if it has one."""
+    file = folder / MANIFEST
+    if not file.exists():
+        return None
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunFolderError(f"{file} can't be read: {error}") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a folder's manifest at once, so that a reader never sees half of it."""
+    write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file under another name, then give it its own."""
+    new = file.with_name(f".{file.name}.new")
+    try:
+        new.write_bytes(content)
+        os.replace(new, file)
+    except OSError as error:
+        raise RunFolderError(f"can't write {file}: {error.strerror or error}") from error
+
+
+def claim(folder: Path, *, recipe: str, recipe_id: str) -> tuple[Manifest, BaseFileLock]:
+    """Take a folder for a run of the recipe, alone.
+
+    Raises `RunFolderError` where it can't be written, another process is at work in it, or it is another recipe's.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunFolderError(f"another process is running in {folder}; wait for it, or choose another --out") from error
+    except OSError as error:
+        raise RunFolderError(f"can't write to {folder}: {error.strerror or error}") from error
+    try:
+        return _manifest_for(folder, recipe, recipe_id), lock
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _manifest_for(folder: Path, recipe: str, recipe_id: str) -> Manifest:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        strangers = [entry.name for entry in folder.iterdir() if entry.name != ".lock"]
+        if strangers:
+            raise RunFolderError(f"{folder} holds something else ({sorted(strangers)[0]}); choose another --out")
+        return Manifest(run=uuid.uuid4().hex, recipe=recipe, recipe_id=recipe_id)
+    if manifest.recipe != recipe:
+        raise RunFolderError(f"{folder} holds a run of the recipe {manifest.recipe!r}, not {recipe!r}; choose another --out")
+    return manifest

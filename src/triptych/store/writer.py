@@ -1,0 +1,97 @@
+"""Writing the tables of a run: rows come in prompt order, go to parts, and the parts become one file a table."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from triptych.errors import RunFolderError
+from triptych.records import Judgement, Prompt, Response
+from triptych.store.tables import Record, frame, schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PROMPTS_A_FRAME = 512
+_FRAMES_A_PART = 8
+
+MakeExamples = Callable[["pl.DataFrame", "pl.DataFrame"], "pl.DataFrame"]
+"""From the responses and judgements of some whole prompts to their examples."""
+
+
+class TableWriter:
+    """Collects rows in prompt order. Memory does not grow with the number of prompts.
+
+    A part holds all rows of the same prompts in each table, so examples are made part by part.
+    """
+
+    def __init__(self, folder: Path, make_examples: MakeExamples) -> None:
+        self.folder = folder
+        self.prompts = 0
+        self._make_examples = make_examples
+        self._parts = folder / ".parts"
+        self._rows: dict[str, list[Record]] = {"prompts": [], "responses": [], "judgements": []}
+        self._frames: dict[str, list[pl.DataFrame]] = {name: [] for name in self._rows}
+        self._written = 0
+        shutil.rmtree(self._parts, ignore_errors=True)
+
+    def add(self, prompt: Prompt, responses: tuple[Response, ...], judgements: tuple[Judgement, ...]) -> None:
+        """Take one prompt with all of its rows. Raises `RunFolderError` on a full disk."""
+        self._rows["prompts"].append(prompt)
+        self._rows["responses"] += responses
+        self._rows["judgements"] += judgements
+        self.prompts += 1
+        if len(self._rows["prompts"]) >= _PROMPTS_A_FRAME:
+            self._lay_out()
+            if len(self._frames["prompts"]) >= _FRAMES_A_PART:
+                self._write_part()
+
+    def finish(self) -> None:
+        """Put the parts together and give the tables their names, replacing those of an earlier sitting."""
+        self._lay_out()
+        self._write_part()
+        for name in ("prompts", "responses", "judgements", "examples"):
+            self._join(name)
+        for name in ("prompts", "responses", "judgements", "examples"):
+            os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
+        shutil.rmtree(self._parts)
+
+    def _lay_out(self) -> None:
+        for name, rows in self._rows.items():
+            self._frames[name].append(frame(name, rows))
+            rows.clear()
+
+    def _write_part(self) -> None:
+        import polars as pl
+
+        part = {name: pl.concat(frames) for name, frames in self._frames.items()}
+        part["examples"] = self._make_examples(part["responses"], part["judgements"])
+        for name, table in part.items():
+            folder = self._parts / name
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                table.write_parquet(folder / f"{self._written:06d}.parquet")
+            except OSError as error:
+                raise _unwritable(self.folder, error) from error
+        for frames in self._frames.values():
+            frames.clear()
+        self._written += 1
+
+    def _join(self, name: str) -> None:
+        import polars as pl
+
+        parts = sorted((self._parts / name).glob("*.parquet"))
+        try:
+            pl.scan_parquet(parts, schema=schema(name)).sink_parquet(self._parts / f"{name}.parquet")
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"can't write the tables in {folder}: {error.strerror or error}. "
+        "What was paid for is kept in the call log; make room, then run the same command again"
+    )
