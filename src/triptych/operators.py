@@ -108,6 +108,44 @@ class Operator(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True, exclude=set(self.not_in_identity | model_fields))
 
 
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan expects of one prompt when an operator's turn comes; tokens are estimates."""
+
+    prompt_tokens: float
+    """Mean length of a prompt."""
+    given: float = 0.0
+    """Responses that come with a prompt."""
+    given_tokens: float = 0.0
+    """Mean length of those."""
+    responses: float = 0.0
+    """Responses made so far."""
+    response_tokens: float = 0.0
+    """Mean length of a response."""
+    longest_response_tokens: float = 0.0
+
+    def with_responses(self, responses: float, tokens: float, longest: float) -> Outlook:
+        """The outlook after so many more responses, of so many tokens each."""
+        total = self.responses + responses
+        mean = (self.responses * self.response_tokens + responses * tokens) / total if total else 0.0
+        return msgspec.structs.replace(
+            self,
+            responses=total,
+            response_tokens=mean,
+            longest_response_tokens=max(self.longest_response_tokens, longest),
+        )
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that an operator is expected to make for one prompt, all taken together."""
+
+    model: str
+    calls: float
+    prompt_tokens: float
+    completion_tokens: float
+    most_completion_tokens: float
+    """Should every answer be as long as its `max_tokens` allows."""
+
+
 class PromptSource(Protocol):
     """Where a recipe's prompts come from."""
 
@@ -118,12 +156,20 @@ class PromptSource(Protocol):
         """
         ...
 
+    def count(self, folder: Path) -> int | None:
+        """Say quickly how many rows there are, about; None where reading would use the source up."""
+        ...
+
 
 class Generator(Protocol):
     """Panel 1, synthesis: makes responses to one prompt."""
 
     async def respond(self, case: Case, ask: Ask) -> list[Response]:
         """Make responses. A call that fails gives a response of status `failed`, never none."""
+        ...
+
+    def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
+        """Say what calls to expect for one prompt, and what the next operator will find."""
         ...
 
 
@@ -134,6 +180,10 @@ class Evaluator(Protocol):
         """Judge the responses whose status is ok. What can't be parsed gives a judgement of status `unparsed`."""
         ...
 
+    def forecast(self, outlook: Outlook) -> list[Load]:
+        """Say what calls to expect for one prompt."""
+        ...
+
 
 class Instantiator(Protocol):
     """Panel 3, instantiation: turns judgements into training examples, and calls nobody."""
@@ -141,6 +191,11 @@ class Instantiator(Protocol):
     def instantiate(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.LazyFrame:
         """Make the examples of whole prompts, with the columns of the table of examples."""
         ...
+
+
+def estimate_tokens(text: str) -> float:
+    """Guess the tokens of a text from its length: a token for four bytes, as English text gives in most tokenisers."""
+    return len(text.encode()) / 4
 
 
 def operator_classes(panel: str) -> tuple[type[Operator], ...]:

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -247,8 +246,7 @@ class _Sitting:
 
 def _total(recipe: Recipe, folder: Path, limit: int | None) -> int | None:
     """How many prompts there are, where the source can tell without being used up."""
-    count: Any = getattr(recipe.prompts, "count", None)
-    total: int | None = count(folder) if count is not None else None
+    total: int | None = recipe.prompts.count(folder)
     return total if total is None or limit is None else min(total, limit)
 
 

@@ -63,6 +63,11 @@ class Recipe(BaseModel):
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         """Whatever is used and not declared, field by field."""
+        if self.budget.usd is not None:
+            for name, spec in self.models.items():
+                if spec.price is None:
+                    said = "has no price, so the budget could not hold; declare one (0 for a server of your own)"
+                    yield f"models.{name}.price", said
         for panel in ("synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
                 field = f"{panel}.{place}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from triptych.models.chat import Ask
-from triptych.operators import Case, Operator
+from triptych.operators import Case, Load, Operator, Outlook
 from triptych.records import Message, Response, content_id, make_response
 
 
@@ -27,3 +27,7 @@ class Given(Operator):
             )
             for index, given in enumerate(case.given)
         ]
+
+    def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
+        """Expect no call."""
+        return [], outlook.with_responses(outlook.given, outlook.given_tokens, outlook.given_tokens)

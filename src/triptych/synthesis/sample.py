@@ -9,8 +9,10 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
 from triptych.models.spec import ModelSpec
-from triptych.operators import Case, Operator
+from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens
 from triptych.records import Message, Response, draw, make_response
+
+_USUAL_TOKENS = 300
 
 
 def _as_tuple(value: object) -> object:
@@ -60,6 +62,24 @@ class Sample(Operator):
             return await self._from(self.model[0], case, ask)
         per_model = await asyncio.gather(*(self._from(model, case, ask) for model in self.model))
         return [response for responses in per_model for response in responses]
+
+    def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
+        """Expect each response to take its `max_tokens`, or 300 tokens where it may be longer."""
+        draws = [_Draw(i, self.temperature[i % len(self.temperature)], str(i % max(len(self.system), 1))) for i in range(self.n)]
+        calls = self.n if self.principles else len(self._groups(draws))
+        instructions = max(map(estimate_tokens, self.system), default=0) + max(map(estimate_tokens, self.principles), default=0)
+        length = min(self.max_tokens, _USUAL_TOKENS)
+        loads = [
+            Load(
+                model=model,
+                calls=calls,
+                prompt_tokens=calls * (outlook.prompt_tokens + instructions),
+                completion_tokens=self.n * length,
+                most_completion_tokens=self.n * self.max_tokens,
+            )
+            for model in self.model
+        ]
+        return loads, outlook.with_responses(self.n * len(self.model), length, self.max_tokens)
 
     async def _from(self, model: str, case: Case, ask: Ask) -> list[Response]:
         spec = ask.model(model)

@@ -1,0 +1,59 @@
+"""`triptych plan`: a recipe's price as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from triptych.app.text import count, duration, usd
+from triptych.planning.plan import ModelPlan, Plan, plan
+from triptych.recipes.load import find_recipe, load_recipe
+
+
+def plan_command(source: str, changes: Sequence[str], limit: int | None, *, as_json: bool) -> None:
+    """Check a recipe and show what it will cost."""
+    recipe = load_recipe(source, changes)
+    planned = plan(recipe, limit=limit, folder=recipe_folder(source))
+    click.echo(msgspec.json.encode(planned).decode() if as_json else plan_text(planned))
+
+
+def recipe_folder(source: str) -> Path:
+    """Where relative paths in a recipe start: the folder that the recipe's file is in."""
+    return find_recipe(source).parent
+
+
+def plan_text(planned: Plan) -> str:
+    """Lay a plan out for people."""
+    lines = [f"{planned.recipe}: {'?' if planned.prompts is None else count(planned.prompts)} prompts"]
+    if planned.first_bad is not None:
+        lines.append(f"  {planned.bad_rows} bad rows will be set aside; the first: {planned.first_bad}")
+    lines += ["", _row("", "model", "calls", "tokens in", "tokens out", "at most", "cost", "time")]
+    lines += [_stage_row(stage) for stage in planned.stages]
+    if not planned.stages:
+        lines.append("  no calls at all")
+    cost = "not priced" if planned.usd is None else f"about {usd(planned.usd)}, at most {usd(planned.most_usd or 0)}"
+    lines += ["", f"In all {count(planned.calls)} calls, {count(planned.tokens)} tokens, {cost}, {duration(planned.seconds)}."]
+    lines.append("Estimates: four bytes a token, answers of a usual length, the models' declared speed.")
+    if planned.budget_usd is not None:
+        lines.append(f"Budget: {usd(planned.budget_usd)}.")
+    return "\n".join(lines + [f"Note: {note}." for note in planned.notes])
+
+
+def _stage_row(stage: ModelPlan) -> str:
+    return _row(
+        stage.stage,
+        stage.model,
+        count(stage.calls),
+        count(stage.prompt_tokens),
+        count(stage.completion_tokens),
+        count(stage.most_completion_tokens),
+        "-" if stage.usd is None else usd(stage.usd),
+        duration(stage.seconds),
+    )
+
+
+def _row(stage: str, model: str, *numbers: str) -> str:
+    return f"  {stage:<22} {model:<12}" + "".join(f" {number:>12}" for number in numbers)

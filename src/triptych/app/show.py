@@ -1,0 +1,223 @@
+"""`triptych show`: a run's summary, or one row with all that it rests on and all that rests on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from triptych.app.summary import summary, summary_json, summary_text
+from triptych.app.text import clean, one_line, usd
+from triptych.errors import TriptychError
+from triptych.store.run import Run, open_run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_TABLES = {"p": "prompts", "r": "responses", "j": "judgements", "e": "examples"}
+_LONGEST_TEXT = 2000
+
+
+class NotFound(TriptychError):
+    """No row, or more than one, has the id."""
+
+
+def show_command(folder: str, row_id: str | None, *, as_json: bool) -> None:
+    """Show a run, or one of its rows."""
+    run = open_run(folder)
+    if row_id is None:
+        shown = summary(run)
+        click.echo(summary_json(shown) if as_json else summary_text(shown))
+        return
+    kind, row = find_row(run, row_id)
+    story = _STORIES[kind](run, row)
+    click.echo(json.dumps(story, default=str) if as_json else "\n".join(_lines(story)))
+
+
+def find_row(run: Run, row_id: str) -> tuple[str, dict[str, Any]]:
+    """Find the row that an id, its first characters, or a prompt's number names. Raises `NotFound`."""
+    if row_id.isdigit():
+        return "prompts", _only(run.prompts().slice(int(row_id) - 1, 1).collect(), f"prompt number {row_id}")
+    table = _TABLES.get(row_id[0]) if row_id[1:2] == "_" else None
+    if table is None:
+        return "calls", _call(run, row_id)
+    import polars as pl
+
+    found = run.table(table).filter(pl.col("id").str.starts_with(row_id)).head(2).collect()
+    return table, _only(found, row_id)
+
+
+def _only(found: pl.DataFrame, name: str) -> dict[str, Any]:
+    if found.height == 0:
+        raise NotFound(f"the run has no {name}")
+    if found.height > 1:
+        raise NotFound(f"several rows begin with {name}; give more of the id")
+    return found.row(0, named=True)
+
+
+def _call(run: Run, call_id: str) -> dict[str, Any]:
+    log = run.calls()
+    try:
+        call = log.get(call_id)
+    finally:
+        log.close()
+    if call is None:
+        raise NotFound(f"the run has no row and no call {call_id}; ids begin with p_, r_, j_ or e_, calls have 32 digits")
+    facts = msgspec.structs.asdict(call)
+    return facts | {"request": json.loads(call.request), "reply": json.loads(call.reply)}
+
+
+def _rows(run: Run, table: str, condition: pl.Expr) -> list[dict[str, Any]]:
+    return run.table(table).filter(condition).collect().to_dicts()
+
+
+def _of_prompt(run: Run, prompt_id: str) -> dict[str, Any]:
+    """A prompt with everything that was made of it."""
+    import polars as pl
+
+    mine = pl.col("prompt_id") == prompt_id
+    return {
+        "prompt": _only(run.prompts().filter(pl.col("id") == prompt_id).collect(), prompt_id),
+        "responses": _rows(run, "responses", mine),
+        "judgements": _rows(run, "judgements", mine),
+        "examples": _rows(run, "examples", mine),
+    }
+
+
+def _story_of_prompt(run: Run, prompt: dict[str, Any]) -> dict[str, Any]:
+    return _of_prompt(run, prompt["id"])
+
+
+def _story_of_response(run: Run, response: dict[str, Any]) -> dict[str, Any]:
+    story = _of_prompt(run, response["prompt_id"])
+    return _narrowed(story, {response["id"]})
+
+
+def _story_of_judgement(run: Run, judgement: dict[str, Any]) -> dict[str, Any]:
+    story = _narrowed(_of_prompt(run, judgement["prompt_id"]), set(judgement["response_ids"]))
+    story["judgements"] = [judgement]
+    story["examples"] = [e for e in story["examples"] if judgement["id"] in (e["judgement_ids"] or ())]
+    return story
+
+
+def _story_of_example(run: Run, example: dict[str, Any]) -> dict[str, Any]:
+    story = _narrowed(_of_prompt(run, example["prompt_id"]), set(example["response_ids"]))
+    story["judgements"] = [j for j in story["judgements"] if j["id"] in (example["judgement_ids"] or ())]
+    story["examples"] = [example]
+    return story
+
+
+def _narrowed(story: dict[str, Any], responses: set[str]) -> dict[str, Any]:
+    """Keep what touches these responses."""
+    return {
+        "prompt": story["prompt"],
+        "responses": [r for r in story["responses"] if r["id"] in responses],
+        "judgements": [j for j in story["judgements"] if responses & set(j["response_ids"])],
+        "examples": [e for e in story["examples"] if responses & set(e["response_ids"])],
+    }
+
+
+def _story_of_call(run: Run, call: dict[str, Any]) -> dict[str, Any]:
+    import polars as pl
+
+    paid = pl.col("call_ids").list.contains(call["call_id"])
+    return {"call": call, "responses": _rows(run, "responses", paid), "judgements": _rows(run, "judgements", paid)}
+
+
+_STORIES = {
+    "prompts": _story_of_prompt,
+    "responses": _story_of_response,
+    "judgements": _story_of_judgement,
+    "examples": _story_of_example,
+    "calls": _story_of_call,
+}
+
+
+def _lines(story: dict[str, Any]) -> Iterator[str]:
+    names = {row["id"]: f"#{place}" for place, row in enumerate(story["responses"], start=1)}
+    if "call" in story:
+        yield from _call_lines(story["call"])
+    if "prompt" in story:
+        yield from _prompt_lines(story["prompt"])
+    for row in story["responses"]:
+        yield from _response_lines(row, names)
+    for row in story["judgements"]:
+        yield from _judgement_lines(row, names)
+    for row in story.get("examples", ()):
+        yield from _example_lines(row, names)
+
+
+def _call_lines(call: dict[str, Any]) -> Iterator[str]:
+    yield f"call {call['call_id']}  {call['model']}  {usd(call['cost_usd'])}"
+    yield f"  {call['prompt_tokens']} tokens in, {call['completion_tokens']} out, {call['reply'].get('latency_s', 0)} s"
+    yield "  asked:"
+    yield from _block(json.dumps(call["request"], indent=2, ensure_ascii=False))
+    yield "  answered:"
+    yield from _block(json.dumps(call["reply"], indent=2, ensure_ascii=False))
+
+
+def _prompt_lines(prompt: dict[str, Any]) -> Iterator[str]:
+    yield f"prompt {prompt['id']}  {one_line(prompt['source'] or '', 40)}"
+    for message in prompt["messages"]:
+        yield f"  {message['role']}:"
+        yield from _block(message["content"] or "")
+    if prompt["reference"] is not None:
+        yield f"  reference: {one_line(prompt['reference'])}"
+    if prompt["constraints"] not in (None, "[]"):
+        yield f"  constraints: {clean(prompt['constraints'], 300)}"
+
+
+def _response_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    yield ""
+    yield f"response {names[row['id']]} {row['id']}  {one_line(row['model'], 60)}  {clean(row['params'], 160)}"
+    if row["status"] != "ok":
+        yield f"  {row['status']}: {clean(row['error'] or '', 300)}"
+    for message in row["messages"] or ():
+        yield from _block(message["content"] or "")
+    yield f"  {row['completion_tokens'] or 0} tokens, {row['finish_reason']}, {usd(row['cost_usd'])}{_calls(row)}"
+
+
+def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    shown = " then ".join(names.get(each, each) for each in row["response_ids"])
+    yield ""
+    yield f"judgement {row['id']}  {one_line(row['criterion'], 40)} by {one_line(row['evaluator'], 40)}  of {shown}"
+    yield f"  {_verdict(row)}{_calls(row)}"
+    if row["rationale"]:
+        yield from _block(row["rationale"])
+    if row["raw"]:
+        yield from _block(row["raw"])
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if row["status"] != "ok":
+        return f"{row['status']}: {clean(row['error'] or '', 300)}"
+    parts = [f"check {row['check']}"] if row["check"] else []
+    if row["scores"] is not None:
+        low, high = row["scale"] or (None, None)
+        parts.append(f"score {', '.join(f'{score:g}' for score in row['scores'])} on {low:g} to {high:g}")
+    if row["ranks"] is not None:
+        parts.append(f"ranks {', '.join(map(str, row['ranks']))}")
+    if row["probability"] is not None:
+        parts.append(f"probability of the first {row['probability']:.3f}")
+    return ", ".join(parts)
+
+
+def _example_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    yield ""
+    yield f"example {row['id']}  {row['kind']} by {row['strategy']}"
+    for place, response in enumerate(row["response_ids"]):
+        role = ("chosen", "rejected")[place] if row["kind"] == "pair" else f"response {place + 1}"
+        yield f"  {role}: {names.get(response, '')} {response}, score {row['scores'][place]:.3f}"
+    margin = "" if row["margin"] is None else f"margin {row['margin']:.3f}, "
+    yield f"  {margin}weight {row['weight']:g}, rests on {len(row['judgement_ids'] or ())} judgements"
+
+
+def _calls(row: dict[str, Any]) -> str:
+    return f"; calls {' '.join(row['call_ids'])}" if row["call_ids"] else ""
+
+
+def _block(text: str) -> Iterator[str]:
+    return (f"    {line}" for line in clean(text, _LONGEST_TEXT).split("\n"))

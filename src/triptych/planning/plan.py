@@ -1,0 +1,151 @@
+"""Pricing a recipe: the calls, tokens, money and time it will take, before anything is spent."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from triptych.models.spec import ModelSpec
+from triptych.operators import BadRow, Load, Outlook, PromptRow, estimate_tokens
+from triptych.recipes.recipe import Recipe
+
+_LOOKED_AT = 1000
+
+
+class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one operator asks of one model over the whole run."""
+
+    stage: str
+    """The operator's place in the recipe, such as `evaluation.0 rubric`."""
+    model: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    most_completion_tokens: int
+    usd: float | None
+    """None where the model has no price."""
+    most_usd: float | None
+    seconds: float
+    """At the model's declared speed and concurrency."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe's price. Token counts are estimates: four bytes to a token, and answers of a usual length."""
+
+    recipe: str
+    prompts: int | None
+    """None where they come from standard input: the figures are then for one prompt."""
+    bad_rows: int
+    """Rows that can't be prompts, among the first thousand."""
+    first_bad: str | None
+    stages: tuple[ModelPlan, ...]
+    calls: int
+    tokens: int
+    usd: float | None
+    most_usd: float | None
+    """Should every answer be as long as it may be."""
+    seconds: float
+    budget_usd: float | None
+    notes: tuple[str, ...]
+    """What the reader should know before running."""
+
+
+def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") -> Plan:
+    """Price a recipe without calling anybody. Raises `PromptError` where its prompts can't be read."""
+    total = recipe.prompts.count(Path(folder))
+    good, bad = _look_at(recipe, Path(folder)) if total is not None else ([], [])
+    prompts = None if total is None else _prompts(total, good, bad, limit)
+    stages = tuple(_stages(recipe, _outlook(good), prompts if prompts is not None else 1))
+    priced = [stage.usd for stage in stages if stage.usd is not None]
+    most = [stage.most_usd for stage in stages if stage.most_usd is not None]
+    complete = len(priced) == len(stages)
+    return Plan(
+        recipe=recipe.name,
+        prompts=prompts,
+        bad_rows=len(bad),
+        first_bad=f"row {bad[0].row}: {bad[0].reason}" if bad else None,
+        stages=stages,
+        calls=sum(stage.calls for stage in stages),
+        tokens=sum(stage.prompt_tokens + stage.completion_tokens for stage in stages),
+        usd=sum(priced) if complete else None,
+        most_usd=sum(most) if complete else None,
+        seconds=sum(stage.seconds for stage in stages),
+        budget_usd=recipe.budget.usd,
+        notes=tuple(_notes(recipe, prompts, sum(most) if complete else None)),
+    )
+
+
+def _look_at(recipe: Recipe, folder: Path) -> tuple[list[PromptRow], list[BadRow]]:
+    rows = list(islice(recipe.prompts.rows(folder), _LOOKED_AT))
+    return [row for row in rows if isinstance(row, PromptRow)], [row for row in rows if isinstance(row, BadRow)]
+
+
+def _prompts(total: int, good: list[PromptRow], bad: list[BadRow], limit: int | None) -> int:
+    """Prompts to expect: bad rows among those looked at stand for the rest."""
+    seen = len(good) + len(bad)
+    expected = len(good) if total <= seen else round(total * len(good) / seen)
+    return expected if limit is None else min(expected, limit)
+
+
+def _outlook(rows: list[PromptRow]) -> Outlook:
+    if not rows:
+        return Outlook(prompt_tokens=100)
+    lengths = [sum(estimate_tokens(message.content) for message in row.prompt.messages) for row in rows]
+    given = [estimate_tokens(response.text) for row in rows for response in row.given]
+    return Outlook(
+        prompt_tokens=sum(lengths) / len(rows),
+        given=len(given) / len(rows),
+        given_tokens=sum(given) / len(given) if given else 0.0,
+    )
+
+
+def _stages(recipe: Recipe, outlook: Outlook, prompts: int) -> list[ModelPlan]:
+    stages = []
+    for place, generator in enumerate(recipe.synthesis):
+        loads, outlook = generator.forecast(outlook)
+        stages += [_stage(f"synthesis.{place} {generator.kind}", load, recipe, prompts) for load in loads]
+    for place, evaluator in enumerate(recipe.evaluation):
+        loads = evaluator.forecast(outlook)
+        stages += [_stage(f"evaluation.{place} {evaluator.kind}", load, recipe, prompts) for load in loads]
+    return stages
+
+
+def _stage(stage: str, load: Load, recipe: Recipe, prompts: int) -> ModelPlan:
+    spec: ModelSpec = recipe.models[load.model]
+    tokens = [round(prompts * each) for each in (load.prompt_tokens, load.completion_tokens, load.most_completion_tokens)]
+    return ModelPlan(
+        stage=stage,
+        model=load.model,
+        calls=round(prompts * load.calls),
+        prompt_tokens=tokens[0],
+        completion_tokens=tokens[1],
+        most_completion_tokens=tokens[2],
+        usd=None if spec.price is None else spec.price.usd(tokens[0], tokens[1]),
+        most_usd=None if spec.price is None else spec.price.usd(tokens[0], tokens[2]),
+        seconds=_seconds(spec, prompts * load.calls, tokens[0], tokens[1]),
+    )
+
+
+def _seconds(spec: ModelSpec, calls: float, prompt_tokens: int, completion_tokens: int) -> float:
+    """Streams side by side; reading a prompt is taken as ten times as fast as writing an answer."""
+    streams = min(spec.concurrency, getattr(spec, "slots", spec.concurrency), max(calls, 1))
+    return (completion_tokens + prompt_tokens / 10) / (spec.tokens_per_s * streams)
+
+
+def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[str]:
+    notes = []
+    if prompts is None:
+        notes.append("the prompts come from standard input, so the figures are for one prompt of 100 tokens")
+    unpriced = [name for name, spec in recipe.models.items() if spec.price is None]
+    if unpriced:
+        notes.append(f"no price is declared for {', '.join(unpriced)}, so money is not counted there")
+    budget = recipe.budget.usd
+    if budget is not None and most_usd is not None and most_usd > budget:
+        notes.append(f"the run may reach the budget of ${budget:g} before its end; it then stops in order")
+    if not recipe.evaluation:
+        notes.append("nothing is evaluated, so there is no preference to learn from")
+    if not recipe.instantiation:
+        notes.append("no instantiation is given, so there will be no training examples")
+    return notes
