@@ -105,9 +105,9 @@ def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:
 def _record(kind: type[Record], row: dict[str, Any]) -> Record:
     fields = {}
     for name in kind.__struct_fields__:
-        value = msgspec.json.decode(row[name]) if name in FREE_FORM else row[name]
+        value = msgspec.json.decode(row[name]) if name in FREE_FORM else _without_nulls(row[name])
         if value is not None:
-            fields[name] = _without_nulls(value)
+            fields[name] = value
     return msgspec.convert(fields, kind)
 
 

@@ -1,0 +1,271 @@
+"""Pairs of a chosen and a rejected response, for DPO and its kin and for reward models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import msgspec
+from pydantic import Field, model_validator
+
+from triptych.instantiation.scores import objective_scores
+from triptych.operators import Operator
+from triptych.records import Objective, content_id, draw
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Margin = Annotated[float, Field(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+OUTCOMES = (
+    "pair",
+    "fewer than two scored responses",
+    "identical texts",
+    "all tied",
+    "margin below the band",
+    "margin above the band",
+)
+"""What can become of a prompt, in the order in which it is decided."""
+
+
+class Pairs(Operator):
+    """Pairs responses to one prompt by the objective's score (see `objective_scores`).
+
+    `best_vs_worst` and `best_vs_random` make at most one pair a prompt, `all_pairs` one of every two responses; the
+    better one is chosen. Which responses are paired is settled first; the band then keeps or drops the pair.
+    Responses of equal score are put in order by a draw that depends on the seed and on their ids alone.
+    """
+
+    not_in_identity: ClassVar[frozenset[str]] = frozenset()
+
+    kind: Literal["pairs"] = "pairs"
+    choose: Literal["best_vs_worst", "best_vs_random", "all_pairs"] = "best_vs_worst"
+    """Which responses are paired. `best_vs_random` draws among those scored lower than the best."""
+    criteria: Names | None = None
+    """The criteria that count; None takes all that were judged. How much each counts, the objective says."""
+    evaluators: Names | None = None
+    """The evaluators that count, by name; None takes all."""
+    min_margin: Margin = 0.0
+    """Least difference of scores, in [0, 1], inclusive."""
+    max_margin: Margin | None = None
+    """Greatest difference of scores, in [0, 1], inclusive; None sets no limit."""
+    ties: Literal["drop", "keep"] = "drop"
+    """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with margin 0
+    and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
+    weight: Literal["one", "margin"] = "one"
+    """The example's weight: 1, or its margin."""
+    distinct: bool = True
+    """Never pair two responses that say the same; an equal of the best is passed over for the next."""
+
+    @model_validator(mode="after")
+    def _band_is_open(self) -> Pairs:
+        if self.max_margin is not None and self.max_margin < self.min_margin:
+            raise ValueError(f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits")
+        return self
+
+    def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
+        """Criteria that are probably misspelt.
+
+        Verifiers judge on criteria that the objective need not declare, so an unknown name alone is no error; one
+        that all but equals a declared name is.
+        """
+        for place, name in enumerate(self.criteria or ()):
+            if name not in objective.criteria:
+                near = get_close_matches(name, objective.criteria, n=1, cutoff=0.8)
+                if near:
+                    yield f"criteria.{place}", f"criterion {name!r} is not in the objective; did you mean {near[0]!r}?"
+
+    def instantiate(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+    ) -> pl.LazyFrame:
+        """Make the pairs, in the order of the responses: by prompt, then by chosen, then by rejected response."""
+        import polars as pl
+
+        scored = self._scored(responses, judgements, objective, seed)
+        pairs = self._in_band(self._picked(self._couples(scored))).sort("prompt", "row", "row_b")
+        both = "judgement_ids", "judgement_ids_b"
+        texts, numbers = pl.List(pl.String), pl.List(pl.Float64)
+        labels = pl.when(pl.col("margin") == 0).then(pl.lit([0.5, 0.5])).otherwise(pl.lit([1.0, 0.0]))
+        rests_on = scored.select("row", "judgement_ids")
+        return (
+            pairs.join(rests_on, on="row", how="left", maintain_order="left")
+            .join(rests_on, left_on="row_b", right_on="row", how="left", suffix="_b", maintain_order="left")
+            .select(
+                pl.lit(None, dtype=pl.String).alias("id"),
+                pl.lit("pair").alias("kind"),
+                "prompt_id",
+                pl.concat_list("response_id", "response_id_b").cast(texts).alias("response_ids"),
+                pl.concat_list("score", "score_b").cast(numbers).alias("scores"),
+                labels.cast(numbers).alias("labels"),
+                "margin",
+                (pl.col("margin") if self.weight == "margin" else pl.lit(1.0)).alias("weight"),
+                pl.lit(self.choose).alias("strategy"),
+                pl.lit(self.identity()).alias("strategy_id"),
+                pl.lit(objective.version).alias("objective_version"),
+                pl.concat_list(*both).list.unique(maintain_order=True).alias("judgement_ids"),
+            )
+            .map_batches(_with_ids)
+        )
+
+    def tally(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+    ) -> pl.DataFrame:
+        """Count what became of the prompts: one row for each of `OUTCOMES`, so that the prompts add up.
+
+        A prompt without a pair is counted under the first thing that left it with none. Where `all_pairs` loses
+        pairs at both ends of the band, the prompt counts as above it.
+
+        Columns: strategy, strategy_id, outcome, prompts, pairs.
+        """
+        import polars as pl
+
+        scored = self._scored(responses, judgements, objective, seed)
+        couples = self._couples(scored)
+        picked = self._picked(couples)
+        low = picked.group_by("prompt").agg(pl.col("margin").max() < self.min_margin)
+        stages = {
+            "scored": scored.group_by("prompt").agg(pl.len().alias("scored")),
+            "unlike": couples.filter(self._unlike()).group_by("prompt").agg(pl.len().alias("unlike")),
+            "picked": low.rename({"margin": "low"}),
+            "pairs": self._in_band(picked).group_by("prompt").agg(pl.len().alias("pairs")),
+        }
+        per_prompt = (
+            responses.select("prompt_id").with_row_index("row").group_by("prompt_id").agg(pl.col("row").min().alias("first"))
+        )
+        ids = scored.select("prompt", "prompt_id").unique("prompt")
+        per_prompt = per_prompt.join(ids, on="prompt_id", how="left")
+        for stage in stages.values():
+            per_prompt = per_prompt.join(stage, on="prompt", how="left")
+        pair, few, identical, tied, below, above = OUTCOMES
+        outcome = (
+            pl.when(pl.col("pairs") > 0).then(pl.lit(pair))
+            .when(pl.col("scored").fill_null(0) < 2).then(pl.lit(few))
+            .when(pl.col("unlike").is_null()).then(pl.lit(identical))
+            .when(pl.col("low").is_null()).then(pl.lit(tied))
+            .when("low").then(pl.lit(below))
+            .otherwise(pl.lit(above))
+        )  # fmt: skip
+        counted = per_prompt.group_by(outcome.alias("outcome")).agg(
+            pl.len().cast(pl.Int64).alias("prompts"), pl.col("pairs").sum().cast(pl.Int64)
+        )
+        return (
+            pl.LazyFrame({"outcome": OUTCOMES})
+            .join(counted, on="outcome", how="left", maintain_order="left")
+            .select(
+                pl.lit(self.choose).alias("strategy"),
+                pl.lit(self.identity()).alias("strategy_id"),
+                "outcome",
+                pl.col("prompts", "pairs").fill_null(0),
+            )
+            .collect()
+        )
+
+    def _scored(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+    ) -> pl.LazyFrame:
+        """The responses that can be paired, from best to worst within each prompt; `place` counts them."""
+        import polars as pl
+
+        scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators)
+        says = responses.select(pl.struct("messages").struct.json_encode().alias("says")).with_row_index("row")
+        return (
+            scores.filter(pl.col("score").is_not_null())
+            .join(says, on="row", how="left")
+            # The first row of the prompt that says the same stands for what is said: numbers are cheap to carry.
+            .with_columns(says=pl.col("row").min().over("prompt", "says"), drawn=drawn(pl.col("response_id"), seed))
+            .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
+            .with_row_index("place")
+        )
+
+    def _couples(self, scored: pl.LazyFrame) -> pl.LazyFrame:
+        """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`."""
+        import polars as pl
+
+        each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
+        first = each if self.choose == "all_pairs" else each.unique("prompt", keep="first", maintain_order=True)
+        return (
+            first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
+            .filter(pl.col("place") < pl.col("place_b"))
+            .with_columns(margin=(pl.col("score") - pl.col("score_b")).round(12))
+        )
+
+    def _unlike(self) -> pl.Expr:
+        """Whether the two may be paired for what they say."""
+        import polars as pl
+
+        return pl.col("says") != pl.col("says_b") if self.distinct else pl.lit(True)
+
+    def _picked(self, couples: pl.LazyFrame) -> pl.LazyFrame:
+        """The couples that the strategy takes."""
+        import polars as pl
+
+        fit = couples.filter(self._unlike())
+        if self.ties == "drop":
+            fit = fit.filter(pl.col("margin") > 0)
+        if self.choose == "all_pairs":
+            return fit
+        if self.choose == "best_vs_worst":
+            order = fit.sort("place_b", descending=True)
+        else:
+            order = fit.sort(pl.col("margin") == 0, "drawn_b", "place_b")
+        return order.unique("prompt", keep="first", maintain_order=True)
+
+    def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:
+        import polars as pl
+
+        highest = 1.0 if self.max_margin is None else self.max_margin
+        return picked.filter(pl.col("margin").is_between(self.min_margin, highest))
+
+
+def drawn(response_id: pl.Expr, seed: int) -> pl.Expr:
+    """A number in [0, 2**32) for each response, drawn from `seed` and the response's id and nothing else.
+
+    The last twelve characters of the id, as three words of 32 bits, go through the finaliser of MurmurHash3
+    (A. Appleby, public domain), which two words of `triptych.records.draw` set off. All in 64-bit integers that
+    never overflow, so it is the same on every machine and in every version of Polars.
+    """
+    import polars as pl
+
+    start = draw(seed, "pairs")
+    digits = response_id.str.tail(12).str.encode("hex")
+    number = pl.lit(start & 0xFFFFFFFF, dtype=pl.UInt64)
+    for place in range(3):
+        word = digits.str.slice(8 * place, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64)
+        number = _mixed(number ^ word)
+    return _mixed(number ^ pl.lit(start >> 32, dtype=pl.UInt64))
+
+
+def _mixed(word: pl.Expr) -> pl.Expr:
+    low32 = 0xFFFFFFFF
+    word = word ^ (word // 2**16)
+    word = (word * 0x85EBCA6B) & low32
+    word = word ^ (word // 2**13)
+    word = (word * 0xC2B2AE35) & low32
+    return word ^ (word // 2**16)
+
+
+class _Content(msgspec.Struct):
+    """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
+
+    judgement_ids: list[str]
+    kind: str
+    labels: list[float]
+    margin: float
+    objective_version: str
+    prompt_id: str
+    response_ids: list[str]
+    scores: list[float]
+    strategy: str
+    strategy_id: str
+    weight: float
+
+
+def _with_ids(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Give each pair the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
+    import polars as pl
+
+    columns = [pairs[name].to_list() for name in _Content.__struct_fields__]
+    ids = [content_id("e", _Content(*row)) for row in zip(*columns, strict=True)]
+    return pairs.with_columns(pl.Series("id", ids, dtype=pl.String))

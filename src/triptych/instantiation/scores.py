@@ -1,0 +1,180 @@
+"""The objective's score of each response, from raw judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from triptych.records import Objective
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_DECIMALS = 12
+"""Scores are rounded here, so that the order in which floats are added can't make or break a tie."""
+
+
+def verdicts(
+    judgements: pl.LazyFrame,
+    criteria: Sequence[str] | None = None,
+    evaluators: Sequence[str] | None = None,
+) -> pl.LazyFrame:
+    """What each judgement says of each response that it shows, in [0, 1]: a row for each of them.
+
+    A score counts as its place on the judgement's scale (and is held to it). A rank counts as (k - r) / (k - 1) among
+    the k responses shown, where tied responses share the mean of their ranks: a choice between two gives 1 and 0, a
+    tie 0.5 to both. Where a judgement has scores and ranks, its scores count.
+
+    What does not enter: judgements whose status is not ok, judgements of a single step, scores without a scale,
+    the rank of a response shown alone, and probabilities. `criteria` and `evaluators` are names; None takes all.
+
+    Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator, evaluator_id,
+    model, verdict.
+    """
+    import polars as pl
+
+    k = pl.col("response_ids").list.len()
+    low, high = (pl.col("scale").list.get(place, null_on_oob=True) for place in (0, 1))
+    counts = (pl.col("status") == "ok") & pl.col("step").is_null()
+    if criteria is not None:
+        counts &= pl.col("criterion").is_in(list(criteria))
+    if evaluators is not None:
+        counts &= pl.col("evaluator").is_in(list(evaluators))
+    told = (
+        judgements.with_row_index("judgement")
+        .filter(counts)
+        .select(
+            "judgement",
+            pl.col("id").alias("judgement_id"),
+            "prompt_id",
+            pl.col("response_ids").alias("response_id"),
+            *("criterion", "evaluator", "evaluator_id", "model", "scores", "ranks"),
+            k.alias("k"),
+            low.alias("low"),
+            high.alias("high"),
+            ((pl.col("scores").list.len() == k) & (low < high)).fill_null(False).alias("has_scores"),
+            ((pl.col("ranks").list.len() == k) & (k > 1)).fill_null(False).alias("has_ranks"),
+        )
+    )
+    chosen, k = ~pl.col("has_scores") & pl.col("has_ranks"), pl.col("k")
+    place_on_scale = (pl.col("scores") - pl.col("low")) / (pl.col("high") - pl.col("low"))
+    by_score = (
+        told.filter("has_scores")
+        .explode("response_id", "scores")
+        .with_columns(verdict=place_on_scale.clip(0, 1))
+    )
+    # The other's rank less one's own; so that the many choices between two need no ranking of each list.
+    ahead = pl.col("both") - 2 * pl.col("ranks")
+    by_choice = (
+        told.filter(chosen & (k == 2))
+        .with_columns(both=pl.col("ranks").list.sum())
+        .explode("response_id", "ranks")
+        .with_columns(verdict=(1 + ahead.sign()) / 2)
+    )
+    by_ranking = (
+        told.filter(chosen & (k > 2))
+        .with_columns(pl.col("ranks").list.eval(pl.element().rank("average")))
+        .explode("response_id", "ranks")
+        .with_columns(verdict=(k - pl.col("ranks")) / (k - 1))
+    )
+    columns = ["judgement", "judgement_id", "prompt_id", "response_id", "criterion", "evaluator", "evaluator_id", "model"]
+    said = [part.select(*columns, pl.col("verdict").cast(pl.Float64)) for part in (by_score, by_choice, by_ranking)]
+    return pl.concat(said).filter(pl.col("verdict").is_finite())
+
+
+def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:
+    """The responses whose status is ok, in table order.
+
+    Columns: row (of the response), prompt (the row of its prompt's first response), prompt_id, response_id.
+    """
+    import polars as pl
+
+    return (
+        responses.select("id", "prompt_id", "status")
+        .with_row_index("row")
+        .filter(pl.col("status") == "ok")
+        .unique("id", keep="first", maintain_order=True)
+        .select("row", pl.col("row").min().over("prompt_id").alias("prompt"), "prompt_id", pl.col("id").alias("response_id"))
+    )
+
+
+def criterion_scores(
+    responses: pl.LazyFrame,
+    judgements: pl.LazyFrame,
+    criteria: Sequence[str] | None = None,
+    evaluators: Sequence[str] | None = None,
+) -> pl.LazyFrame:
+    """Each response's score on each criterion, in [0, 1].
+
+    First the mean over all that one evaluator says of the response on the criterion (repeats, opponents, several
+    checks), then the mean over evaluators, so that no evaluator counts more for having said more.
+
+    Columns: row, prompt, prompt_id, response_id, criterion, score, judgements (how many entered). In no set order.
+    """
+    import polars as pl
+
+    about = ["row", "prompt", "prompt_id", "response_id"]
+    return (
+        verdicts(judgements, criteria, evaluators)
+        .drop("prompt_id")
+        .join(shown_responses(responses), on="response_id")
+        .group_by("row", "criterion", "evaluator_id")
+        .agg(pl.first("prompt", "prompt_id", "response_id"), pl.col("verdict").mean(), pl.len().alias("judgements"))
+        .group_by("row", "criterion")
+        .agg(
+            pl.first("prompt", "prompt_id", "response_id"),
+            pl.col("verdict").mean().round(_DECIMALS).alias("score"),
+            pl.col("judgements").sum(),
+        )
+        .select(*about, "criterion", "score", "judgements")
+    )
+
+
+def objective_scores(
+    responses: pl.LazyFrame,
+    judgements: pl.LazyFrame,
+    objective: Objective,
+    criteria: Sequence[str] | None = None,
+    evaluators: Sequence[str] | None = None,
+) -> pl.LazyFrame:
+    """The objective's score of each response whose status is ok, in [0, 1], in the order of the responses.
+
+    The score is the mean of the criteria's scores, weighted as the objective declares; a criterion that it does not
+    declare weighs 1, and one of weight 0 is left out. A response that lacks every verdict on a criterion that another
+    response to its prompt has is incomplete: its score is null, since a mean over other criteria is no fair
+    comparison, and `lacks` names what it lacks. A response without any verdict has a null score as well.
+
+    Columns: row, prompt, prompt_id, response_id, score, lacks, judgement_ids (all that entered, in table order).
+    """
+    import polars as pl
+
+    weights = {name: criterion.weight for name, criterion in objective.criteria.items()}
+    weight = pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
+    entering = judgements.filter(weight > 0)
+    per_criterion = criterion_scores(responses, entering, criteria, evaluators).with_columns(weight=weight)
+    scored = per_criterion.group_by("row").agg(
+        ((pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum()).round(_DECIMALS).alias("score"),
+        pl.col("criterion").alias("judged_on"),
+    )
+    asked = per_criterion.group_by("prompt").agg(pl.col("criterion").unique().sort().alias("asked"))
+    shown = shown_responses(responses)
+    rests_on = (
+        verdicts(entering, criteria, evaluators)
+        .join(shown.select("row", "response_id"), on="response_id")
+        .group_by("row")
+        .agg(pl.col("judgement_id").sort_by("judgement").alias("judgement_ids"))
+    )
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    lacks = pl.col("asked").list.set_difference(pl.col("judged_on").fill_null(nothing)).fill_null(nothing)
+    return (
+        shown.join(scored, on="row", how="left")
+        .join(asked, on="prompt", how="left")
+        .join(rests_on, on="row", how="left")
+        .with_columns(lacks=lacks, judgement_ids=pl.col("judgement_ids").fill_null(nothing))
+        .select(
+            *("row", "prompt", "prompt_id", "response_id"),
+            pl.when(pl.col("lacks").list.len() == 0).then("score").alias("score"),
+            *("lacks", "judgement_ids"),
+        )
+        .sort("row")
+    )

@@ -1,0 +1,105 @@
+"""The call log keeps what it says it keeps."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from triptych.errors import RunFolderError
+from triptych.store.call_log import CallLog, LoggedCall
+
+
+def call(number: int, run: str = "run") -> LoggedCall:
+    return LoggedCall(
+        call_id=f"{number:032x}",
+        model="m",
+        run=run,
+        created_at=1.5,
+        prompt_tokens=10,
+        completion_tokens=5,
+        cost_usd=0.25,
+        reply=f'{{"text": "réply {number}"}}',
+        request=f'["asked {number}"]'.encode(),
+    )
+
+
+def put_all(log: CallLog, calls: list[LoggedCall]) -> None:
+    async def put() -> None:
+        await asyncio.gather(*map(log.put, calls))
+
+    asyncio.run(put())
+
+
+def test_what_was_put_is_found_again_after_opening_anew(tmp_path):
+    log = CallLog(tmp_path / "calls.sqlite")
+    put_all(log, [call(number) for number in range(1000)])
+    log.close()
+    log = CallLog(tmp_path / "calls.sqlite")
+    assert len(log) == 1000
+    assert log.find([f"{7:032x}", f"{999:032x}", "absent"]) == {
+        f"{7:032x}": call(7).reply,
+        f"{999:032x}": call(999).reply,
+    }
+    assert log.get(f"{7:032x}") == call(7)
+    assert log.get("absent") is None
+    log.close()
+
+
+def test_spending_is_summed_by_the_run_that_paid(tmp_path):
+    log = CallLog(tmp_path / "calls.sqlite")
+    put_all(log, [call(1, "a"), call(2, "a"), call(3, "b"), call(1, "b")])
+    assert (log.spent("a").calls, log.spent("a").tokens, log.spent("a").usd) == (2, 30, 0.5)
+    assert log.spent("b").calls == 1
+    assert log.spent("nobody").usd == 0
+    log.close()
+
+
+def test_replies_can_be_read_with_sqlite_alone(tmp_path):
+    log = CallLog(tmp_path / "calls.sqlite")
+    put_all(log, [call(4)])
+    log.close()
+    with sqlite3.connect(tmp_path / "calls.sqlite") as anybody:
+        assert anybody.execute("select json_extract(reply, '$.text') from calls").fetchone() == ("réply 4",)
+
+
+def test_an_answer_whose_put_is_done_survives_a_kill(tmp_path):
+    script = f"""
+import asyncio, os, signal, sys
+sys.path.insert(0, {str(__import__('pathlib').Path(__file__).parent)!r})
+from pathlib import Path
+from test_call_log import call, CallLog
+async def main():
+    log = CallLog(Path({str(tmp_path / 'calls.sqlite')!r}))
+    for number in range(50):
+        await log.put(call(number))
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    log = CallLog(tmp_path / "calls.sqlite")
+    assert len(log) == 50
+    log.close()
+
+
+def test_another_format_and_another_file_are_refused(tmp_path):
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at as one" * 10)
+    with pytest.raises(RunFolderError, match="can't open the call log"):
+        CallLog(tmp_path / "text")
+    log = CallLog(tmp_path / "calls.sqlite")
+    log.close()
+    with sqlite3.connect(tmp_path / "calls.sqlite") as later:
+        later.execute("PRAGMA user_version = 99")
+    with pytest.raises(RunFolderError, match="format 99"):
+        CallLog(tmp_path / "calls.sqlite")
+
+
+def test_a_write_that_fails_is_told_to_whoever_waits_for_it(tmp_path):
+    log = CallLog(tmp_path / "calls.sqlite")
+    put_all(log, [call(1)])
+    with sqlite3.connect(tmp_path / "calls.sqlite") as other:
+        other.execute("DROP TABLE calls")
+    with pytest.raises(RunFolderError, match="can't write to the call log"):
+        put_all(log, [call(2)])
+    log.close()
