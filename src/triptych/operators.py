@@ -7,7 +7,8 @@ functions of one prompt and what is known of it; table operators (`Instantiator`
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -191,6 +192,22 @@ class Instantiator(Protocol):
     def instantiate(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.LazyFrame:
         """Make the examples of whole prompts, with the columns of the table of examples."""
         ...
+
+
+def undefined_criteria(names: Sequence[str], objective: Objective) -> Iterator[tuple[str, str]]:
+    """Name the criteria that an operator uses and the objective does not define: (field, message)."""
+    for name in names:
+        if name not in objective.criteria:
+            yield "criteria", f"criterion {name!r} is not defined in objective.criteria{suggestion(name, objective.criteria)}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Name the near one of `known` words, or list them, as the end of a sentence."""
+    known = list(known)
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are: {', '.join(known)}" if known else ""
 
 
 def estimate_tokens(text: str) -> float:

@@ -1,0 +1,1 @@
+"""Panel 2: judges and verifiers."""

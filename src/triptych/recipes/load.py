@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from triptych.errors import Problem, RecipeError
-from triptych.recipes.recipe import Recipe, suggestion
+from triptych.operators import suggestion
+from triptych.recipes.recipe import Recipe
 
 Path_ = tuple[str | int, ...]
 

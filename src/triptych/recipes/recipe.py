@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from triptych.models.budget import Budget
 from triptych.models.spec import Model
-from triptych.operators import operator_classes
+from triptych.operators import operator_classes, suggestion
 from triptych.records import Objective, content_id
 
 
@@ -83,12 +82,3 @@ def _undeclared_models(operator: Any, models: Mapping[str, Any]) -> Iterator[str
     for name in (used,) if isinstance(used, str) else used or ():
         if name not in models:
             yield f"model {name!r} is not declared under models{suggestion(name, models)}"
-
-
-def suggestion(word: str, known: Any) -> str:
-    """Name the near one of `known` words, or list them, as the end of a sentence."""
-    known = [str(each) for each in known]
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; there are: {', '.join(known)}" if known else ""

@@ -1,0 +1,109 @@
+"""Asking a judge: parse what it says, ask once more where that fails, and never make a verdict up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
+from triptych.records import JudgementStatus, Message
+
+Verdict = TypeVar("Verdict")
+
+
+class Unparsable(Exception):
+    """What the judge said is no verdict; the message says why, in words that the judge can act on."""
+
+
+class Asked(msgspec.Struct, Generic[Verdict], frozen=True, kw_only=True):
+    """What came of one question to a judge."""
+
+    verdict: Verdict | None = None
+    status: JudgementStatus = "ok"
+    error: str | None = None
+    raw: str | None = None
+    """All that the judge said, where no verdict could be read from it."""
+    call_ids: tuple[str, ...] = ()
+    cost_usd: float = 0.0
+    created_at: datetime | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """What a judgement records of it."""
+        return {
+            name: getattr(self, name) for name in ("status", "error", "raw", "call_ids", "cost_usd", "created_at")
+        }
+
+
+async def ask_judge(
+    ask: Ask, model: str, requests: Sequence[ChatRequest], parse: Callable[[Choice], Verdict], wanted: str
+) -> list[Asked[Verdict]]:
+    """Put the questions to a judge. An answer that `parse` refuses is asked for once more, with the reason."""
+    replies = await ask(model, requests)
+    asked = [_read(reply, parse) for reply in replies]
+    again = [place for place, one in enumerate(asked) if one.status == "unparsed"]
+    if again:
+        repairs = [_ask_again(requests[place], asked[place], wanted) for place in again]
+        for place, reply in zip(again, await ask(model, repairs), strict=True):
+            asked[place] = _joined(asked[place], _read(reply, parse))
+    return asked
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read the one JSON object in an answer, bare, in a code fence or among words. Raises `Unparsable`."""
+    found = []
+    decoder, place = json.JSONDecoder(), text.find("{")
+    while place >= 0:
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except (json.JSONDecodeError, RecursionError):
+            end = place + 1
+        else:
+            found.append(value)
+        place = text.find("{", end)
+    if len(found) != 1:
+        raise Unparsable(f"it holds {len(found) or 'no'} JSON objects; exactly one is wanted" if text.strip() else "it is empty")
+    value = found[0]
+    assert isinstance(value, dict)
+    return value
+
+
+def rationale_in(answer: dict[str, Any]) -> str | None:
+    """The judge's reasons, where it gave any."""
+    said = answer.get("rationale")
+    return said if isinstance(said, str) and said.strip() else None
+
+
+def _read(reply: Reply | CallFailed, parse: Callable[[Choice], Verdict]) -> Asked[Verdict]:
+    if isinstance(reply, CallFailed):
+        return Asked(status="failed", error=reply.error, call_ids=(reply.call_id,))
+    choice = reply.choices[0]
+    paid: dict[str, Any] = {"call_ids": (reply.call_id,), "cost_usd": reply.cost_usd, "created_at": reply.created_at}
+    if choice.refusal is not None or choice.finish_reason == "content_filter":
+        return Asked(status="refused", error="the judge refused", raw=choice.refusal or choice.text, **paid)
+    try:
+        return Asked(verdict=parse(choice), **paid)
+    except Unparsable as error:
+        cut = " (the answer was cut at max_tokens)" if choice.finish_reason == "length" else ""
+        return Asked(status="unparsed", error=f"{error}{cut}", raw=choice.text, **paid)
+
+
+def _ask_again(request: ChatRequest, first: Asked[Any], wanted: str) -> ChatRequest:
+    correction = f"That answer can't be used: {first.error}. {wanted}"
+    messages = (*request.messages, Message("assistant", first.raw or ""), Message("user", correction))
+    return msgspec.structs.replace(request, messages=messages)
+
+
+def _joined(first: Asked[Verdict], second: Asked[Verdict]) -> Asked[Verdict]:
+    """Two askings as one: the second's outcome, and the cost of both."""
+    raw = None if second.status == "ok" else f"{first.raw}\n\n[asked again: {first.error}]\n\n{second.raw or ''}"
+    return msgspec.structs.replace(
+        second,
+        raw=raw,
+        call_ids=first.call_ids + second.call_ids,
+        cost_usd=first.cost_usd + second.cost_usd,
+        created_at=second.created_at or first.created_at,
+    )

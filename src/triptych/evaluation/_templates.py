@@ -1,0 +1,77 @@
+"""Judge prompts: sandboxed templates, and the material to be judged between delimiters that it can't forge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from triptych.records import Message, Prompt, Response
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)
+
+
+@lru_cache(maxsize=256)
+def _compiled(template: str) -> Template:
+    return _environment().from_string(template)
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Fill in a template. What is filled in is data: template marks inside it mean nothing."""
+    return _compiled(template).render(values)
+
+
+def checked_template(template: str, example: Mapping[str, Any]) -> str:
+    """Return `template` if it can be filled in with values like `example`; raise `ValueError` saying why not."""
+    from jinja2 import TemplateError
+    from jinja2.exceptions import SecurityError
+
+    try:
+        render(template, example)
+    except SecurityError as error:
+        raise ValueError(f"asks for something that templates may not touch: {error}") from error
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        place = f" on line {line}" if line else ""
+        raise ValueError(f"can't be used{place}: {error.message}; it may use {', '.join(example)}") from error
+    except Exception as error:
+        raise ValueError(f"can't be filled in: {error}") from error
+    return template
+
+
+def transcript(messages: tuple[Message, ...]) -> str:
+    """A chat as text: a single message as it is, several with their roles."""
+    if len(messages) == 1 and not messages[0].tool_calls:
+        return messages[0].content
+    return "\n\n".join(_spoken(message) for message in messages)
+
+
+def material(prompt: Prompt, *responses: Response) -> dict[str, Any]:
+    """The texts that a judge is shown, each between marks that hold a hash of them all."""
+    texts = [transcript(prompt.messages), *(transcript(response.messages) for response in responses)]
+    mark = blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=3).hexdigest()
+    shown = {"prompt": _fenced("prompt", texts[0], mark), "mark": mark}
+    if prompt.reference is not None:
+        shown["reference"] = _fenced("reference", prompt.reference, mark)
+    names = ("response",) if len(responses) == 1 else ("response_a", "response_b")
+    return shown | {name: _fenced(name, text, mark) for name, text in zip(names, texts[1:], strict=True)}
+
+
+def _fenced(name: str, text: str, mark: str) -> str:
+    return f"<{name} {mark}>\n{text}\n</{name} {mark}>"
+
+
+def _spoken(message: Message) -> str:
+    calls = "".join(f"\n[calls {call.name} with {call.arguments}]" for call in message.tool_calls)
+    return f"{message.role}: {message.content}{calls}"

@@ -1,0 +1,93 @@
+"""The verifier: programs check what a prompt demands of its answers. No model, no call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+from pydantic import TypeAdapter, ValidationError
+
+from triptych.evaluation.constraints import Constraint
+from triptych.models.chat import Ask
+from triptych.operators import Case, Load, Operator, Outlook
+from triptych.records import Judgement, Response, canonical_json, content_id, make_judgement
+
+_ADAPTER: TypeAdapter[Constraint] = TypeAdapter(Constraint)
+
+
+class Verify(Operator):
+    """Checks each response against the prompt's own constraints, and against those given here.
+
+    One judgement of score 0 or 1 for each response and check. A constraint that is no valid constraint gives
+    judgements of status `failed`, never a pass.
+    """
+
+    kind: Literal["verify"] = "verify"
+    name: str | None = None
+    """What judgements call the evaluator; its kind if not given."""
+    criterion: str = "constraints"
+    """The criterion that the checks count for; need not be defined in the objective."""
+    constraints: tuple[Constraint, ...] = ()
+    """Checks for every response, beside those of its prompt."""
+    use_prompt: bool = True
+    """Whether to check the prompt's own constraints."""
+    final_answer: bool = False
+    """Whether to check that the final answer equals the prompt's reference, as a number or formula."""
+
+    async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
+        """Check all responses of status ok."""
+        declared = case.objective.criteria.get(self.criterion)
+        about = {
+            "prompt_id": case.prompt.id,
+            "evaluator_id": self.identity(),
+            "criterion_id": declared.id if declared else content_id("c", ["verify", self.criterion]),
+            "criterion": self.criterion,
+            "evaluator": self.name or self.kind,
+            "objective_version": case.objective.version,
+            "scale": (0.0, 1.0),
+        }
+        checks = self._checks(case)
+        return [
+            make_judgement(**about, response_ids=(response.id,), check=label, **_outcome(check, response))
+            for response in case.responses
+            if response.status == "ok"
+            for label, check in checks
+        ]
+
+    def forecast(self, outlook: Outlook) -> list[Load]:
+        """Expect no call."""
+        return []
+
+    def _checks(self, case: Case) -> list[tuple[str, Constraint | str]]:
+        """All checks of a prompt, each under a label of its own; a text says why one can't be made."""
+        checks: list[Constraint | str] = list(self.constraints)
+        if self.use_prompt:
+            checks += [_parsed(canonical_json(written)) for written in case.prompt.constraints]
+        if self.final_answer and case.prompt.reference is not None:
+            checks.append(_parsed(canonical_json({"kind": "final_answer", "answer": case.prompt.reference})))
+        seen: Counter[str] = Counter()
+        labelled = []
+        for check in checks:
+            label = "invalid" if isinstance(check, str) else check.kind
+            seen[label] += 1
+            labelled.append((label if seen[label] == 1 else f"{label}#{seen[label]}", check))
+        return labelled
+
+
+@lru_cache(maxsize=4096)
+def _parsed(written: bytes) -> Constraint | str:
+    try:
+        return _ADAPTER.validate_python(msgspec.json.decode(written))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"the prompt's constraint {written.decode()[:200]} can't be checked: {place}: {first['msg']}"
+
+
+def _outcome(check: Constraint | str, response: Response) -> dict[str, object]:
+    if isinstance(check, str):
+        return {"status": "failed", "error": check}
+    result = check.check(response.text)
+    return {"scores": (1.0,) if result.passed else (0.0,), "rationale": result.found}
