@@ -131,11 +131,8 @@ class Pairs(Operator):
             "picked": low.rename({"margin": "low"}),
             "pairs": self._in_band(picked).group_by("prompt").agg(pl.len().alias("pairs")),
         }
-        per_prompt = (
-            responses.select("prompt_id").with_row_index("row").group_by("prompt_id").agg(pl.col("row").min().alias("first"))
-        )
         ids = scored.select("prompt", "prompt_id").unique("prompt")
-        per_prompt = per_prompt.join(ids, on="prompt_id", how="left")
+        per_prompt = responses.select("prompt_id").unique().join(ids, on="prompt_id", how="left")
         for stage in stages.values():
             per_prompt = per_prompt.join(stage, on="prompt", how="left")
         pair, few, identical, tied, below, above = OUTCOMES
@@ -170,13 +167,14 @@ class Pairs(Operator):
 
         scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators)
         says = responses.select(pl.struct("messages").struct.json_encode().alias("says")).with_row_index("row")
+        scored = scores.filter(pl.col("score").is_not_null()).join(says, on="row", how="left")
         return (
-            scores.filter(pl.col("score").is_not_null())
-            .join(says, on="row", how="left")
             # The first row of the prompt that says the same stands for what is said: numbers are cheap to carry.
-            .with_columns(says=pl.col("row").min().over("prompt", "says"), drawn=drawn(pl.col("response_id"), seed))
+            with_draw(scored.with_columns(says=pl.col("row").min().over("prompt", "says")), seed)
             .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
             .with_row_index("place")
+            .collect()  # at once, since it is used several times and Polars would work it out anew for each
+            .lazy()
         )
 
     def _couples(self, scored: pl.LazyFrame) -> pl.LazyFrame:
@@ -219,31 +217,28 @@ class Pairs(Operator):
         return picked.filter(pl.col("margin").is_between(self.min_margin, highest))
 
 
-def drawn(response_id: pl.Expr, seed: int) -> pl.Expr:
-    """A number in [0, 2**32) for each response, drawn from `seed` and the response's id and nothing else.
+def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
+    """Add `drawn`, a number in [0, 2**32) that comes from `seed` and the response's id and nothing else.
 
-    The last twelve characters of the id, as three words of 32 bits, go through the finaliser of MurmurHash3
-    (A. Appleby, public domain), which two words of `triptych.records.draw` set off. All in 64-bit integers that
-    never overflow, so it is the same on every machine and in every version of Polars.
+    The last twelve characters of `response_id`, as three words of 32 bits, go through the finaliser of MurmurHash3
+    (A. Appleby, public domain), set off by `triptych.records.draw`. All in 64-bit integers that never overflow, so
+    it is the same on every machine and with every version of Polars.
     """
     import polars as pl
 
-    start = draw(seed, "pairs")
-    digits = response_id.str.tail(12).str.encode("hex")
-    number = pl.lit(start & 0xFFFFFFFF, dtype=pl.UInt64)
-    for place in range(3):
-        word = digits.str.slice(8 * place, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64)
-        number = _mixed(number ^ word)
-    return _mixed(number ^ pl.lit(start >> 32, dtype=pl.UInt64))
-
-
-def _mixed(word: pl.Expr) -> pl.Expr:
-    low32 = 0xFFFFFFFF
-    word = word ^ (word // 2**16)
-    word = (word * 0x85EBCA6B) & low32
-    word = word ^ (word // 2**13)
-    word = (word * 0xC2B2AE35) & low32
-    return word ^ (word // 2**16)
+    start, low32, drawn = draw(seed, "pairs"), 0xFFFFFFFF, pl.col("drawn")
+    digits = pl.col("response_id").str.tail(12).str.encode("hex")
+    words = [digits.str.slice(8 * i, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64) for i in range(3)]
+    responses = responses.with_columns(drawn=pl.lit(start & low32, dtype=pl.UInt64))
+    for word in (*words, pl.lit(start >> 32, dtype=pl.UInt64)):
+        # One step a line: nested, each step would double the expression.
+        responses = responses.with_columns(drawn=drawn ^ word)
+        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**16))
+        responses = responses.with_columns(drawn=(drawn * 0x85EBCA6B) & low32)
+        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**13))
+        responses = responses.with_columns(drawn=(drawn * 0xC2B2AE35) & low32)
+        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**16))
+    return responses
 
 
 class _Content(msgspec.Struct):

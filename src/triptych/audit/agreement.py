@@ -1,0 +1,211 @@
+"""Whether judges agree with themselves when the order is swapped, and with verifiers (failure modes E1 and E4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from triptych.audit.findings import Finding, share_finding
+from triptych.audit.intervals import shares
+from triptych.instantiation.scores import verdicts
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PAIR = ("prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b")
+
+
+def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
+    """What judges (not verifiers or people) said of pairs that they were shown: a row for each pair and criterion.
+
+    Columns: prompt_id, evaluator, evaluator_id, criterion, a and b (the two responses, by id), a_first and b_first
+    (1 if a was preferred where it was shown first or second, -1 if b was, 0 for a tie, null if never asked; over
+    repeats the majority), first_won and decided (verdicts that named the first shown, or any), judgement_id (one).
+    """
+    import polars as pl
+
+    said = pl.col("verdict").sort_by("response_id")
+    shown_second = pl.col("response_id").last()
+    sides = (
+        verdicts(judgements.filter((pl.col("response_ids").list.len() == 2) & pl.col("model").is_not_null()))
+        .group_by("judgement", maintain_order=True)
+        .agg(
+            pl.first("judgement_id", "prompt_id", "evaluator", "evaluator_id", "criterion"),
+            pl.col("response_id").min().alias("a"),
+            pl.col("response_id").max().alias("b"),
+            (said.first() - said.last()).sign().alias("prefers"),
+            (shown_second == pl.col("response_id").max()).alias("a_first"),
+        )
+        .filter(pl.col("a") != pl.col("b"))
+    )
+    prefers, a_first = pl.col("prefers"), pl.col("a_first")
+    first_won = (prefers == 1) & a_first | (prefers == -1) & ~a_first
+
+    def majority(which: pl.Expr) -> pl.Expr:
+        asked = prefers.filter(which)
+        return pl.when(asked.len() > 0).then(asked.sum().sign())
+
+    return sides.group_by(_PAIR).agg(
+        majority(a_first).alias("a_first"),
+        majority(~a_first).alias("b_first"),
+        first_won.sum().alias("first_won"),
+        (prefers != 0).sum().alias("decided"),
+        pl.col("judgement_id").min(),
+    )
+
+
+def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
+    """Which of two responses a judge prefers, on each criterion, where it says so clearly.
+
+    Clearly: shown as a pair, in every order in which it was asked; or scored apart or ranked in a longer list, by the
+    difference of the means of what it said. Columns: prompt_id, evaluator, evaluator_id, criterion, a, b, prefers
+    (1 for a, -1 for b), judgement_id (one that shows it).
+    """
+    import polars as pl
+
+    paired = pair_verdicts(judgements)
+    in_one = pl.coalesce("a_first", "b_first")
+    in_both = pl.coalesce("b_first", "a_first")
+    as_pair = paired.filter((in_one == in_both) & (in_one != 0)).select(
+        *_PAIR, in_one.cast(pl.Float64).alias("prefers"), "judgement_id"
+    )
+    alone = (
+        verdicts(judgements.filter((pl.col("response_ids").list.len() != 2) & pl.col("model").is_not_null()))
+        .group_by("prompt_id", "evaluator", "evaluator_id", "criterion", "response_id")
+        .agg(pl.col("verdict").mean(), pl.col("judgement_id").min())
+    )
+    key = ["prompt_id", "evaluator", "evaluator_id", "criterion"]
+    apart = (
+        alone.join(alone, on=key, suffix="_b")
+        .filter(pl.col("response_id") < pl.col("response_id_b"))
+        .with_columns(prefers=(pl.col("verdict") - pl.col("verdict_b")).round(9).sign())
+        .filter(pl.col("prefers") != 0)
+        .rename({"response_id": "a", "response_id_b": "b"})
+        .select(*_PAIR, "prefers", "judgement_id")
+    )
+    return pl.concat([as_pair, apart])
+
+
+def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
+    """Share of pairs judged in both orders where both verdicts name the same winner (E1).
+
+    A tie in one order and a winner in the other counts against the judge; two ties name nobody and do not count.
+    """
+    import polars as pl
+
+    a_first, b_first = pl.col("a_first"), pl.col("b_first")
+    both = a_first.is_not_null() & b_first.is_not_null() & ~((a_first == 0) & (b_first == 0))
+    pairs = pair_verdicts(judgements)
+    rows = pairs.filter(both).with_columns(
+        part=a_first == b_first, whole=1, id="judgement_id", shows=a_first != b_first
+    )
+    found = [
+        share_finding(
+            share,
+            name="swap_consistency",
+            failure_mode="E1",
+            subject=evaluator,
+            said=f"{evaluator} names the same winner in both orders for",
+            good=(0.8, 1.0),
+            error=(0.5, 1.0),
+            rows=shown,
+            change="take a stronger judge, or let inconsistent verdicts count as ties (both orders are averaged)",
+        )
+        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
+    ]
+    one_order = pairs.group_by("evaluator", "evaluator_id").agg(
+        pl.len(), (a_first.is_not_null() & b_first.is_not_null()).any().alias("swapped")
+    )
+    for evaluator, n in one_order.filter(~pl.col("swapped")).sort("evaluator").select("evaluator", "len").collect().rows():
+        found.append(_one_order(evaluator, n))
+    return found
+
+
+def _one_order(evaluator: str, n: int) -> Finding:
+    return Finding(
+        name="swap_consistency",
+        failure_mode="E1",
+        subject=evaluator,
+        value=None,
+        low=None,
+        high=None,
+        n=n,
+        severity="warn",
+        message=f"{evaluator} saw each of its {n:,} pairs in one order only, so position bias can't be told from quality.",
+        change="judge each pair in both orders",
+    )
+
+
+def first_slot_rate(judgements: pl.LazyFrame) -> list[Finding]:
+    """Share of decided verdicts that name the response shown first, over pairs judged in both orders (E1).
+
+    Without position bias it is one half, whatever the responses are.
+    """
+    import polars as pl
+
+    both = pl.col("a_first").is_not_null() & pl.col("b_first").is_not_null()
+    rows = pair_verdicts(judgements).filter(both).with_columns(
+        part="first_won", whole="decided", id="judgement_id", shows=pl.col("a_first") * pl.col("b_first") < 0
+    )  # fmt: skip
+    return [
+        share_finding(
+            share,
+            name="first_slot_rate",
+            failure_mode="E1",
+            subject=evaluator,
+            said=f"{evaluator} names the response shown first in",
+            good=(0.45, 0.55),
+            error=(0.2, 0.8),
+            rows=shown,
+            change="judge each pair in both orders, and take a judge that depends less on the order",
+        )
+        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
+    ]
+
+
+def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
+    """Share of pairs that a judge decided clearly and a verifier told apart, where the two agree (E4).
+
+    The pairs are those of `preferences`; the verifier's score is the mean over its checks. Whoever judges without a
+    model counts as a verifier.
+    """
+    import polars as pl
+
+    passed = (
+        verdicts(judgements.filter(pl.col("model").is_null()))
+        .group_by("prompt_id", "response_id", "evaluator", "evaluator_id")
+        .agg(pl.col("verdict").mean())
+        .rename({"evaluator": "verifier", "evaluator_id": "verifier_id"})
+    )
+    rows = (
+        preferences(judgements)
+        .join(passed, left_on=["prompt_id", "a"], right_on=["prompt_id", "response_id"])
+        .join(
+            passed,
+            left_on=["prompt_id", "b", "verifier", "verifier_id"],
+            right_on=["prompt_id", "response_id", "verifier", "verifier_id"],
+            suffix="_b",
+        )
+        .with_columns(told=(pl.col("verdict") - pl.col("verdict_b")).round(9).sign())
+        .filter(pl.col("told") != 0)
+        .with_columns(
+            part=pl.col("told") == pl.col("prefers"),
+            whole=1,
+            id="judgement_id",
+            shows=pl.col("told") != pl.col("prefers"),
+        )
+    )
+    by = ["evaluator", "evaluator_id", "criterion", "verifier", "verifier_id"]
+    return [
+        share_finding(
+            share,
+            name="judge_verifier_agreement",
+            failure_mode="E4",
+            subject=f"{judge}: {criterion}",
+            said=f"Where {verifier} tells two responses apart, {judge} prefers the better one on {criterion} in",
+            good=(0.7, 1.0),
+            error=(0.5, 1.0),
+            rows=shown,
+            change="take a stronger judge, show it the reference, or let the verifier decide where it can",
+        )
+        for (judge, _, criterion, verifier, _), share, shown in shares(rows, by)
+    ]

@@ -1,0 +1,92 @@
+"""Shares with intervals that know that rows of one prompt belong together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_Z = 1.959963984540054
+_MOST_ROWS = 10
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A share of something, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Of how many."""
+    prompts: int
+    """From how many prompts: the clusters."""
+
+
+def shares(rows: pl.LazyFrame, by: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Share, tuple[str, ...]]]:
+    """Estimate sum(part) / sum(whole) for each group of `by`, clustered by prompt.
+
+    `rows` has the columns `by`, prompt_id, part, whole, and id with `shows`: the row's id, and whether it is one
+    that shows what is wrong. Yields the group, its share, and the ids of up to ten rows that show it.
+    """
+    import polars as pl
+
+    part, whole = pl.col("part"), pl.col("whole")
+    rows = rows.with_columns(part.cast(pl.Float64), whole.cast(pl.Float64))
+    clusters = rows.group_by(*by, "prompt_id").agg(
+        part.sum(), whole.sum(), pl.col("id").filter("shows").sort().head(_MOST_ROWS)
+    )
+    sums = clusters.filter(whole > 0).group_by(by).agg(
+        pl.len().alias("prompts"),
+        part.sum().alias("y"),
+        whole.sum().alias("m"),
+        (part * part).sum().alias("yy"),
+        (part * whole).sum().alias("ym"),
+        (whole * whole).sum().alias("mm"),
+        pl.col("id").explode().drop_nulls().sort().head(_MOST_ROWS),
+    )  # fmt: skip
+    for row in sums.sort(by).collect().iter_rows(named=True):
+        share = ratio(row["prompts"], row["y"], row["m"], row["yy"], row["ym"], row["mm"])
+        yield tuple(row[name] for name in by), share, tuple(row["id"])
+
+
+def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> Share:
+    """A ratio of sums over prompts, y / m, with a 95 % interval, from sums of y, m, y*y, y*m and m*m over prompts.
+
+    The variance is that of the ratio estimator under cluster sampling (Cochran, Sampling Techniques, 1977, ch. 6
+    and 9). It gives an effective sample size, corrected for the number of clusters by Student's t (Korn and
+    Graubard, Survey Methodology 24, 1998), which goes into Wilson's interval (JASA 22, 1927); Franco, Little,
+    Louis and Slud (J. Survey Statistics and Methodology 7, 2019) find this to cover well. Where all rows agree the
+    variance can't be seen, and each prompt counts as one row.
+    """
+    value = y / m
+    effective = float(prompts)
+    if prompts > 1 and 0 < value < 1:
+        variance = prompts / (prompts - 1) * max(yy - 2 * value * ym + value * value * mm, 0.0) / (m * m)
+        effective = min(m, value * (1 - value) / variance) if variance > 0 else m
+    effective *= (_Z / _student(prompts - 1)) ** 2
+    low, high = wilson(value, effective)
+    return Share(value, low, high, round(m), prompts)
+
+
+def wilson(value: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a share seen among n."""
+    z2 = _Z * _Z
+    centre = (value + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * math.sqrt(value * (1 - value) / n + z2 / (4 * n * n))
+    return max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % point of Student's t (expansion 26.7.5 of Abramowitz and Stegun, 1964)."""
+    z, v = _Z, max(freedom, 1)
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    )

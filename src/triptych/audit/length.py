@@ -1,0 +1,79 @@
+"""Whether the longer response wins (failure modes E2 and I5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from triptych.audit.agreement import preferences
+from triptych.audit.findings import Finding, share_finding
+from triptych.audit.intervals import shares
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def response_chars(responses: pl.LazyFrame) -> pl.LazyFrame:
+    """The length of each response: the characters of all that its assistant messages say. Columns: id, chars."""
+    import polars as pl
+
+    message = pl.element().struct
+    spoken = pl.when(message.field("role") == "assistant").then(message.field("content").str.len_chars())
+    return responses.unique("id").select("id", pl.col("messages").list.eval(spoken).list.sum().alias("chars"))
+
+
+def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> list[Finding]:
+    """Share of a judge's clear preferences that go to the longer response (E2)."""
+    import polars as pl
+
+    chars = response_chars(responses)
+    longer = (pl.col("chars").cast(pl.Int64) - pl.col("chars_b").cast(pl.Int64)).sign()
+    rows = (
+        preferences(judgements)
+        .join(chars, left_on="a", right_on="id")
+        .join(chars, left_on="b", right_on="id", suffix="_b")
+        .filter(longer != 0)
+        .with_columns(part=longer == pl.col("prefers"), whole=1, id="judgement_id", shows=longer == pl.col("prefers"))
+    )
+    return [
+        share_finding(
+            share,
+            name="judge_prefers_longer",
+            failure_mode="E2",
+            subject=evaluator,
+            said=f"{evaluator} prefers the longer of two responses in",
+            good=(0.0, 0.65),
+            error=(0.0, 0.9),
+            rows=shown,
+            change="tell the judge to disregard length, or pair responses of like length",
+        )
+        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
+    ]
+
+
+def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> list[Finding]:
+    """Share of pairs whose chosen response is the longer one (I5). Ties, and pairs of one length, do not count."""
+    import polars as pl
+
+    chars = response_chars(responses)
+    rows = (
+        examples.filter((pl.col("kind") == "pair") & (pl.col("margin").is_null() | (pl.col("margin") > 0)))
+        .with_columns(*(pl.col("response_ids").list.get(place).alias(name) for place, name in enumerate("ab")))
+        .join(chars, left_on="a", right_on="id")
+        .join(chars.rename({"chars": "chars_b"}), left_on="b", right_on="id")
+        .filter(pl.col("chars") != pl.col("chars_b"))
+        .with_columns(part=pl.col("chars") > pl.col("chars_b"), whole=1, shows=pl.col("chars") > pl.col("chars_b"))
+    )
+    return [
+        share_finding(
+            share,
+            name="chosen_longer",
+            failure_mode="I5",
+            subject=strategy,
+            said=f"The chosen response is the longer one in {strategy} pairs for",
+            good=(0.0, 0.65),
+            error=(0.0, 0.8),
+            rows=shown,
+            change="pair responses of like length, or train with a loss that normalises length",
+        )
+        for (strategy, _), share, shown in shares(rows, ["strategy", "strategy_id"])
+    ]

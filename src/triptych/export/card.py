@@ -1,0 +1,220 @@
+"""The data set card: what the data are, how they were made, what they cost, and what is known to be wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import ValidationError
+
+from triptych.audit.findings import Finding, findings
+from triptych.operators import operator_classes
+from triptych.records import Objective
+from triptych.store.run import Run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_COLUMNS = {
+    "prompt": "the chat that is to be continued, as messages of a role and a content",
+    "chosen": "the better continuation, as messages",
+    "rejected": "the other continuation, as messages",
+    "margin": "score of the chosen less score of the rejected, from 0 to 1",
+    "weight": "the example's weight",
+    "score_chosen": "the objective's score of the chosen response, from 0 to 1",
+    "score_rejected": "the same of the rejected response",
+    "tools": "the tools that the prompt declares, as JSON text in OpenAI's form",
+    "example_id": "the example in the run's tables",
+    "prompt_id": "its prompt",
+    "chosen_id": "its chosen response",
+    "rejected_id": "its rejected response",
+    "strategy": "how the two were chosen",
+    "objective_version": "the version of the objective that scored them",
+}
+_LOADERS = {"train.parquet": "parquet", "train.jsonl": "json"}
+_SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$", re.IGNORECASE)
+
+
+def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: bool) -> str:
+    """Write the card of an export in the Hub's form: YAML, then Markdown. Whatever comes from data is escaped."""
+    recipe = _recipe(run)
+    name = run.manifest.recipe
+    parts = [
+        _front_matter(name, rows, files),
+        f"# {plain(name)}",
+        plain(str(recipe.get("description") or "")),
+        f"{rows:,} preference pairs, made by [Triptych](https://pypi.org/project/triptych/) "
+        f"{plain(run.manifest.version)} with the recipe **{plain(name)}** (`{run.manifest.recipe_id}`). "
+        f"The run is {plain(run.manifest.status)}.",
+        "## How to load",
+        _code("python", _snippet(files)),
+        "## Columns",
+        _table(["Column", "What it is"], ([f"`{c}`", t] for c, t in _COLUMNS.items() if c != "tools" or has_tools)),
+        "## How it was made",
+        _table(["Model", "Backend", "Name", "Version", "Where"], _models(run, recipe)),
+        _table(["What", "How many"], _counts(run, rows, ties)),
+        _pairing(run),
+        "## What it cost",
+        _table(["What", "How much"], _costs(run)),
+        "## What is known of its quality",
+        _findings(run),
+        "## The recipe",
+        _code("yaml", run.recipe_text().strip()),
+    ]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    for secret in _secrets(recipe):
+        text = text.replace(secret, "[left out]")
+    return text
+
+
+def tallies(run: Run) -> pl.DataFrame:
+    """What became of the prompts under each instantiation that can tell (see `Pairs.tally`)."""
+    import polars as pl
+
+    recipe = _recipe(run)
+    objective = Objective.model_validate(recipe.get("objective") or {})
+    declared = recipe.get("instantiation") or []
+    classes = {found.model_fields["kind"].default: found for found in operator_classes("instantiation")}
+    counted = []
+    for settings in declared if isinstance(declared, list) else [declared]:
+        kind = classes.get(settings.get("kind"))
+        if kind is None or not hasattr(kind, "tally"):
+            continue
+        try:
+            operator: Any = kind.model_validate(settings)
+        except ValidationError:  # written by another version; the rest of the card is still good
+            continue
+        counted.append(operator.tally(run.responses(), run.judgements(), objective, recipe.get("seed") or 0))
+    columns = {"strategy": pl.String, "strategy_id": pl.String, "outcome": pl.String, "prompts": pl.Int64}
+    return pl.concat([pl.DataFrame(schema={**columns, "pairs": pl.Int64}), *counted])
+
+
+def plain(text: str) -> str:
+    """Write text so that Markdown shows it as it is, in one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~$&!])", r"\\\1", " ".join(text.split()))
+
+
+def _recipe(run: Run) -> dict[str, Any]:
+    recipe = yaml.safe_load(run.recipe_text())
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _front_matter(name: str, rows: int, files: Sequence[str]) -> str:
+    limits = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+    size = next((label for limit, label in limits.items() if rows < limit), "n>1M")
+    content = {
+        "pretty_name": name,
+        "tags": ["preference", "dpo", "alignment", "triptych"],
+        "task_categories": ["text-generation"],
+        "size_categories": [size],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": files[0]}]}],
+    }
+    return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
+
+
+def _snippet(files: Sequence[str]) -> str:
+    return (
+        "from datasets import load_dataset\n"
+        "from trl import DPOConfig, DPOTrainer\n\n"
+        f'pairs = load_dataset("{_LOADERS[files[0]]}", data_files="{files[0]}", split="train")\n'
+        'trainer = DPOTrainer(model="your-org/your-model", args=DPOConfig(output_dir="dpo"), train_dataset=pairs)\n'
+        "trainer.train()"
+    )
+
+
+def _models(run: Run, recipe: Mapping[str, Any]) -> Iterator[list[str]]:
+    for name, spec in (recipe.get("models") or {}).items():
+        backend, model = str(spec.get("backend", "")), spec.get("model") or spec.get("path") or "the embedded model"
+        address = _address(run.manifest.addresses.get(name, ""))
+        yield [plain(str(text)) for text in (name, backend, model, spec.get("version") or "not declared", address)]
+
+
+def _address(url: str) -> str:
+    """An address without credentials or query."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return url
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+
+def _counts(run: Run, rows: int, ties: int) -> Iterator[list[str]]:
+    manifest = run.manifest
+    yield ["Prompts", f"{manifest.prompts:,}"]
+    yield ["Rows set aside, since they could not be prompts", f"{manifest.set_aside:,}"]
+    for name, table in (("Responses", run.responses()), ("Judgements", run.judgements())):
+        by_status = table.group_by("status").len().sort("status").collect().rows()
+        each = ", ".join(f"{count:,} {plain(status)}" for status, count in by_status)
+        yield [name, f"{sum(count for _, count in by_status):,}" + (f" ({each})" if each else "")]
+    kinds = run.examples().group_by("kind").len().sort("kind").collect().rows()
+    yield ["Examples", ", ".join(f"{count:,} {plain(kind)}" for kind, count in kinds)]
+    yield ["Rows of this data set", f"{rows:,}"]
+    if ties:
+        yield ["Pairs left out, since they are ties", f"{ties:,}"]
+
+
+def _pairing(run: Run) -> str:
+    import polars as pl
+
+    told = tallies(run).filter(pl.col("prompts") > 0)
+    rows = ([f"`{r[0]}`", plain(r[2]), f"{r[3]:,}", f"{r[4]:,}"] for r in told.rows())
+    return _table(["Strategy", "What became of the prompts", "Prompts", "Pairs"], rows)
+
+
+def _costs(run: Run) -> Iterator[list[str]]:
+    spent = run.manifest.spent
+    for what, key in (("Calls", "calls"), ("Tokens", "tokens")):
+        yield [what, f"{spent[key]:,.0f}" if key in spent else "not recorded"]
+    yield ["US dollars", f"{spent['usd']:,.4f}" if "usd" in spent else "not recorded"]
+
+
+def _findings(run: Run) -> str:
+    found = findings(responses=run.responses(), judgements=run.judgements(), examples=run.examples())
+    if not found:
+        return "No diagnostic applies to these data."
+    said = "Shares with 95 % intervals, clustered by prompt. Failure modes in brackets."
+    heads = ["Severity", "Statistic", "Value", "95 % interval", "n", "What it says"]
+    return f"{said}\n\n{_table(heads, (_finding_row(finding) for finding in found))}"
+
+
+def _finding_row(finding: Finding) -> list[str]:
+    value, interval = "", ""
+    if finding.value is not None:
+        value, interval = f"{finding.value:.3f}", f"{finding.low:.3f} to {finding.high:.3f}"
+    said = plain(finding.message + (f" To change it: {finding.change}." if finding.change else ""))
+    return [finding.severity, f"`{finding.name}` ({finding.failure_mode})", value, interval, f"{finding.n:,}", said]
+
+
+def _table(heads: Sequence[str], rows: Iterator[list[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads), *lines]) if lines else ""
+
+
+def _code(language: str, text: str) -> str:
+    """A code block that no run of backticks in the text can end."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Whatever must not be published, longest first: the keys' values, and what `extra_body` names as secret."""
+    models = [spec for spec in (recipe.get("models") or {}).values() if isinstance(spec, dict)]
+    variables = {spec.get("api_key_env") for spec in models} | {"OPENAI_API_KEY"}
+    values = {os.environ.get(name, "") for name in variables if name}
+    values |= {text for spec in models for text in _named_secret(spec.get("extra_body"))}
+    return iter(sorted((value for value in values if len(value) >= 4), key=len, reverse=True))
+
+
+def _named_secret(value: Any, secret: bool = False) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _named_secret(inner, secret or bool(_SECRET_NAME.search(str(name))))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named_secret(inner, secret)
+    elif secret and isinstance(value, str):
+        yield value
