@@ -1,4 +1,5 @@
-"""Whether judges agree with themselves when the order is swapped, and with verifiers (failure modes E1 and E4)."""
+"""Whether judges agree with themselves when the order is swapped, and with verifiers (failure modes E1 and
+E4)."""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ _PAIR = ("prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b")
 
 
 def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
-    """What judges (not verifiers or people) said of pairs that they were shown: a row for each pair and criterion.
+    """What judges (not verifiers or people) said of pairs that they were shown: a row for each pair and
+    criterion.
 
-    Columns: prompt_id, evaluator, evaluator_id, criterion, a and b (the two responses, by id), a_first and b_first
-    (1 if a was preferred where it was shown first or second, -1 if b was, 0 for a tie, null if never asked; over
-    repeats the majority), first_won and decided (verdicts that named the first shown, or any), judgement_id (one).
+    Columns: prompt_id, evaluator, evaluator_id, criterion, a and b (the two responses, by id), a_first and
+    b_first (1 if a was preferred where it was shown first or second, -1 if b was, 0 for a tie, null if never
+    asked; over repeats the majority), first_won and decided (verdicts that named the first shown, or any),
+    judgement_id (one).
     """
     import polars as pl
 
@@ -56,9 +59,9 @@ def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
 def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
     """Which of two responses a judge prefers, on each criterion, where it says so clearly.
 
-    Clearly: shown as a pair, in every order in which it was asked; or scored apart or ranked in a longer list, by the
-    difference of the means of what it said. Columns: prompt_id, evaluator, evaluator_id, criterion, a, b, prefers
-    (1 for a, -1 for b), judgement_id (one that shows it).
+    Clearly: shown as a pair, in every order in which it was asked; or scored apart or ranked in a longer
+    list, by the difference of the means of what it said. Columns: prompt_id, evaluator, evaluator_id,
+    criterion, a, b, prefers (1 for a, -1 for b), judgement_id (one that shows it).
     """
     import polars as pl
 
@@ -88,7 +91,8 @@ def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
 def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
     """Share of pairs judged in both orders where both verdicts name the same winner (E1).
 
-    A tie in one order and a winner in the other counts against the judge; two ties name nobody and do not count.
+    A tie in one order and a winner in the other counts against the judge; two ties name nobody and do not
+    count.
     """
     import polars as pl
 
@@ -115,7 +119,9 @@ def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
     one_order = pairs.group_by("evaluator", "evaluator_id").agg(
         pl.len(), (a_first.is_not_null() & b_first.is_not_null()).any().alias("swapped")
     )
-    for evaluator, n in one_order.filter(~pl.col("swapped")).sort("evaluator").select("evaluator", "len").collect().rows():
+    for evaluator, n in (
+        one_order.filter(~pl.col("swapped")).sort("evaluator").select("evaluator", "len").collect().rows()
+    ):
         found.append(_one_order(evaluator, n))
     return found
 
@@ -165,8 +171,8 @@ def first_slot_rate(judgements: pl.LazyFrame) -> list[Finding]:
 def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
     """Share of pairs that a judge decided clearly and a verifier told apart, where the two agree (E4).
 
-    The pairs are those of `preferences`; the verifier's score is the mean over its checks. Whoever judges without a
-    model counts as a verifier.
+    The pairs are those of `preferences`; the verifier's score is the mean over its checks. Whoever judges
+    without a model counts as a verifier.
     """
     import polars as pl
 

@@ -45,8 +45,8 @@ def unique_answers(responses: pl.LazyFrame) -> list[Finding]:
 def verifier_contrast(judgements: pl.LazyFrame) -> list[Finding]:
     """Share of prompts all of whose responses a verifier scores alike, so that no pair has a contrast (S4).
 
-    Counts prompts with two or more verified responses. The threshold is the share of groups that DAPO's dynamic
-    sampling is meant for (arXiv:2503.14476), in our number.
+    Counts prompts with two or more verified responses. The threshold is the share of groups that DAPO's
+    dynamic sampling is meant for (arXiv:2503.14476), in our number.
     """
     import polars as pl
 

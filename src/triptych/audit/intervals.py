@@ -30,8 +30,8 @@ class Share(msgspec.Struct, frozen=True):
 def shares(rows: pl.LazyFrame, by: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Share, tuple[str, ...]]]:
     """Estimate sum(part) / sum(whole) for each group of `by`, clustered by prompt.
 
-    `rows` has the columns `by`, prompt_id, part, whole, and id with `shows`: the row's id, and whether it is one
-    that shows what is wrong. Yields the group, its share, and the ids of up to ten rows that show it.
+    `rows` has the columns `by`, prompt_id, part, whole, and id with `shows`: the row's id, and whether it is
+    one that shows what is wrong. Yields the group, its share, and the ids of up to ten rows that show it.
     """
     import polars as pl
 
@@ -55,13 +55,14 @@ def shares(rows: pl.LazyFrame, by: Sequence[str]) -> Iterator[tuple[tuple[str, .
 
 
 def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> Share:
-    """A ratio of sums over prompts, y / m, with a 95 % interval, from sums of y, m, y*y, y*m and m*m over prompts.
+    """A ratio of sums over prompts, y / m, with a 95 % interval, from sums of y, m, y*y, y*m and m*m over
+    prompts.
 
     The variance is that of the ratio estimator under cluster sampling (Cochran, Sampling Techniques, 1977, ch. 6
     and 9). It gives an effective sample size, corrected for the number of clusters by Student's t (Korn and
     Graubard, Survey Methodology 24, 1998), which goes into Wilson's interval (JASA 22, 1927); Franco, Little,
-    Louis and Slud (J. Survey Statistics and Methodology 7, 2019) find this to cover well. Where all rows agree the
-    variance can't be seen, and each prompt counts as one row.
+    Louis and Slud (J. Survey Statistics and Methodology 7, 2019) find this to cover well. Where all rows
+    agree the variance can't be seen, and each prompt counts as one row.
     """
     value = y / m
     effective = float(prompts)

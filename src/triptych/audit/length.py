@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def response_chars(responses: pl.LazyFrame) -> pl.LazyFrame:
-    """The length of each response: the characters of all that its assistant messages say. Columns: id, chars."""
+    """The length of each response: the characters of all that its assistant messages say. Columns: id,
+    chars."""
     import polars as pl
 
     message = pl.element().struct
@@ -32,7 +33,9 @@ def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> l
         .join(chars, left_on="a", right_on="id")
         .join(chars, left_on="b", right_on="id", suffix="_b")
         .filter(longer != 0)
-        .with_columns(part=longer == pl.col("prefers"), whole=1, id="judgement_id", shows=longer == pl.col("prefers"))
+        .with_columns(
+            part=longer == pl.col("prefers"), whole=1, id="judgement_id", shows=longer == pl.col("prefers")
+        )
     )
     return [
         share_finding(
@@ -51,17 +54,22 @@ def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> l
 
 
 def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> list[Finding]:
-    """Share of pairs whose chosen response is the longer one (I5). Ties, and pairs of one length, do not count."""
+    """Share of pairs whose chosen response is the longer one (I5). Ties, and pairs of one length, do not
+    count."""
     import polars as pl
 
     chars = response_chars(responses)
     rows = (
         examples.filter((pl.col("kind") == "pair") & (pl.col("margin").is_null() | (pl.col("margin") > 0)))
-        .with_columns(*(pl.col("response_ids").list.get(place).alias(name) for place, name in enumerate("ab")))
+        .with_columns(
+            *(pl.col("response_ids").list.get(place).alias(name) for place, name in enumerate("ab"))
+        )
         .join(chars, left_on="a", right_on="id")
         .join(chars.rename({"chars": "chars_b"}), left_on="b", right_on="id")
         .filter(pl.col("chars") != pl.col("chars_b"))
-        .with_columns(part=pl.col("chars") > pl.col("chars_b"), whole=1, shows=pl.col("chars") > pl.col("chars_b"))
+        .with_columns(
+            part=pl.col("chars") > pl.col("chars_b"), whole=1, shows=pl.col("chars") > pl.col("chars_b")
+        )
     )
     return [
         share_finding(

@@ -40,7 +40,8 @@ _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$"
 
 
 def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: bool) -> str:
-    """Write the card of an export in the Hub's form: YAML, then Markdown. Whatever comes from data is escaped."""
+    """Write the card of an export in the Hub's form: YAML, then Markdown. Whatever comes from data is
+    escaped."""
     recipe = _recipe(run)
     name = run.manifest.recipe
     parts = [
@@ -53,7 +54,10 @@ def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: boo
         "## How to load",
         _code("python", _snippet(files)),
         "## Columns",
-        _table(["Column", "What it is"], ([f"`{c}`", t] for c, t in _COLUMNS.items() if c != "tools" or has_tools)),
+        _table(
+            ["Column", "What it is"],
+            ([f"`{c}`", t] for c, t in _COLUMNS.items() if c != "tools" or has_tools),
+        ),
         "## How it was made",
         _table(["Model", "Backend", "Name", "Version", "Where"], _models(run, recipe)),
         _table(["What", "How many"], _counts(run, rows, ties)),
@@ -79,7 +83,7 @@ def tallies(run: Run) -> pl.DataFrame:
     objective = Objective.model_validate(recipe.get("objective") or {})
     declared = recipe.get("instantiation") or []
     classes = {found.model_fields["kind"].default: found for found in operator_classes("instantiation")}
-    counted = []
+    counted: list[pl.DataFrame] = []
     for settings in declared if isinstance(declared, list) else [declared]:
         kind = classes.get(settings.get("kind"))
         if kind is None or not hasattr(kind, "tally"):
@@ -128,9 +132,15 @@ def _snippet(files: Sequence[str]) -> str:
 
 def _models(run: Run, recipe: Mapping[str, Any]) -> Iterator[list[str]]:
     for name, spec in (recipe.get("models") or {}).items():
-        backend, model = str(spec.get("backend", "")), spec.get("model") or spec.get("path") or "the embedded model"
+        backend, model = (
+            str(spec.get("backend", "")),
+            spec.get("model") or spec.get("path") or "the embedded model",
+        )
         address = _address(run.manifest.addresses.get(name, ""))
-        yield [plain(str(text)) for text in (name, backend, model, spec.get("version") or "not declared", address)]
+        yield [
+            plain(str(text))
+            for text in (name, backend, model, spec.get("version") or "not declared", address)
+        ]
 
 
 def _address(url: str) -> str:
@@ -186,7 +196,14 @@ def _finding_row(finding: Finding) -> list[str]:
     if finding.value is not None:
         value, interval = f"{finding.value:.3f}", f"{finding.low:.3f} to {finding.high:.3f}"
     said = plain(finding.message + (f" To change it: {finding.change}." if finding.change else ""))
-    return [finding.severity, f"`{finding.name}` ({finding.failure_mode})", value, interval, f"{finding.n:,}", said]
+    return [
+        finding.severity,
+        f"`{finding.name}` ({finding.failure_mode})",
+        value,
+        interval,
+        f"{finding.n:,}",
+        said,
+    ]
 
 
 def _table(heads: Sequence[str], rows: Iterator[list[str]]) -> str:
@@ -201,7 +218,8 @@ def _code(language: str, text: str) -> str:
 
 
 def _secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """Whatever must not be published, longest first: the keys' values, and what `extra_body` names as secret."""
+    """Whatever must not be published, longest first: the keys' values, and what `extra_body` names as
+    secret."""
     models = [spec for spec in (recipe.get("models") or {}).values() if isinstance(spec, dict)]
     variables = {spec.get("api_key_env") for spec in models} | {"OPENAI_API_KEY"}
     values = {os.environ.get(name, "") for name in variables if name}

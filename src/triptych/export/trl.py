@@ -1,4 +1,5 @@
-"""TRL's conversational preference format, for DPO and reward training: prompt, chosen and rejected as messages."""
+"""TRL's conversational preference format, for DPO and reward training: prompt, chosen and rejected as
+messages."""
 
 from __future__ import annotations
 
@@ -36,13 +37,14 @@ class ExportResult(msgspec.Struct, frozen=True):
 def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "jsonl")) -> ExportResult:
     """Write the pairs of a run as `train.parquet` and `train.jsonl`, with the card `README.md`.
 
-    Columns: `prompt` (the prompt's messages), `chosen` and `rejected` (the messages that continue it), `margin`,
-    `weight`, `score_chosen`, `score_rejected`, `tools` (JSON text, only where a prompt has tools), and where the row
-    comes from: `example_id`, `prompt_id`, `chosen_id`, `rejected_id`, `strategy`, `objective_version`. Messages have
-    a role and a content; tool calls in OpenAI's form, call ids and names only where any message of the run has them.
+    Columns: `prompt` (the prompt's messages), `chosen` and `rejected` (the messages that continue it),
+    `margin`, `weight`, `score_chosen`, `score_rejected`, `tools` (JSON text, only where a prompt has tools),
+    and where the row comes from: `example_id`, `prompt_id`, `chosen_id`, `rejected_id`, `strategy`,
+    `objective_version`. Messages have a role and a content; tool calls in OpenAI's form, call ids and names
+    only where any message of the run has them.
 
-    Works through a few thousand pairs at a time, so memory does not grow with the run. The files get their names
-    when they are whole. Raises `TriptychError` where there is no pair, or no room.
+    Works through a few thousand pairs at a time, so memory does not grow with the run. The files get their
+    names when they are whole. Raises `TriptychError` where there is no pair, or no room.
     """
     unknown = set(formats) - {"parquet", "jsonl"}
     if unknown or not formats:
@@ -81,7 +83,9 @@ def _write(run: Run, folder: Path, formats: Sequence[Format]) -> tuple[int, int]
                 pieces.append(folder / f"{len(pieces):06d}.parquet")
                 fair.write_parquet(pieces[-1])
             if "jsonl" in formats:
-                lines.write(b"".join(msgspec.json.encode(_said(row)) + b"\n" for row in fair.iter_rows(named=True)))
+                lines.write(
+                    b"".join(msgspec.json.encode(_said(row)) + b"\n" for row in fair.iter_rows(named=True))
+                )
     if pieces:
         pl.scan_parquet(pieces).sink_parquet(folder / "train.parquet")
     return rows, ties
@@ -112,9 +116,8 @@ def _chunks(run: Run) -> Iterator[pl.DataFrame]:
         places = where.join(pairs.select("prompt_id").unique(), on="prompt_id", how="semi")
         if places.height == 0:
             continue
-        here = (
-            _slice(prompts, places["prompt_row"], places["prompt_row"])
-            .select(pl.col("id").alias("prompt_id"), _messages(columns).alias("prompt"), "tools")
+        here = _slice(prompts, places["prompt_row"], places["prompt_row"]).select(
+            pl.col("id").alias("prompt_id"), _messages(columns).alias("prompt"), "tools"
         )
         answers = (
             _slice(responses, places["first"], places["last"])
@@ -129,7 +132,9 @@ def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFra
     return table.slice(start, end - start + 1).collect().lazy()
 
 
-def _rows(pairs: pl.LazyFrame, prompts: pl.LazyFrame, responses: pl.LazyFrame, has_tools: bool) -> pl.LazyFrame:
+def _rows(
+    pairs: pl.LazyFrame, prompts: pl.LazyFrame, responses: pl.LazyFrame, has_tools: bool
+) -> pl.LazyFrame:
     import polars as pl
 
     chosen, rejected = (pl.col("response_ids").list.get(place) for place in (0, 1))
@@ -139,8 +144,14 @@ def _rows(pairs: pl.LazyFrame, prompts: pl.LazyFrame, responses: pl.LazyFrame, h
     return (
         pairs.with_columns(chosen_id=chosen, rejected_id=rejected)
         .join(prompts, on="prompt_id", how="inner", maintain_order="left")
-        .join(responses.rename({"id": "chosen_id", "messages": "chosen"}), on="chosen_id", maintain_order="left")
-        .join(responses.rename({"id": "rejected_id", "messages": "rejected"}), on="rejected_id", maintain_order="left")
+        .join(
+            responses.rename({"id": "chosen_id", "messages": "chosen"}), on="chosen_id", maintain_order="left"
+        )
+        .join(
+            responses.rename({"id": "rejected_id", "messages": "rejected"}),
+            on="rejected_id",
+            maintain_order="left",
+        )
         .select(
             *("prompt", "chosen", "rejected", "margin", "weight"),
             scores[0].alias("score_chosen"),
@@ -163,7 +174,9 @@ def _message_columns(run: Run) -> list[str]:
         "tool_call_id": field("tool_call_id").is_not_null(),
         "name": field("name").is_not_null(),
     }
-    asked = [pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()]
+    asked = [
+        pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()
+    ]
     found = [table.select(asked).collect().row(0, named=True) for table in (run.prompts(), run.responses())]
     return [name for name in used if any(row[name] for row in found)]
 
@@ -186,7 +199,8 @@ def _messages(columns: Sequence[str]) -> pl.Expr:
         "tool_call_id": field("tool_call_id"),
         "name": field("name"),
     }
-    return pl.col("messages").list.eval(pl.struct(field("role"), field("content"), *(rarer[name] for name in columns)))
+    content = field("content").fill_null("")  # tables leave empty fields of messages out
+    return pl.col("messages").list.eval(pl.struct(field("role"), content, *(rarer[name] for name in columns)))
 
 
 def _said(value: Any) -> Any:

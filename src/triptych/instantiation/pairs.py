@@ -33,9 +33,10 @@ OUTCOMES = (
 class Pairs(Operator):
     """Pairs responses to one prompt by the objective's score (see `objective_scores`).
 
-    `best_vs_worst` and `best_vs_random` make at most one pair a prompt, `all_pairs` one of every two responses; the
-    better one is chosen. Which responses are paired is settled first; the band then keeps or drops the pair.
-    Responses of equal score are put in order by a draw that depends on the seed and on their ids alone.
+    `best_vs_worst` and `best_vs_random` make at most one pair a prompt, `all_pairs` one of every two
+    responses; the better one is chosen. Which responses are paired is settled first; the band then keeps or
+    drops the pair. Responses of equal score are put in order by a draw that depends on the seed and on their
+    ids alone.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset()
@@ -52,8 +53,8 @@ class Pairs(Operator):
     max_margin: Margin | None = None
     """Greatest difference of scores, in [0, 1], inclusive; None sets no limit."""
     ties: Literal["drop", "keep"] = "drop"
-    """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with margin 0
-    and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
+    """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with
+    margin 0 and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
     weight: Literal["one", "margin"] = "one"
     """The example's weight: 1, or its margin."""
     distinct: bool = True
@@ -62,25 +63,31 @@ class Pairs(Operator):
     @model_validator(mode="after")
     def _band_is_open(self) -> Pairs:
         if self.max_margin is not None and self.max_margin < self.min_margin:
-            raise ValueError(f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits")
+            raise ValueError(
+                f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits"
+            )
         return self
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
 
-        Verifiers judge on criteria that the objective need not declare, so an unknown name alone is no error; one
-        that all but equals a declared name is.
+        Verifiers judge on criteria that the objective need not declare, so an unknown name alone is no error;
+        one that all but equals a declared name is.
         """
         for place, name in enumerate(self.criteria or ()):
             if name not in objective.criteria:
                 near = get_close_matches(name, objective.criteria, n=1, cutoff=0.8)
                 if near:
-                    yield f"criteria.{place}", f"criterion {name!r} is not in the objective; did you mean {near[0]!r}?"
+                    yield (
+                        f"criteria.{place}",
+                        f"criterion {name!r} is not in the objective; did you mean {near[0]!r}?",
+                    )
 
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
     ) -> pl.LazyFrame:
-        """Make the pairs, in the order of the responses: by prompt, then by chosen, then by rejected response."""
+        """Make the pairs, in the order of the responses: by prompt, then by chosen, then by rejected
+        response."""
         import polars as pl
 
         scored = self._scored(responses, judgements, objective, seed)
@@ -114,8 +121,8 @@ class Pairs(Operator):
     ) -> pl.DataFrame:
         """Count what became of the prompts: one row for each of `OUTCOMES`, so that the prompts add up.
 
-        A prompt without a pair is counted under the first thing that left it with none. Where `all_pairs` loses
-        pairs at both ends of the band, the prompt counts as above it.
+        A prompt without a pair is counted under the first thing that left it with none. Where `all_pairs`
+        loses pairs at both ends of the band, the prompt counts as above it.
 
         Columns: strategy, strategy_id, outcome, prompts, pairs.
         """
@@ -166,11 +173,13 @@ class Pairs(Operator):
         import polars as pl
 
         scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators)
-        says = responses.select(pl.struct("messages").struct.json_encode().alias("says")).with_row_index("row")
-        scored = scores.filter(pl.col("score").is_not_null()).join(says, on="row", how="left")
+        says = pl.struct("messages").struct.json_encode().alias("says")
+        said = responses.select(says).with_row_index("row")
+        # The first row of the prompt that says the same stands for what is said: numbers are cheap to carry.
+        says_first = pl.col("row").min().over("prompt", "says")
+        scored = scores.filter(pl.col("score").is_not_null()).join(said, on="row", how="left")
         return (
-            # The first row of the prompt that says the same stands for what is said: numbers are cheap to carry.
-            with_draw(scored.with_columns(says=pl.col("row").min().over("prompt", "says")), seed)
+            with_draw(scored.with_columns(says=says_first), seed)
             .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
             .with_row_index("place")
             .collect()  # at once, since it is used several times and Polars would work it out anew for each
@@ -182,7 +191,9 @@ class Pairs(Operator):
         import polars as pl
 
         each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
-        first = each if self.choose == "all_pairs" else each.unique("prompt", keep="first", maintain_order=True)
+        first = (
+            each if self.choose == "all_pairs" else each.unique("prompt", keep="first", maintain_order=True)
+        )
         return (
             first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
             .filter(pl.col("place") < pl.col("place_b"))
@@ -220,15 +231,18 @@ class Pairs(Operator):
 def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
     """Add `drawn`, a number in [0, 2**32) that comes from `seed` and the response's id and nothing else.
 
-    The last twelve characters of `response_id`, as three words of 32 bits, go through the finaliser of MurmurHash3
-    (A. Appleby, public domain), set off by `triptych.records.draw`. All in 64-bit integers that never overflow, so
-    it is the same on every machine and with every version of Polars.
+    The last twelve characters of `response_id`, as three words of 32 bits, go through the finaliser of
+    MurmurHash3 (A. Appleby, public domain), set off by `triptych.records.draw`. All in 64-bit integers that
+    never overflow, so it is the same on every machine and with every version of Polars.
     """
     import polars as pl
 
     start, low32, drawn = draw(seed, "pairs"), 0xFFFFFFFF, pl.col("drawn")
     digits = pl.col("response_id").str.tail(12).str.encode("hex")
-    words = [digits.str.slice(8 * i, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64) for i in range(3)]
+    words = [
+        digits.str.slice(8 * i, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64)
+        for i in range(3)
+    ]
     responses = responses.with_columns(drawn=pl.lit(start & low32, dtype=pl.UInt64))
     for word in (*words, pl.lit(start >> 32, dtype=pl.UInt64)):
         # One step a line: nested, each step would double the expression.

@@ -21,15 +21,16 @@ def verdicts(
 ) -> pl.LazyFrame:
     """What each judgement says of each response that it shows, in [0, 1]: a row for each of them.
 
-    A score counts as its place on the judgement's scale (and is held to it). A rank counts as (k - r) / (k - 1) among
-    the k responses shown, where tied responses share the mean of their ranks: a choice between two gives 1 and 0, a
-    tie 0.5 to both. Where a judgement has scores and ranks, its scores count.
+    A score counts as its place on the judgement's scale (and is held to it). A rank counts as (k - r) / (k -
+    1) among the k responses shown, where tied responses share the mean of their ranks: a choice between two
+    gives 1 and 0, a tie 0.5 to both. Where a judgement has scores and ranks, its scores count.
 
-    What does not enter: judgements whose status is not ok, judgements of a single step, scores without a scale,
-    the rank of a response shown alone, and probabilities. `criteria` and `evaluators` are names; None takes all.
+    What does not enter: judgements whose status is not ok, judgements of a single step, scores without a
+    scale, the rank of a response shown alone, and probabilities. `criteria` and `evaluators` are names; None
+    takes all.
 
-    Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator, evaluator_id,
-    model, verdict.
+    Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
+    evaluator_id, model, verdict.
     """
     import polars as pl
 
@@ -77,8 +78,20 @@ def verdicts(
         .explode("response_id", "ranks")
         .with_columns(verdict=(k - pl.col("ranks")) / (k - 1))
     )
-    columns = ["judgement", "judgement_id", "prompt_id", "response_id", "criterion", "evaluator", "evaluator_id", "model"]
-    said = [part.select(*columns, pl.col("verdict").cast(pl.Float64)) for part in (by_score, by_choice, by_ranking)]
+    columns = [
+        "judgement",
+        "judgement_id",
+        "prompt_id",
+        "response_id",
+        "criterion",
+        "evaluator",
+        "evaluator_id",
+        "model",
+    ]
+    said = [
+        part.select(*columns, pl.col("verdict").cast(pl.Float64))
+        for part in (by_score, by_choice, by_ranking)
+    ]
     return pl.concat(said).filter(pl.col("verdict").is_finite())
 
 
@@ -94,7 +107,12 @@ def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:
         .with_row_index("row")
         .filter(pl.col("status") == "ok")
         .unique("id", keep="first", maintain_order=True)
-        .select("row", pl.col("row").min().over("prompt_id").alias("prompt"), "prompt_id", pl.col("id").alias("response_id"))
+        .select(
+            "row",
+            pl.col("row").min().over("prompt_id").alias("prompt"),
+            "prompt_id",
+            pl.col("id").alias("response_id"),
+        )
     )
 
 
@@ -106,10 +124,11 @@ def criterion_scores(
 ) -> pl.LazyFrame:
     """Each response's score on each criterion, in [0, 1].
 
-    First the mean over all that one evaluator says of the response on the criterion (repeats, opponents, several
-    checks), then the mean over evaluators, so that no evaluator counts more for having said more.
+    First the mean over all that one evaluator says of the response on the criterion (repeats, opponents,
+    several checks), then the mean over evaluators, so that no evaluator counts more for having said more.
 
-    Columns: row, prompt, prompt_id, response_id, criterion, score, judgements (how many entered). In no set order.
+    Columns: row, prompt, prompt_id, response_id, criterion, score, judgements (how many entered). In no set
+    order.
     """
     import polars as pl
 
@@ -119,7 +138,11 @@ def criterion_scores(
         .drop("prompt_id")
         .join(shown_responses(responses), on="response_id")
         .group_by("row", "criterion", "evaluator_id")
-        .agg(pl.first("prompt", "prompt_id", "response_id"), pl.col("verdict").mean(), pl.len().alias("judgements"))
+        .agg(
+            pl.first("prompt", "prompt_id", "response_id"),
+            pl.col("verdict").mean(),
+            pl.len().alias("judgements"),
+        )
         .group_by("row", "criterion")
         .agg(
             pl.first("prompt", "prompt_id", "response_id"),
@@ -139,17 +162,23 @@ def objective_scores(
 ) -> pl.LazyFrame:
     """The objective's score of each response whose status is ok, in [0, 1], in the order of the responses.
 
-    The score is the mean of the criteria's scores, weighted as the objective declares; a criterion that it does not
-    declare weighs 1, and one of weight 0 is left out. A response that lacks every verdict on a criterion that another
-    response to its prompt has is incomplete: its score is null, since a mean over other criteria is no fair
-    comparison, and `lacks` names what it lacks. A response without any verdict has a null score as well.
+    The score is the mean of the criteria's scores, weighted as the objective declares; a criterion that it
+    does not declare weighs 1, and one of weight 0 is left out. A response that lacks every verdict on a
+    criterion that another response to its prompt has is incomplete: its score is null, since a mean over
+    other criteria is no fair comparison, and `lacks` names what it lacks. A response without any verdict has
+    a null score as well.
 
-    Columns: row, prompt, prompt_id, response_id, score, lacks, judgement_ids (all that entered, in table order).
+    Columns: row, prompt, prompt_id, response_id, score, lacks, judgement_ids (all that entered, in table
+    order).
     """
     import polars as pl
 
     weights = {name: criterion.weight for name, criterion in objective.criteria.items()}
-    weight = pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
+    weight = (
+        pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64)
+        if weights
+        else pl.lit(1.0)
+    )
     entering = judgements.filter(weight > 0)
     per_criterion = criterion_scores(responses, entering, criteria, evaluators).with_columns(weight=weight)
     scored = per_criterion.group_by("row").agg(

@@ -1,4 +1,8 @@
-"""Checkable constraints on a text, in the manner of IFEval (arXiv:2311.07911), found by their `kind`."""
+"""Checkable constraints on the text of an answer, in the manner of IFEval (arXiv 2311.07911), found by their `kind`.
+
+Each is a frozen pydantic model whose `check` says of one text whether it holds, and what was seen. They can be read
+from the dictionaries of `Prompt.constraints` with `TypeAdapter(Constraint)`.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,10 @@ from pydantic import Field
 
 from triptych.evaluation.constraints.casing import AllLowercase, AllUppercase, CapitalWords
 from triptych.evaluation.constraints.check import Check
+from triptych.evaluation.constraints.choice import OneOf
 from triptych.evaluation.constraints.final_answer import FinalAnswer
-from triptych.evaluation.constraints.formats import (
-    Bullets,
-    Highlights,
-    NoCommas,
-    NumberedList,
-    OneOf,
-    Placeholders,
-    Postscript,
-    Quoted,
-    Title,
-)
+from triptych.evaluation.constraints.json_object import Json
+from triptych.evaluation.constraints.json_schema import JsonSchema
 from triptych.evaluation.constraints.keywords import (
     EndsWith,
     Excludes,
@@ -30,38 +26,44 @@ from triptych.evaluation.constraints.keywords import (
 )
 from triptych.evaluation.constraints.language import Language
 from triptych.evaluation.constraints.length import Characters, Lines, Paragraphs, Sentences, Words
-from triptych.evaluation.constraints.structured import Json, JsonSchema, Regex
+from triptych.evaluation.constraints.lists import Bullets, NumberedList
+from triptych.evaluation.constraints.marks import Highlights, NoCommas, Placeholders, Quoted
+from triptych.evaluation.constraints.parts import Postscript, Sections, Separator, Title
+from triptych.evaluation.constraints.pattern import Regex
 
 Constraint = Annotated[
-    AllLowercase
-    | AllUppercase
-    | Bullets
-    | CapitalWords
+    Words
+    | Sentences
+    | Paragraphs
+    | Lines
     | Characters
-    | EndsWith
-    | Excludes
-    | FinalAnswer
-    | Highlights
     | Includes
+    | Excludes
+    | KeywordCount
+    | LetterCount
+    | StartsWith
+    | EndsWith
+    | Bullets
+    | NumberedList
+    | Title
+    | Sections
+    | Postscript
+    | Separator
+    | Highlights
+    | Placeholders
+    | Quoted
+    | NoCommas
+    | OneOf
+    | AllLowercase
+    | AllUppercase
+    | CapitalWords
     | Json
     | JsonSchema
-    | KeywordCount
-    | Language
-    | LetterCount
-    | Lines
-    | NoCommas
-    | NumberedList
-    | OneOf
-    | Paragraphs
-    | Placeholders
-    | Postscript
-    | Quoted
     | Regex
-    | Sentences
-    | StartsWith
-    | Title
-    | Words,
+    | Language
+    | FinalAnswer,
     Field(discriminator="kind"),
 ]
+"""Any constraint, told apart by its `kind`."""
 
 __all__ = ["Check", "Constraint"]

@@ -1,0 +1,129 @@
+"""What came of a run: what was made, kept and why, how far to trust it, and what it cost."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import msgspec
+
+from triptych.app.text import count, duration, one_line, usd
+from triptych.audit.findings import Finding, findings
+from triptych.export.card import tallies
+from triptych.store.run import Manifest, Run
+
+_WIDTH = 110
+_STATES = {"warn": "WARN ", "error": "ERROR", "info": "     "}
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at a glance."""
+
+    path: str
+    manifest: Manifest
+    responses: dict[str, int]
+    """Responses by status."""
+    judgements: dict[str, dict[str, int]]
+    """Judgements of each evaluator by status."""
+    examples: int
+    outcomes: list[dict[str, Any]]
+    """What became of the prompts under each instantiation."""
+    findings: list[Finding]
+
+
+def summary(run: Run) -> Summary:
+    """Read a run's tables and say what is in them."""
+    return Summary(
+        path=str(run.path),
+        manifest=run.manifest,
+        responses=_by_status(run, "responses").get("", {}),
+        judgements=_by_status(run, "judgements", "evaluator"),
+        examples=_height(run, "examples"),
+        outcomes=tallies(run).to_dicts(),
+        findings=findings(responses=run.responses(), judgements=run.judgements(), examples=run.examples()),
+    )
+
+
+def summary_json(summary: Summary) -> str:
+    """A summary for machines."""
+    return msgspec.json.encode(summary).decode()
+
+
+def summary_text(summary: Summary) -> str:
+    """A summary for people."""
+    manifest = summary.manifest
+    head = f"{manifest.recipe} in {summary.path}: {one_line(manifest.status, 200)}"
+    parts = [head, _made(summary), _kept(summary), _trust(summary), _cost(manifest)]
+    parts.append(f"Read on:  triptych show {summary.path} 1      triptych export {summary.path} --to trl")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _made(summary: Summary) -> str:
+    manifest = summary.manifest
+    aside = f" ({count(manifest.set_aside)} rows set aside, see set_aside.jsonl)" if manifest.set_aside else ""
+    lines = [
+        "Made",
+        f"  {count(manifest.prompts):>7} prompts{aside}",
+        f"  {count(sum(summary.responses.values())):>7} responses{_others(summary.responses)}",
+    ]
+    for evaluator, states in summary.judgements.items():
+        lines.append(f"  {count(sum(states.values())):>7} judgements by {one_line(evaluator, 40)}{_others(states)}")
+    return "\n".join([*lines, f"  {count(summary.examples):>7} training examples"])
+
+
+def _kept(summary: Summary) -> str:
+    lines = []
+    for outcome in summary.outcomes:
+        if outcome["prompts"]:
+            kept = f" ({count(outcome['pairs'])} pairs)" if outcome["pairs"] else ""
+            lines.append(f"  {count(outcome['prompts']):>7} prompts: {outcome['outcome']}{kept}")
+    return "\n".join([f"Kept, by {summary.outcomes[0]['strategy']}", *lines]) if lines else ""
+
+
+def _trust(summary: Summary) -> str:
+    lines = ["How far to trust it"] if summary.findings else []
+    for finding in summary.findings:
+        lines += textwrap.wrap(
+            one_line(finding.message, 400), _WIDTH, initial_indent=f"  {_STATES[finding.severity]} ", subsequent_indent=" " * 8
+        )
+        if finding.change and finding.severity != "info":
+            lines += textwrap.wrap(finding.change, _WIDTH, initial_indent=" " * 8 + "-> ", subsequent_indent=" " * 11)
+    return "\n".join(lines)
+
+
+def _cost(manifest: Manifest) -> str:
+    lines = ["What it cost"]
+    for stage, counts in manifest.counts.items():
+        facts = [f"{count(counts['sent'])} calls", f"{count(counts['cached'])} from the call log"]
+        facts += [f"{count(counts[name])} {name}" for name in ("retried", "failed") if counts[name]]
+        tokens = f"{count(counts['prompt_tokens'])} tokens in, {count(counts['completion_tokens'])} out"
+        lines.append(f"  {stage:<11} {', '.join(facts)}; {tokens}; {usd(counts['usd'])}")
+    spent = manifest.spent
+    if spent:
+        total = f"{count(spent['calls'])} calls, {count(spent['tokens'])} tokens, {usd(spent['usd'])}"
+        lines.append(f"  in all      {total} over all sittings; this one took {duration(manifest.seconds)}")
+    return "\n".join(lines)
+
+
+def _others(states: dict[str, int]) -> str:
+    """The states that are not ok, if there are any."""
+    others = [f"{count(number)} {state}" for state, number in sorted(states.items()) if state != "ok"]
+    return f" ({', '.join(others)})" if others else ""
+
+
+def _by_status(run: Run, table: str, key: str | None = None) -> dict[str, dict[str, int]]:
+    import polars as pl
+
+    name = pl.col(key) if key else pl.lit("")
+    counted = run.table(table).group_by(name.alias("name"), "status").len().sort("name", "status").collect()
+    found: dict[str, dict[str, int]] = {}
+    for who, status, number in counted.iter_rows():
+        found.setdefault(who, {})[status] = number
+    return found
+
+
+def _height(run: Run, table: str) -> int:
+    import polars as pl
+
+    rows: int = run.table(table).select(pl.len()).collect().item()
+    return rows
