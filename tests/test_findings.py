@@ -304,7 +304,7 @@ def estimate(clusters):
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
 @pytest.mark.parametrize("together", [0.0, 0.3])
 def test_the_interval_covers_what_it_should(prompts, share, together):
-    """Simulated prompts of 1 to 6 rows, each of which is its prompt's own coin at times, or one of its own."""
+    """Simulated prompts of 1 to 6 rows; each row takes its prompt's coin at times, else one of its own."""
     rng = random.Random(7)
     times, covered = 1000, 0
     for _ in range(times):

@@ -57,6 +57,12 @@ class RunFolderError(TriptychError):
     exit_code = 3
 
 
+class OperatorFailed(TriptychError):
+    """An operator raised something that it should not have: a defect in it, or in Triptych."""
+
+    exit_code = 70
+
+
 class StopRun(TriptychError):
     """Ends a run in order: what was paid for is in the call log, and the run can be resumed."""
 

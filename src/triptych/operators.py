@@ -165,6 +165,11 @@ class PromptSource(Protocol):
 class Generator(Protocol):
     """Panel 1, synthesis: makes responses to one prompt."""
 
+    @property
+    def kind(self) -> str:
+        """What a recipe calls the operator."""
+        ...
+
     async def respond(self, case: Case, ask: Ask) -> list[Response]:
         """Make responses. A call that fails gives a response of status `failed`, never none."""
         ...
@@ -176,6 +181,11 @@ class Generator(Protocol):
 
 class Evaluator(Protocol):
     """Panel 2, evaluation: judges the responses to one prompt."""
+
+    @property
+    def kind(self) -> str:
+        """What a recipe calls the operator."""
+        ...
 
     async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
         """Judge the responses whose status is ok. What can't be parsed gives a judgement of status `unparsed`."""

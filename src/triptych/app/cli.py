@@ -164,6 +164,6 @@ def _say_error(message: str, exit_code: int, error: Exception) -> int:
         traceback.print_exception(error)
     for line in message.splitlines() or [""]:
         click.echo(f"error: {line}", err=True)
-    if exit_code in (1, 70) and not os.environ.get("TRIPTYCH_DEBUG"):
+    if exit_code == 70 and not os.environ.get("TRIPTYCH_DEBUG"):
         click.echo("set TRIPTYCH_DEBUG=1 for the traceback", err=True)
     return exit_code

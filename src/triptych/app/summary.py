@@ -14,6 +14,8 @@ from triptych.store.run import Manifest, Run
 
 _WIDTH = 110
 _STATES = {"warn": "WARN ", "error": "ERROR", "info": "     "}
+_ROUTINE = frozenset({"without_answer", "unparsed", "unjudged", "unique_answers"})
+"""Findings that are worth a line only where something is wrong."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +84,15 @@ def _kept(summary: Summary) -> str:
 
 def _trust(summary: Summary) -> str:
     lines = ["How far to trust it"] if summary.findings else []
-    for finding in summary.findings:
+    telling = [finding for finding in summary.findings if finding.severity != "info" or finding.name not in _ROUTINE]
+    for finding in telling:
         lines += textwrap.wrap(
             one_line(finding.message, 400), _WIDTH, initial_indent=f"  {_STATES[finding.severity]} ", subsequent_indent=" " * 8
         )
         if finding.change and finding.severity != "info":
             lines += textwrap.wrap(finding.change, _WIDTH, initial_indent=" " * 8 + "-> ", subsequent_indent=" " * 11)
+    if len(telling) < len(summary.findings):
+        lines.append(f"  {len(summary.findings) - len(telling)} other checks found nothing; --json lists them all")
     return "\n".join(lines)
 
 

@@ -1,5 +1,4 @@
-"""Whether judges agree with themselves when the order is swapped, and with verifiers (failure modes E1 and
-E4)."""
+"""Whether judges agree with themselves in both orders, and with verifiers (failure modes E1 and E4)."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ _PAIR = ("prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b")
 
 
 def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
-    """What judges (not verifiers or people) said of pairs that they were shown: a row for each pair and
-    criterion.
+    """What judges (models, not verifiers or people) said of the pairs they were shown, for each criterion.
 
     Columns: prompt_id, evaluator, evaluator_id, criterion, a and b (the two responses, by id), a_first and
     b_first (1 if a was preferred where it was shown first or second, -1 if b was, 0 for a tie, null if never
@@ -35,7 +33,7 @@ def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
             pl.first("judgement_id", "prompt_id", "evaluator", "evaluator_id", "criterion"),
             pl.col("response_id").min().alias("a"),
             pl.col("response_id").max().alias("b"),
-            (said.first() - said.last()).sign().alias("prefers"),
+            (said.first() - said.last()).sign().cast(pl.Float64).alias("prefers"),
             (shown_second == pl.col("response_id").max()).alias("a_first"),
         )
         .filter(pl.col("a") != pl.col("b"))
@@ -80,7 +78,7 @@ def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
     apart = (
         alone.join(alone, on=key, suffix="_b")
         .filter(pl.col("response_id") < pl.col("response_id_b"))
-        .with_columns(prefers=(pl.col("verdict") - pl.col("verdict_b")).round(9).sign())
+        .with_columns(prefers=(pl.col("verdict") - pl.col("verdict_b")).round(9).sign().cast(pl.Float64))
         .filter(pl.col("prefers") != 0)
         .rename({"response_id": "a", "response_id_b": "b"})
         .select(*_PAIR, "prefers", "judgement_id")
@@ -112,18 +110,15 @@ def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
             good=(0.8, 1.0),
             error=(0.5, 1.0),
             rows=shown,
-            change="take a stronger judge, or let inconsistent verdicts count as ties (both orders are averaged)",
+            change="take a stronger judge; judging both orders makes a tie of what it contradicts",
         )
         for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
     ]
     one_order = pairs.group_by("evaluator", "evaluator_id").agg(
         pl.len(), (a_first.is_not_null() & b_first.is_not_null()).any().alias("swapped")
     )
-    for evaluator, n in (
-        one_order.filter(~pl.col("swapped")).sort("evaluator").select("evaluator", "len").collect().rows()
-    ):
-        found.append(_one_order(evaluator, n))
-    return found
+    never = one_order.filter(~pl.col("swapped")).sort("evaluator", "evaluator_id").collect()
+    return [*found, *(_one_order(row["evaluator"], row["len"]) for row in never.iter_rows(named=True))]
 
 
 def _one_order(evaluator: str, n: int) -> Finding:
@@ -136,7 +131,7 @@ def _one_order(evaluator: str, n: int) -> Finding:
         high=None,
         n=n,
         severity="warn",
-        message=f"{evaluator} saw each of its {n:,} pairs in one order only, so position bias can't be told from quality.",
+        message=f"{evaluator} saw each of its {n:,} pairs in one order only: its position bias is unknown.",
         change="judge each pair in both orders",
     )
 
@@ -191,7 +186,7 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
             right_on=["prompt_id", "response_id", "verifier", "verifier_id"],
             suffix="_b",
         )
-        .with_columns(told=(pl.col("verdict") - pl.col("verdict_b")).round(9).sign())
+        .with_columns(told=(pl.col("verdict") - pl.col("verdict_b")).round(9).sign().cast(pl.Float64))
         .filter(pl.col("told") != 0)
         .with_columns(
             part=pl.col("told") == pl.col("prefers"),
@@ -207,7 +202,7 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
             name="judge_verifier_agreement",
             failure_mode="E4",
             subject=f"{judge}: {criterion}",
-            said=f"Where {verifier} tells two responses apart, {judge} prefers the better one on {criterion} in",
+            said=f"Where {verifier} tells two responses apart, {judge} agrees on {criterion} in",
             good=(0.7, 1.0),
             error=(0.5, 1.0),
             rows=shown,

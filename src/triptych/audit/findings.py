@@ -90,7 +90,8 @@ def share_finding(
     `said` is the sentence's beginning, up to the number.
     """
     least, most = good
-    number = f"{_percent(share.value)} of {share.n:,} (95 % interval {_percent(share.low)} to {_percent(share.high)})"
+    interval = f"{_percent(share.low)} to {_percent(share.high)}"
+    number = f"{_percent(share.value)} of {share.n:,} (95 % interval {interval})"
     wanted = _range(least, most)
     few = share.prompts < FEWEST_PROMPTS
     outside = not least <= share.value <= most

@@ -55,14 +55,13 @@ def shares(rows: pl.LazyFrame, by: Sequence[str]) -> Iterator[tuple[tuple[str, .
 
 
 def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> Share:
-    """A ratio of sums over prompts, y / m, with a 95 % interval, from sums of y, m, y*y, y*m and m*m over
-    prompts.
+    """The ratio y / m of two sums over prompts, with its 95 % interval, from sums and sums of squares.
 
-    The variance is that of the ratio estimator under cluster sampling (Cochran, Sampling Techniques, 1977, ch. 6
-    and 9). It gives an effective sample size, corrected for the number of clusters by Student's t (Korn and
-    Graubard, Survey Methodology 24, 1998), which goes into Wilson's interval (JASA 22, 1927); Franco, Little,
-    Louis and Slud (J. Survey Statistics and Methodology 7, 2019) find this to cover well. Where all rows
-    agree the variance can't be seen, and each prompt counts as one row.
+    The variance is that of the ratio estimator under cluster sampling (Cochran, Sampling Techniques, 1977,
+    ch. 6 and 9). It gives an effective sample size, corrected for the number of clusters by Student's t (Korn
+    and Graubard, Survey Methodology 24, 1998), which goes into Wilson's interval (JASA 22, 1927). Franco,
+    Little, Louis and Slud (J. Survey Statistics and Methodology 7, 2019) compare such intervals. Where all
+    rows agree the variance can't be seen, and each prompt counts as one row.
     """
     value = y / m
     effective = float(prompts)

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 def response_chars(responses: pl.LazyFrame) -> pl.LazyFrame:
-    """The length of each response: the characters of all that its assistant messages say. Columns: id,
-    chars."""
+    """The characters of all that each response's assistant messages say. Columns: id, chars."""
     import polars as pl
 
     message = pl.element().struct
@@ -54,8 +53,7 @@ def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> l
 
 
 def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> list[Finding]:
-    """Share of pairs whose chosen response is the longer one (I5). Ties, and pairs of one length, do not
-    count."""
+    """Share of pairs whose chosen response is the longer one (I5), leaving out ties and equal lengths."""
     import polars as pl
 
     chars = response_chars(responses)

@@ -27,7 +27,7 @@ def without_answer(responses: pl.LazyFrame) -> list[Finding]:
             good=(0.0, 0.05),
             error=(0.0, 0.5),
             rows=shown,
-            change="read the errors of these rows; raise max_tokens, timeout_s or max_retries, or take another model",
+            change="read the errors of these rows; raise timeout_s or max_retries, or take another model",
         )
         for (model,), share, shown in shares(rows, ["model"])
     ]
@@ -40,7 +40,7 @@ def unparsed(judgements: pl.LazyFrame) -> list[Finding]:
         ("unparsed",),
         name="unparsed_judgements",
         said="gave no readable verdict in",
-        change="declare json_schema, if the endpoint has it, raise the judge's max_tokens, or take another judge",
+        change="declare json_schema if the endpoint has it, raise max_tokens, or take another judge",
     )
 
 

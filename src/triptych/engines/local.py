@@ -14,7 +14,7 @@ import msgspec
 
 import triptych
 from triptych.engines.tables import example_maker
-from triptych.errors import Interrupted, RunFolderError, TriptychError
+from triptych.errors import Interrupted, OperatorFailed, RunFolderError, TriptychError
 from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
 from triptych.models.chat import Ask
@@ -202,7 +202,7 @@ class _Sitting:
         if isinstance(error, TriptychError):
             self.calls.stop(error)
         elif error is not None:
-            stop = TriptychError(f"an operator of the recipe failed with {type(error).__name__}: {error}")
+            stop = OperatorFailed(f"an operator of the recipe failed with {type(error).__name__}: {error}")
             stop.__cause__ = error
             self.calls.stop(stop)
 

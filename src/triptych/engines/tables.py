@@ -23,6 +23,7 @@ def example_maker(recipe: Recipe) -> MakeExamples:
             for operator in recipe.instantiation
         ]
         empty = pl.LazyFrame(schema=schema("examples"))
-        return pl.concat([empty, *made]).collect()
+        examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+        return examples
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
@@ -39,7 +39,7 @@ class Verify(Operator):
     async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
         """Check all responses of status ok."""
         declared = case.objective.criteria.get(self.criterion)
-        about = {
+        about: dict[str, Any] = {
             "prompt_id": case.prompt.id,
             "evaluator_id": self.identity(),
             "criterion_id": declared.id if declared else content_id("c", ["verify", self.criterion]),
@@ -86,7 +86,7 @@ def _parsed(written: bytes) -> Constraint | str:
         return f"the prompt's constraint {written.decode()[:200]} can't be checked: {place}: {first['msg']}"
 
 
-def _outcome(check: Constraint | str, response: Response) -> dict[str, object]:
+def _outcome(check: Constraint | str, response: Response) -> dict[str, Any]:
     if isinstance(check, str):
         return {"status": "failed", "error": check}
     result = check.check(response.text)

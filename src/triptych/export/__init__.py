@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 def export(run: Run, to: str = "trl", out: str | Path | None = None) -> ExportResult:
-    """Write a run as files for the trainer `to`, with a card; into `<run>/export/<to>` if `out` is not
-    given."""
+    """Write a run as files for the trainer `to`, with a card; `out` is `<run>/export/<to>` if not given."""
     if to != "trl":
         raise TriptychError(f"there is no export to {to!r}; there is: trl")
     from triptych.export.trl import export_trl

@@ -40,8 +40,7 @@ _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$"
 
 
 def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: bool) -> str:
-    """Write the card of an export in the Hub's form: YAML, then Markdown. Whatever comes from data is
-    escaped."""
+    """Write an export's card in the Hub's form: YAML, then Markdown. What comes from data is escaped."""
     recipe = _recipe(run)
     name = run.manifest.recipe
     parts = [
@@ -125,7 +124,8 @@ def _snippet(files: Sequence[str]) -> str:
         "from datasets import load_dataset\n"
         "from trl import DPOConfig, DPOTrainer\n\n"
         f'pairs = load_dataset("{_LOADERS[files[0]]}", data_files="{files[0]}", split="train")\n'
-        'trainer = DPOTrainer(model="your-org/your-model", args=DPOConfig(output_dir="dpo"), train_dataset=pairs)\n'
+        'settings = DPOConfig(output_dir="dpo")\n'
+        'trainer = DPOTrainer(model="your-org/your-model", args=settings, train_dataset=pairs)\n'
         "trainer.train()"
     )
 
@@ -218,8 +218,7 @@ def _code(language: str, text: str) -> str:
 
 
 def _secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """Whatever must not be published, longest first: the keys' values, and what `extra_body` names as
-    secret."""
+    """What must not be published, longest first: the keys' values, and secrets in `extra_body`."""
     models = [spec for spec in (recipe.get("models") or {}).values() if isinstance(spec, dict)]
     variables = {spec.get("api_key_env") for spec in models} | {"OPENAI_API_KEY"}
     values = {os.environ.get(name, "") for name in variables if name}

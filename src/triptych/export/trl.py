@@ -1,5 +1,4 @@
-"""TRL's conversational preference format, for DPO and reward training: prompt, chosen and rejected as
-messages."""
+"""TRL's conversational preference format, for DPO and reward training."""
 
 from __future__ import annotations
 

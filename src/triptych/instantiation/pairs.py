@@ -86,8 +86,7 @@ class Pairs(Operator):
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
     ) -> pl.LazyFrame:
-        """Make the pairs, in the order of the responses: by prompt, then by chosen, then by rejected
-        response."""
+        """Make the pairs, ordered as the responses are: by prompt, then by chosen, then by rejected."""
         import polars as pl
 
         scored = self._scored(responses, judgements, objective, seed)

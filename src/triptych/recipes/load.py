@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -73,7 +74,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    __import__("re").compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
 
@@ -158,7 +159,7 @@ def _sentence(found: Any, path: Path_) -> str:
         return f"needs a field {context['discriminator']} that says which kind it is"
     if kind == "value_error":
         return str(context.get("error", found["msg"]))
-    message = found["msg"]
+    message = str(found["msg"])
     return message[0].lower() + message[1:]
 
 

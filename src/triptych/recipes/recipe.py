@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from triptych.models.budget import Budget
 from triptych.models.spec import Model
-from triptych.operators import operator_classes, suggestion
+from triptych.operators import Evaluator, Generator, Instantiator, PromptSource, operator_classes, suggestion
 from triptych.records import Objective, content_id
 
 
 def _union(panel: str) -> Any:
     classes = operator_classes(panel)
     return Annotated[reduce(or_, classes), Field(discriminator="kind")] if len(classes) > 1 else classes[0]
+
+
+if TYPE_CHECKING:
+    _Prompts = PromptSource
+    _Synthesis = Generator
+    _Evaluation = Evaluator
+    _Instantiation = Instantiator
+else:  # which operators there are is known only when running: installed packages add theirs
+    _Prompts, _Synthesis = _union("prompts"), _union("synthesis")
+    _Evaluation, _Instantiation = _union("evaluation"), _union("instantiation")
 
 
 def _as_list(value: Any) -> Any:
@@ -40,11 +50,11 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """All random draws follow from it."""
     models: dict[str, Model] = Field(default_factory=dict)
-    prompts: _union("prompts")  # type: ignore[valid-type]
-    synthesis: Annotated[tuple[_union("synthesis"), ...], BeforeValidator(_as_list), Field(min_length=1)]  # type: ignore[misc]
+    prompts: _Prompts
+    synthesis: Annotated[tuple[_Synthesis, ...], BeforeValidator(_as_list), Field(min_length=1)]
     objective: Objective = Objective()
-    evaluation: Annotated[tuple[_union("evaluation"), ...], BeforeValidator(_as_list)] = ()  # type: ignore[misc]
-    instantiation: Annotated[tuple[_union("instantiation"), ...], BeforeValidator(_as_list)] = ()  # type: ignore[misc]
+    evaluation: Annotated[tuple[_Evaluation, ...], BeforeValidator(_as_list)] = ()
+    instantiation: Annotated[tuple[_Instantiation, ...], BeforeValidator(_as_list)] = ()
     budget: Budget = Budget()
 
     @property

@@ -86,7 +86,7 @@ class Sample(Operator):
         groups = self._groups([self._draw(case, index) for index in range(self.n)])
         requests = [self._request(case, spec, group) for group in groups]
         outcomes = await ask(model, requests)
-        maker = {
+        maker: dict[str, Any] = {
             "prompt_id": case.prompt.id,
             "generator": self.kind,
             "generator_id": self.identity(spec),
@@ -121,7 +121,7 @@ class Sample(Operator):
         return [group for calls in alike.values() for group in calls]
 
     def _request(self, case: Case, spec: ModelSpec, group: list[_Draw]) -> ChatRequest:
-        index, temperature, system = group[0]
+        place, temperature, system = group[0]
         messages = case.prompt.messages
         return ChatRequest(
             messages=(Message("system", system), *messages) if system else messages,
@@ -129,9 +129,9 @@ class Sample(Operator):
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             stop=self.stop,
-            seed=draw(case.seed, case.prompt.id, index) % 2**31 if spec.send_seed and temperature > 0 else None,
+            seed=draw(case.seed, case.prompt.id, place) % 2**31 if spec.send_seed and temperature > 0 else None,
             n=len(group),
-            sample_index=index,
+            sample_index=place,
             tools=case.prompt.tools,
             top_logprobs=0 if spec.logprobs else None,
         )
@@ -146,7 +146,7 @@ class Sample(Operator):
             params["seed"] = request.seed
         if drawn.system:
             params["system"] = drawn.system
-        made = {"sample_index": drawn.index, "params": params, "call_ids": (outcome.call_id,)}
+        made: dict[str, Any] = {"sample_index": drawn.place, "params": params, "call_ids": (outcome.call_id,)}
         if isinstance(outcome, CallFailed):
             return make_response(**maker, **made, messages=(), status="failed", error=outcome.error)
         if place >= len(outcome.choices):
@@ -158,7 +158,8 @@ class Sample(Operator):
 class _Draw(NamedTuple):
     """What is particular to one response."""
 
-    index: int
+    place: int
+    """Its sample index."""
     temperature: float
     system: str
 

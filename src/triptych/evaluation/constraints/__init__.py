@@ -1,7 +1,7 @@
-"""Checkable constraints on the text of an answer, in the manner of IFEval (arXiv 2311.07911), found by their `kind`.
+"""Checkable constraints on an answer, in the manner of IFEval (arXiv:2311.07911), found by their `kind`.
 
-Each is a frozen pydantic model whose `check` says of one text whether it holds, and what was seen. They can be read
-from the dictionaries of `Prompt.constraints` with `TypeAdapter(Constraint)`.
+Each is a frozen pydantic model whose `check` says of one text whether it holds, and what was seen. The
+dictionaries of `Prompt.constraints` are read with `TypeAdapter(Constraint)`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,18 @@ from pydantic import Field
 
 from triptych.evaluation.constraints.casing import AllLowercase, AllUppercase, CapitalWords
 from triptych.evaluation.constraints.check import Check
-from triptych.evaluation.constraints.choice import OneOf
 from triptych.evaluation.constraints.final_answer import FinalAnswer
-from triptych.evaluation.constraints.json_object import Json
-from triptych.evaluation.constraints.json_schema import JsonSchema
+from triptych.evaluation.constraints.formats import (
+    Bullets,
+    Highlights,
+    NoCommas,
+    NumberedList,
+    OneOf,
+    Placeholders,
+    Postscript,
+    Quoted,
+    Title,
+)
 from triptych.evaluation.constraints.keywords import (
     EndsWith,
     Excludes,
@@ -26,10 +34,8 @@ from triptych.evaluation.constraints.keywords import (
 )
 from triptych.evaluation.constraints.language import Language
 from triptych.evaluation.constraints.length import Characters, Lines, Paragraphs, Sentences, Words
-from triptych.evaluation.constraints.lists import Bullets, NumberedList
-from triptych.evaluation.constraints.marks import Highlights, NoCommas, Placeholders, Quoted
-from triptych.evaluation.constraints.parts import Postscript, Sections, Separator, Title
-from triptych.evaluation.constraints.pattern import Regex
+from triptych.evaluation.constraints.parts import Sections, Separator
+from triptych.evaluation.constraints.structured import Json, JsonSchema, Regex
 
 Constraint = Annotated[
     Words

@@ -5,32 +5,33 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import ConfigDict, StringConstraints
 
-from triptych.evaluation.constraints.check import Check
+from triptych.evaluation.constraints.check import Check, Checkable
 from triptych.evaluation.constraints.math_process import same_mathematics
 from triptych.evaluation.constraints.numbers import NUMBER, lone_number, read_number, spelled_out
 
 _LONGEST = 500
-_LATEX = re.compile(
+# A dollar sign opens a formula only before a character and closes one only after a character and before no
+# digit (Pandoc's rule), so that "$12 and $15" holds none.
+_FORMULA = re.compile(
     r"\$\$(?P<display>[^$]+)\$\$|\\\((?P<round>.+?)\\\)|\\\[(?P<square>.+?)\\\]|"
-    # a dollar sign opens a formula only before a character and closes it only after one: "$12 and $15" has none
     r"(?<![\\$\w])\$(?P<inline>(?=\S)(?:\\.|[^$\\\n])+?(?<=\S))\$(?![\d$])",
     re.DOTALL,
 )
 _ITEM_NUMBER = re.compile(r"^[^\S\n]*(?:#+ *)?(?:\*\*)?\d+[.)](?=\**\s+\S)", re.MULTILINE)
 
 
-class FinalAnswer(BaseModel):
-    """The final answer is mathematically equal to a known one. Units and currencies are not compared.
+class FinalAnswer(Checkable):
+    r"""The final answer is mathematically equal to a known one. Units and currencies are not compared.
 
-    The final answer is the last `\\boxed{}`; else what follows the last `####`; else the last number or formula of the
-    text, the numbers of list items apart. So "12 or 13" answers 13, and "12, since 5 + 7 is 12" answers 12. Numbers
-    in words, and decimal commas, are not understood. Numbers are compared exactly (see `numbers.Number.equals`), all else by math-verify with SymPy, which
-    counts as unequal what it can't decide within 5 seconds.
+    The final answer is the last `\boxed{}`; else what follows the last `####`; else the last number or formula,
+    the numbers of list items left out. So "12 or 13" answers 13. Numbers in words and decimal commas are not
+    understood. Numbers are compared exactly (see `Number.equals`); all else needs the extra `verify`: math-verify
+    compares it with SymPy, and what it can't decide in 5 seconds is taken for unequal.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     kind: Literal["final_answer"] = "final_answer"
     answer: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=_LONGEST)]
@@ -45,7 +46,7 @@ class FinalAnswer(BaseModel):
         if found is None:
             return Check(False, f"no final answer; {self.answer} wanted")
         if len(found) > _LONGEST:
-            return Check(False, f"the final answer has {len(found):,} characters; {self.answer} wanted")
+            return Check(False, f"a final answer of {len(found):,} characters; {self.answer} wanted")
         return Check(_equal(self.answer, found), f"final answer {found}; {self.answer} wanted")
 
 
@@ -57,45 +58,56 @@ def final_answer(text: str) -> str | None:
     if "####" in text:
         after = text.rsplit("####", 1)[1].strip()
         return after.splitlines()[0] if after else None
-    return _last_number_or_formula(text)
+    return _last_number_or_formula(spelled_out(text))
 
 
 def _last_boxed(text: str) -> str | None:
-    r"""What is in the last `\boxed{...}` whose braces are closed."""
-    for start in reversed([found.end() for found in re.finditer(r"\\f?boxed\s*\{", text)]):
-        depth = 1
-        for place in range(start, len(text)):
-            depth += {"{": 1, "}": -1}.get(text[place], 0) if text[place - 1] != "\\" else 0
-            if not depth:
-                return text[start:place]
+    r"""What stands in the last `\boxed{...}`, if its braces are closed."""
+    starts = [found.end() for found in re.finditer(r"\\f?boxed\s*\{", text)]
+    if not starts:
+        return None
+    depth = 1
+    for brace in re.finditer(r"(?<!\\)[{}]", text[starts[-1] :]):
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
+            return text[starts[-1] : starts[-1] + brace.start()]
     return None
 
 
 def _last_number_or_formula(text: str) -> str | None:
-    text = spelled_out(text)
-    formulas = list(_LATEX.finditer(text))
-    without_formulas = _LATEX.sub(lambda found: " " * len(found[0]), text)
-    without_items = _ITEM_NUMBER.sub(lambda found: " " * len(found[0]), without_formulas)
-    # an answer such as "12. That is all" looks like an item of a list
-    numbers = list(NUMBER.finditer(without_items)) or list(NUMBER.finditer(without_formulas))
-    number = next((found for found in reversed(numbers) if read_number(found)), None)
-    if formulas and (number is None or formulas[-1].start() > number.start()):
-        return next(inside for inside in formulas[-1].groups() if inside).strip()
+    formula = next(reversed(list(_FORMULA.finditer(text))), None)
+    words = _blank(_FORMULA, text)
+    # an answer such as "12. That is all" looks like the item of a list
+    number = _last_number(_blank(_ITEM_NUMBER, words)) or _last_number(words)
+    if formula and (number is None or formula.start() > number.start()):
+        return next(inside for inside in formula.groups() if inside).strip()
     return number[0].strip() if number else None
 
 
+def _last_number(text: str) -> re.Match[str] | None:
+    return next((found for found in reversed(list(NUMBER.finditer(text))) if read_number(found)), None)
+
+
+def _blank(pattern: re.Pattern[str], text: str) -> str:
+    return pattern.sub(lambda found: " " * len(found[0]), text)
+
+
 def _equal(answer: str, found: str) -> bool:
-    wanted, given = lone_number(answer), lone_number(_right_side(found))
+    wanted, given = lone_number(_bare(answer)), lone_number(_last_side(_bare(found)))
     if wanted and given:
         return wanted.equals(given)
-    return same_mathematics(_bare(answer), _bare(found))
+    return same_mathematics(_as_latex(answer), _as_latex(found))
 
 
-def _right_side(formula: str) -> str:
+def _last_side(formula: str) -> str:
     """What an equation ends with: 12 of `x = 5 + 7 = 12`."""
     return re.split(r"(?<![<>!])=", formula)[-1]
 
 
 def _bare(formula: str) -> str:
-    r"""A formula without the dollar signs around it, and with % as LaTeX writes it."""
-    return re.sub(r"(?<!\\)%", r"\\%", formula.strip().strip("$").rstrip("."))
+    """A formula without the dollar signs around it, if they are on both sides."""
+    return formula.strip("$") if len(formula) > 2 and formula[0] == formula[-1] == "$" else formula
+
+
+def _as_latex(formula: str) -> str:
+    return re.sub(r"(?<!\\)%", r"\\%", _bare(formula.strip()).rstrip("."))

@@ -1,4 +1,4 @@
-"""How a number is written in a text: 12, -3.5, 1,200, 3/4, 1 1/2, 12%. Exact, and nothing is evaluated."""
+"""How numbers are written in a text: 12, -3.5, 1,200, 3/4, 1 1/2, 12%. Read exactly; nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -7,24 +7,40 @@ from fractions import Fraction
 
 import msgspec
 
-_WHOLE = r"(?:\d{1,3}(?:[,\u00a0\u202f\u2009]\d{3})++(?!\d)|\d++)"
+_GROUP = ",\u00a0\u202f\u2009"
+"""What may stand between thousands: a comma or one of the spaces that don't break a line."""
+_WHOLE = rf"(?:\d{{1,3}}(?:[{_GROUP}]\d{{3}})++(?!\d)|\d++)"
 _DECIMAL = rf"(?:{_WHOLE}(?:\.\d++)?|\.\d++)"
-_VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
-_TOP_AND_BOTTOM = dict(
-    zip(_VULGAR, "1/4 1/2 3/4 1/7 1/9 1/10 1/3 2/3 1/5 2/5 3/5 4/5 1/6 5/6 1/8 3/8 5/8 7/8".split(), strict=True)
-)
 _CURRENCY = "$€£¥₹"
+_VULGAR = {
+    "½": "1/2",
+    "⅓": "1/3",
+    "⅔": "2/3",
+    "¼": "1/4",
+    "¾": "3/4",
+    "⅕": "1/5",
+    "⅖": "2/5",
+    "⅗": "3/5",
+    "⅘": "4/5",
+    "⅙": "1/6",
+    "⅚": "5/6",
+    "⅛": "1/8",
+    "⅜": "3/8",
+    "⅝": "5/8",
+    "⅞": "7/8",
+}
 
 NUMBER = re.compile(
-    rf"(?<![\w.])(?:(?P<minus>(?<![\w)\]])[-−–](?:\\?[{_CURRENCY}])?)|(?<=[-−–]))?"
-    rf"(?:(?P<mixed>\d{{1,9}})[ -](?=\d{{1,9}}/\d))?(?P<top>{_DECIMAL})(?![²³¹⁰-⁹^])(?:\s?/\s?(?P<bottom>{_DECIMAL}))?"
+    rf"(?<![\w.])(?P<minus>(?<![\w)\]])[-\u2212](?:\\?[{_CURRENCY}])?)?(?<![^\W_])"
+    rf"(?:(?P<mixed>\d{{1,9}})[ -](?=\d{{1,9}}/\d))?"
+    rf"(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>{_DECIMAL}))?(?![²³¹⁰-⁹^])"
     r"(?P<percent>\s?\\?%|\s?percent\b)?"
 )
-"""A number in running text. Digits after a letter ("H2O", "x2") or before an exponent ("10²") are none; a minus
-counts as a sign only where nothing that it could be taken from stands before it."""
+"""A number in running text. Digits after a letter ("H2O") or before an exponent ("10²") are none; a minus counts
+as a sign only where nothing that it could be taken from stands before it."""
 
 _LONGEST = 100
-_AROUND = re.compile(rf"(?:\\text\{{[^{{}}]*\}}|\\?[{_CURRENCY}]|°[CF]?|[^\W\d_]+|\\[,;! ]|[\s.,;:!?*_`\"'()])*")
+_AROUND = re.compile(rf"(?:\\text\{{[^{{}}]*\}}|\\?[{_CURRENCY}]|°|[^\W\d_]+|\\[,;! ]|[\s.,;:!?*_`\"'()])*")
 
 
 class Number(msgspec.Struct, frozen=True):
@@ -33,65 +49,66 @@ class Number(msgspec.Struct, frozen=True):
     value: Fraction
     """The number before the percent sign: 12 for "12%"."""
     percent: bool
-    text: str
 
     def equals(self, other: Number) -> bool:
         """Whether the two are the same number.
 
-        Exactly; only a fraction whose decimals never end is met by six right digits: 1/3 by 0.333333. A percentage
-        equals both its number and its hundredth where the other has no percent sign, as a question in percent leaves
-        open which of the two is written.
+        Exactly; only a fraction whose decimals never end is met by its first six digits: 1/3 by 0.333333. A
+        percentage equals its number as well as its hundredth where the other has no percent sign: a question
+        in percent leaves open which of the two is written.
         """
         if self.percent == other.percent:
             return _same(self.value, other.value)
-        whole, share = (other, self) if self.percent else (self, other)
-        return _same(whole.value, share.value) or _same(whole.value, share.value / 100)
+        bare, percentage = (other, self) if self.percent else (self, other)
+        return _same(bare.value, percentage.value) or _same(bare.value, percentage.value / 100)
 
 
 def spelled_out(text: str) -> str:
     """Write ½ as 1/2, and 1½ as 1 1/2."""
-    return re.sub(rf"(\d?)([{_VULGAR}])", lambda m: f"{m[1]} {_TOP_AND_BOTTOM[m[2]]}".lstrip() if m[1] else _TOP_AND_BOTTOM[m[2]], text)
+    for character, fraction in _VULGAR.items():
+        if character in text:
+            text = re.sub(rf"(?<=\d){character}", f" {fraction}", text).replace(character, fraction)
+    return text
 
 
 def read_number(found: re.Match[str]) -> Number | None:
-    """Read what `NUMBER` found; None where that is longer than 100 characters, or a fraction with nothing below."""
+    """Read what `NUMBER` found. None where it is longer than 100 characters, or divided by nought."""
     if len(found[0]) > _LONGEST:
         return None
-    value, bottom = _decimal(found["top"]), _decimal(found["bottom"] or "1")
+    top, bottom = _decimal(found["top"]), _decimal(found["bottom"] or "1")
     if not bottom:
         return None
-    value = value / bottom + int(found["mixed"] or 0)
-    return Number(-value if found["minus"] else value, bool(found["percent"]), found[0].strip())
+    value = int(found["mixed"] or 0) + top / bottom
+    return Number(-value if found["minus"] else value, bool(found["percent"]))
 
 
 def lone_number(text: str) -> Number | None:
-    r"""The number that a text consists of, apart from a currency, a unit in words and punctuation.
+    r"""Read a text that is one number, apart from a currency before it, a unit in words after it, and punctuation.
 
     "12", "$1,200.", "12 apples" and "12\text{ cm}" are such; "12x", "x = 12", "10 to 12" and "\sqrt{2}" are not.
     """
-    text = spelled_out(text.strip().strip("$").replace("{,}", ","))
+    text = spelled_out(text.strip().replace("{,}", ","))
     found = list(NUMBER.finditer(text))
     if len(found) != 1:
         return None
     before, after = text[: found[0].start()], text[found[0].end() :]
-    is_alone = _AROUND.fullmatch(before) and _AROUND.fullmatch(after) and not after[:1].isalpha()
-    return read_number(found[0]) if is_alone and not re.search(r"\w", before.replace("_", "")) else None
+    if re.search(r"[^\W_]", before) or after[:1].isalpha():
+        return None
+    return read_number(found[0]) if _AROUND.fullmatch(before) and _AROUND.fullmatch(after) else None
 
 
 def _decimal(text: str) -> Fraction:
-    return Fraction(re.sub(r"[,\u00a0\u202f\u2009]", "", text))
+    return Fraction(re.sub(f"[{_GROUP}]", "", text))
 
 
 def _same(one: Fraction, other: Fraction) -> bool:
-    if one == other:
-        return True
-    if _ends(one) and _ends(other):
-        return False
+    if one == other or (_ends(one) and _ends(other)):
+        return one == other
     return abs(one - other) <= max(abs(one), abs(other)) * Fraction(1, 1_000_000)
 
 
 def _ends(value: Fraction) -> bool:
-    """Whether the decimals of a fraction end: whether its denominator has no prime factor but 2 and 5."""
+    """Whether the decimals of a number end: whether its denominator has no prime factors but 2 and 5."""
     bottom = value.denominator
     for prime in (2, 5):
         while bottom % prime == 0:
