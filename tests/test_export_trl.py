@@ -86,15 +86,11 @@ def make_run(folder, rows, pairs=None, recipe=None, more_examples=(), **prompt_f
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"prompts": prompts, "responses": responses, "judgements": judgements}
     frames = {name: frame(name, table) for name, table in tables.items()}
-    made = pairs.instantiate(
-        frames["responses"].lazy(), frames["judgements"].lazy(), Objective(), 0
-    ).collect()
+    made = pairs.instantiate(frames["responses"].lazy(), frames["judgements"].lazy(), Objective(), 0).collect()
     frames["examples"] = pl.concat([made, frame("examples", [make(responses) for make in more_examples])])
     for name, table in frames.items():
         table.write_parquet(folder / f"{name}.parquet")
-    content = (
-        RECIPE | {"instantiation": pairs.model_dump(mode="json", exclude_defaults=True)} | (recipe or {})
-    )
+    content = RECIPE | {"instantiation": pairs.model_dump(mode="json", exclude_defaults=True)} | (recipe or {})
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     write_manifest(
         folder,
@@ -132,9 +128,7 @@ def test_rows_have_the_prompt_and_both_continuations(tmp_path):
     assert (result.rows, result.ties, result.path) == (3, 0, tmp_path / "out")
     assert [f.name for f in result.files] == ["train.parquet", "train.jsonl", "README.md"]
     assert sorted(f.name for f in result.path.iterdir()) == ["README.md", "train.jsonl", "train.parquet"]
-    rows = [
-        json.loads(line) for line in (result.path / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    rows = [json.loads(line) for line in (result.path / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     examples = run.examples().collect()
     responses = {r["id"]: r for r in run.responses().collect().iter_rows(named=True)}
     assert [row["example_id"] for row in rows] == examples["id"].to_list()
@@ -301,17 +295,14 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 def card_of(tmp_path, rows=None, **more):
     return (
-        export_trl(make_run(tmp_path / "run", rows or simple(30), **more), tmp_path / "out").path
-        / "README.md"
+        export_trl(make_run(tmp_path / "run", rows or simple(30), **more), tmp_path / "out").path / "README.md"
     ).read_text()
 
 
 def test_the_card_says_what_the_data_are_and_what_they_cost(tmp_path):
     text = card_of(tmp_path)
     front = yaml.safe_load(text.split("---")[1])
-    assert front["configs"] == [
-        {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}
-    ]
+    assert front["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}]
     assert front["size_categories"] == ["n<1K"]
     for said in (
         "30 preference pairs",
@@ -363,9 +354,7 @@ def test_no_secret_is_in_the_card(tmp_path, monkeypatch):
 
 def test_text_in_the_card_cannot_be_markup(tmp_path):
     assert plain("a|b\n<img> `x` [l](u) *b* _i_") == "a\\|b \\<img\\> \\`x\\` \\[l\\](u) \\*b\\* \\_i\\_"
-    text = card_of(
-        tmp_path, recipe={"prompts": {"kind": "inline", "prompts": ["```\n# Not a heading\n<script>"]}}
-    )
+    text = card_of(tmp_path, recipe={"prompts": {"kind": "inline", "prompts": ["```\n# Not a heading\n<script>"]}})
     fence = next(line for line in text.splitlines() if line.endswith("````yaml"))
     assert text.rstrip().endswith(fence.removesuffix("yaml"))
 

@@ -46,9 +46,7 @@ def judged(responses, *, by="judge", model="big", criterion="good", repeat=0, **
 
 
 def verified(one, score, repeat=0):
-    return judged(
-        [one], by="verify", model=None, criterion="correct", check="words", scores=(score,), repeat=repeat
-    )
+    return judged([one], by="verify", model=None, criterion="correct", check="words", scores=(score,), repeat=repeat)
 
 
 def both_orders(a, b, first, second, **more):
@@ -157,9 +155,7 @@ def test_judges_are_told_apart_and_repeats_go_by_the_majority():
 
 def test_judge_verifier_agreement_counts_clear_verdicts_where_the_verifier_differs():
     said = []
-    cases = (
-        [("a", "a", 1, 0)] * 12 + [("b", "b", 1, 0)] * 18 + [("a", "b", 1, 0)] * 5 + [("a", "a", 1, 1)] * 5
-    )
+    cases = [("a", "a", 1, 0)] * 12 + [("b", "b", 1, 0)] * 18 + [("a", "b", 1, 0)] * 5 + [("a", "a", 1, 1)] * 5
     for number, (first, second, score_a, score_b) in enumerate(cases):
         a, b = response(f"p_{number}", 0), response(f"p_{number}", 1)
         said += [*both_orders(a, b, first, second), verified(a, float(score_a)), verified(b, float(score_b))]
@@ -231,10 +227,7 @@ def test_statuses_are_counted_for_each_model_and_evaluator():
     assert (lost.subject, lost.value, lost.n, lost.severity, len(lost.rows)) == ("m", 0.3, 30, "warn", 9)
     assert (fine.subject, fine.value, fine.severity) == ("n", 1 / 30, "info")
     status = ["ok"] * 5 + ["unparsed"] * 20 + ["failed"] * 4 + ["refused"]
-    said = [
-        judged([r], scores=(0.5,) if s == "ok" else None, status=s)
-        for r, s in zip(made, status, strict=False)
-    ]
+    said = [judged([r], scores=(0.5,) if s == "ok" else None, status=s) for r, s in zip(made, status, strict=False)]
     bad = only(unparsed(lazy("judgements", said)))
     assert (bad.value, bad.n, bad.severity) == (20 / 30, 30, "warn")
     assert set(bad.rows) <= {j.id for j in said[5:25]}

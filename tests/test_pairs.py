@@ -35,9 +35,7 @@ OBJECTIVE = Objective(
 
 
 def response(prompt, index, text=None, status="ok"):
-    messages = (
-        (Message("assistant", f"text {index}" if text is None else text),) if status != "failed" else ()
-    )
+    messages = (Message("assistant", f"text {index}" if text is None else text),) if status != "failed" else ()
     return make_response(
         prompt_id=prompt,
         generator="g",
@@ -49,9 +47,7 @@ def response(prompt, index, text=None, status="ok"):
     )
 
 
-def judged(
-    responses, *, criterion="a", by="judge", scores=None, ranks=None, scale=(1.0, 5.0), repeat=0, **more
-):
+def judged(responses, *, criterion="a", by="judge", scores=None, ranks=None, scale=(1.0, 5.0), repeat=0, **more):
     return make_judgement(
         prompt_id=responses[0].prompt_id,
         response_ids=tuple(r.id for r in responses),
@@ -137,9 +133,7 @@ def oracle_scores(tables, criteria=None, evaluators=None):
 
 def oracle_couples(tables, pairs):
     """Every (chosen, rejected) that the settings allow, by prompt; of tied ones both orders."""
-    scores = {
-        i: s for i, (s, _) in oracle_scores(tables, pairs.criteria, pairs.evaluators).items() if s is not None
-    }
+    scores = {i: s for i, (s, _) in oracle_scores(tables, pairs.criteria, pairs.evaluators).items() if s is not None}
     texts = {r.id: r.messages for r in tables.responses}
     by_prompt = defaultdict(list)
     for r in tables.responses:
@@ -289,9 +283,7 @@ def test_pairs_are_those_that_the_settings_allow(made, pairs, seed):
             assert len(made_here) <= 1
             if len(fit) == len({frozenset(c) for c in couples}) > 0:  # whatever is drawn fits
                 # an equal of the best may be identical to what the best alone would be paired with
-                assert made_here or (
-                    pairs.distinct and len({a for a, _ in couples}) < _best(made, scores, prompt)
-                )
+                assert made_here or (pairs.distinct and len({a for a, _ in couples}) < _best(made, scores, prompt))
 
 
 def _best(made, scores, prompt):
@@ -458,9 +450,7 @@ def test_the_drawn_response_is_uniform_over_seeds():
         counts[made.examples(Pairs(choose="best_vs_random"), seed)["response_ids"][0][1]] += 1
     expected = times / 4
     assert len(counts) == 4
-    assert (
-        sum((count - expected) ** 2 / expected for count in counts.values()) < 16.3
-    )  # chi-square, 3 df, p = 0.001
+    assert sum((count - expected) ** 2 / expected for count in counts.values()) < 16.3  # chi-square, 3 df, p = 0.001
 
 
 def test_the_draw_is_uniform_over_prompts_and_breaks_ties_evenly():
@@ -549,7 +539,5 @@ def test_a_misspelt_criterion_is_a_problem_and_a_verifiers_own_is_none():
 
 def test_the_defaults_do_not_count_in_the_identity():
     assert (
-        Pairs().identity()
-        == Pairs(choose="best_vs_worst", min_margin=0).identity()
-        != Pairs(min_margin=0.1).identity()
+        Pairs().identity() == Pairs(choose="best_vs_worst", min_margin=0).identity() != Pairs(min_margin=0.1).identity()
     )

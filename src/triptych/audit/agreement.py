@@ -24,32 +24,36 @@ def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
     """
     import polars as pl
 
-    said = pl.col("verdict").sort_by("response_id")
-    shown_second = pl.col("response_id").last()
+    first, second = pl.col("response_id").first(), pl.col("response_id").last()
+    won_first = pl.col("verdict").first() - pl.col("verdict").last()
+    a_first, prefers = pl.col("shown_first") < pl.col("shown_second"), pl.col("prefers")
     sides = (
         verdicts(judgements.filter((pl.col("response_ids").list.len() == 2) & pl.col("model").is_not_null()))
-        .group_by("judgement", maintain_order=True)
+        .group_by("judgement")
         .agg(
             pl.first("judgement_id", "prompt_id", "evaluator", "evaluator_id", "criterion"),
-            pl.col("response_id").min().alias("a"),
-            pl.col("response_id").max().alias("b"),
-            (said.first() - said.last()).sign().cast(pl.Float64).alias("prefers"),
-            (shown_second == pl.col("response_id").max()).alias("a_first"),
+            first.alias("shown_first"),
+            second.alias("shown_second"),
+            won_first.sign().cast(pl.Float64).alias("named"),  # 1 the first shown, -1 the second, 0 neither
         )
-        .filter(pl.col("a") != pl.col("b"))
+        .filter(pl.col("shown_first") != pl.col("shown_second"))
+        .with_columns(
+            a=pl.min_horizontal("shown_first", "shown_second"),
+            b=pl.max_horizontal("shown_first", "shown_second"),
+            prefers=pl.when(a_first).then("named").otherwise(-pl.col("named")),
+            a_first=a_first,
+        )
     )
-    prefers, a_first = pl.col("prefers"), pl.col("a_first")
-    first_won = (prefers == 1) & a_first | (prefers == -1) & ~a_first
 
-    def majority(which: pl.Expr) -> pl.Expr:
-        asked = prefers.filter(which)
-        return pl.when(asked.len() > 0).then(asked.sum().sign())
+    def majority(shown: pl.Expr) -> pl.Expr:
+        votes = pl.when(shown).then(prefers)
+        return pl.when(votes.count() > 0).then(votes.sum().sign().cast(pl.Float64))
 
     return sides.group_by(_PAIR).agg(
-        majority(a_first).alias("a_first"),
-        majority(~a_first).alias("b_first"),
-        first_won.sum().alias("first_won"),
-        (prefers != 0).sum().alias("decided"),
+        majority(pl.col("a_first")).alias("a_first"),
+        majority(~pl.col("a_first")).alias("b_first"),
+        (pl.col("named") == 1).sum().alias("first_won"),
+        (pl.col("named") != 0).sum().alias("decided"),
         pl.col("judgement_id").min(),
     )
 

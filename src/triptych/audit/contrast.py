@@ -24,9 +24,7 @@ def unique_answers(responses: pl.LazyFrame) -> list[Finding]:
         .agg(pl.col("says").n_unique().alias("part"), pl.len().alias("whole"))
         .filter(pl.col("whole") > 1)
     )
-    rows = per_prompt.with_columns(
-        id="prompt_id", shows=pl.col("part") < pl.col("whole"), all=pl.lit("responses")
-    )
+    rows = per_prompt.with_columns(id="prompt_id", shows=pl.col("part") < pl.col("whole"), all=pl.lit("responses"))
     return [
         share_finding(
             share,

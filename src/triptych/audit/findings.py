@@ -90,8 +90,9 @@ def share_finding(
     `said` is the sentence's beginning, up to the number.
     """
     least, most = good
-    interval = f"{_percent(share.low)} to {_percent(share.high)}"
-    number = f"{_percent(share.value)} of {share.n:,} (95 % interval {interval})"
+    fine = share.high - share.low < 0.02
+    value, low, high = (_percent(each, fine) for each in (share.value, share.low, share.high))
+    number = f"{value} of {share.n:,} (95 % interval {low} to {high})"
     wanted = _range(least, most)
     few = share.prompts < FEWEST_PROMPTS
     outside = not least <= share.value <= most
@@ -102,7 +103,7 @@ def share_finding(
         severity = "error" if share.high < error[0] or share.low > error[1] else "warn"
         verdict = f"where {wanted} is expected"
     else:
-        verdict = f"which {'may miss' if outside else 'meets'} the {wanted} that is expected"
+        verdict = f"{'perhaps not' if outside else 'as expected:'} {wanted}"
     return Finding(
         name=name,
         failure_mode=failure_mode,
@@ -120,8 +121,8 @@ def share_finding(
     )
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %" if value < 0.0995 else f"{100 * value:.0f} %"
+def _percent(value: float, fine: bool = False) -> str:
+    return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.{1 if fine else 0}f} %"
 
 
 def _range(least: float, most: float) -> str:

@@ -32,9 +32,7 @@ def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> l
         .join(chars, left_on="a", right_on="id")
         .join(chars, left_on="b", right_on="id", suffix="_b")
         .filter(longer != 0)
-        .with_columns(
-            part=longer == pl.col("prefers"), whole=1, id="judgement_id", shows=longer == pl.col("prefers")
-        )
+        .with_columns(part=longer == pl.col("prefers"), whole=1, id="judgement_id", shows=longer == pl.col("prefers"))
     )
     return [
         share_finding(
@@ -59,15 +57,11 @@ def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> list[Findi
     chars = response_chars(responses)
     rows = (
         examples.filter((pl.col("kind") == "pair") & (pl.col("margin").is_null() | (pl.col("margin") > 0)))
-        .with_columns(
-            *(pl.col("response_ids").list.get(place).alias(name) for place, name in enumerate("ab"))
-        )
+        .with_columns(*(pl.col("response_ids").list.get(place).alias(name) for place, name in enumerate("ab")))
         .join(chars, left_on="a", right_on="id")
         .join(chars.rename({"chars": "chars_b"}), left_on="b", right_on="id")
         .filter(pl.col("chars") != pl.col("chars_b"))
-        .with_columns(
-            part=pl.col("chars") > pl.col("chars_b"), whole=1, shows=pl.col("chars") > pl.col("chars_b")
-        )
+        .with_columns(part=pl.col("chars") > pl.col("chars_b"), whole=1, shows=pl.col("chars") > pl.col("chars_b"))
     )
     return [
         share_finding(

@@ -55,9 +55,7 @@ def unjudged(judgements: pl.LazyFrame) -> list[Finding]:
     )
 
 
-def _lost(
-    judgements: pl.LazyFrame, statuses: tuple[str, ...], *, name: str, said: str, change: str
-) -> list[Finding]:
+def _lost(judgements: pl.LazyFrame, statuses: tuple[str, ...], *, name: str, said: str, change: str) -> list[Finding]:
     import polars as pl
 
     lost = pl.col("status").is_in(statuses)

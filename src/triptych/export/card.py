@@ -137,10 +137,7 @@ def _models(run: Run, recipe: Mapping[str, Any]) -> Iterator[list[str]]:
             spec.get("model") or spec.get("path") or "the embedded model",
         )
         address = _address(run.manifest.addresses.get(name, ""))
-        yield [
-            plain(str(text))
-            for text in (name, backend, model, spec.get("version") or "not declared", address)
-        ]
+        yield [plain(str(text)) for text in (name, backend, model, spec.get("version") or "not declared", address)]
 
 
 def _address(url: str) -> str:

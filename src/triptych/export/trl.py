@@ -72,25 +72,29 @@ def _write(run: Run, folder: Path, formats: Sequence[Format]) -> tuple[int, int]
     """Write the files into `folder`. Returns how many rows, and how many ties were left out."""
     import polars as pl
 
+    columns, has_tools = _message_columns(run), _has_tools(run)
+    alike = not columns and not has_tools  # so that Polars can write the lines
     rows = ties = 0
     pieces: list[Path] = []
     with (folder / "train.jsonl").open("wb") as lines:
-        for chunk in _chunks(run):
+        for chunk in _chunks(run, columns, has_tools):
             fair = chunk.filter("decided").drop("decided")
             rows, ties = rows + fair.height, ties + chunk.height - fair.height
             if "parquet" in formats and fair.height:
                 pieces.append(folder / f"{len(pieces):06d}.parquet")
                 fair.write_parquet(pieces[-1])
             if "jsonl" in formats:
-                lines.write(
-                    b"".join(msgspec.json.encode(_said(row)) + b"\n" for row in fair.iter_rows(named=True))
-                )
+                if alike:
+                    fair.write_ndjson(lines)
+                else:
+                    said = (msgspec.json.encode(_said(row)) for row in fair.iter_rows(named=True))
+                    lines.writelines(line + b"\n" for line in said)
     if pieces:
         pl.scan_parquet(pieces).sink_parquet(folder / "train.parquet")
     return rows, ties
 
 
-def _chunks(run: Run) -> Iterator[pl.DataFrame]:
+def _chunks(run: Run, columns: Sequence[str], has_tools: bool) -> Iterator[pl.DataFrame]:
     """The pairs with their texts, in the order of the examples, a few thousand at a time."""
     import polars as pl
 
@@ -108,7 +112,6 @@ def _chunks(run: Run) -> Iterator[pl.DataFrame]:
         )
         .collect()
     )
-    columns, has_tools = _message_columns(run), _has_tools(run)
     total = examples.select(pl.len()).collect().item()
     for start in range(0, total, _ROWS_AT_ONCE):
         pairs = examples.slice(start, _ROWS_AT_ONCE).collect().filter(pl.col("kind") == "pair")
@@ -131,9 +134,7 @@ def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFra
     return table.slice(start, end - start + 1).collect().lazy()
 
 
-def _rows(
-    pairs: pl.LazyFrame, prompts: pl.LazyFrame, responses: pl.LazyFrame, has_tools: bool
-) -> pl.LazyFrame:
+def _rows(pairs: pl.LazyFrame, prompts: pl.LazyFrame, responses: pl.LazyFrame, has_tools: bool) -> pl.LazyFrame:
     import polars as pl
 
     chosen, rejected = (pl.col("response_ids").list.get(place) for place in (0, 1))
@@ -143,9 +144,7 @@ def _rows(
     return (
         pairs.with_columns(chosen_id=chosen, rejected_id=rejected)
         .join(prompts, on="prompt_id", how="inner", maintain_order="left")
-        .join(
-            responses.rename({"id": "chosen_id", "messages": "chosen"}), on="chosen_id", maintain_order="left"
-        )
+        .join(responses.rename({"id": "chosen_id", "messages": "chosen"}), on="chosen_id", maintain_order="left")
         .join(
             responses.rename({"id": "rejected_id", "messages": "rejected"}),
             on="rejected_id",
@@ -173,9 +172,7 @@ def _message_columns(run: Run) -> list[str]:
         "tool_call_id": field("tool_call_id").is_not_null(),
         "name": field("name").is_not_null(),
     }
-    asked = [
-        pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()
-    ]
+    asked = [pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()]
     found = [table.select(asked).collect().row(0, named=True) for table in (run.prompts(), run.responses())]
     return [name for name in used if any(row[name] for row in found)]
 

@@ -63,9 +63,7 @@ class Pairs(Operator):
     @model_validator(mode="after")
     def _band_is_open(self) -> Pairs:
         if self.max_margin is not None and self.max_margin < self.min_margin:
-            raise ValueError(
-                f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits"
-            )
+            raise ValueError(f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits")
         return self
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
@@ -115,9 +113,7 @@ class Pairs(Operator):
             .map_batches(_with_ids)
         )
 
-    def tally(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
-    ) -> pl.DataFrame:
+    def tally(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.DataFrame:
         """Count what became of the prompts: one row for each of `OUTCOMES`, so that the prompts add up.
 
         A prompt without a pair is counted under the first thing that left it with none. Where `all_pairs`
@@ -190,9 +186,7 @@ class Pairs(Operator):
         import polars as pl
 
         each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
-        first = (
-            each if self.choose == "all_pairs" else each.unique("prompt", keep="first", maintain_order=True)
-        )
+        first = each if self.choose == "all_pairs" else each.unique("prompt", keep="first", maintain_order=True)
         return (
             first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
             .filter(pl.col("place") < pl.col("place_b"))
@@ -239,8 +233,7 @@ def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
     start, low32, drawn = draw(seed, "pairs"), 0xFFFFFFFF, pl.col("drawn")
     digits = pl.col("response_id").str.tail(12).str.encode("hex")
     words = [
-        digits.str.slice(8 * i, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64)
-        for i in range(3)
+        digits.str.slice(8 * i, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64) for i in range(3)
     ]
     responses = responses.with_columns(drawn=pl.lit(start & low32, dtype=pl.UInt64))
     for word in (*words, pl.lit(start >> 32, dtype=pl.UInt64)):

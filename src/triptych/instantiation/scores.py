@@ -60,9 +60,7 @@ def verdicts(
     chosen, k = ~pl.col("has_scores") & pl.col("has_ranks"), pl.col("k")
     place_on_scale = (pl.col("scores") - pl.col("low")) / (pl.col("high") - pl.col("low"))
     by_score = (
-        told.filter("has_scores")
-        .explode("response_id", "scores")
-        .with_columns(verdict=place_on_scale.clip(0, 1))
+        told.filter("has_scores").explode("response_id", "scores").with_columns(verdict=place_on_scale.clip(0, 1))
     )
     # The other's rank less one's own; so that the many choices between two need no ranking of each list.
     ahead = pl.col("both") - 2 * pl.col("ranks")
@@ -88,10 +86,7 @@ def verdicts(
         "evaluator_id",
         "model",
     ]
-    said = [
-        part.select(*columns, pl.col("verdict").cast(pl.Float64))
-        for part in (by_score, by_choice, by_ranking)
-    ]
+    said = [part.select(*columns, pl.col("verdict").cast(pl.Float64)) for part in (by_score, by_choice, by_ranking)]
     return pl.concat(said).filter(pl.col("verdict").is_finite())
 
 
@@ -175,9 +170,7 @@ def objective_scores(
 
     weights = {name: criterion.weight for name, criterion in objective.criteria.items()}
     weight = (
-        pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64)
-        if weights
-        else pl.lit(1.0)
+        pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
     )
     entering = judgements.filter(weight > 0)
     per_criterion = criterion_scores(responses, entering, criteria, evaluators).with_columns(weight=weight)

@@ -1,0 +1,5 @@
+"""`python -m triptych`."""
+
+from triptych.app.cli import main
+
+main()

@@ -1,0 +1,392 @@
+"""Running recipes: tables, replay, resuming, budgets, faults, stopping."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+import triptych as tp
+from endpoint import endpoint
+from runs import assert_same_tables, recipe, tables
+from triptych.errors import BudgetReached, EndpointDown, RunFolderError
+from triptych.recipes.write import recipe_yaml
+from triptych.store.run import read_manifest
+
+
+def test_a_run_gives_four_tables_whose_rows_point_back(tmp_path):
+    with endpoint() as server:
+        run = tp.run(recipe(server.base_url), tmp_path / "run")
+        assert server.stats()["requests"] == 20 * 3 + 20 * 3 * 2
+    got = tables(tmp_path / "run")
+    assert got["prompts"].height == 20
+    assert got["responses"].height == 60
+    assert got["judgements"].height == 60 * 3
+    assert run.manifest.status == "finished"
+    prompts, responses = set(got["prompts"]["id"]), set(got["responses"]["id"])
+    judgements = set(got["judgements"]["id"])
+    assert set(got["responses"]["prompt_id"]) == prompts
+    assert set(got["judgements"]["response_ids"].explode()) == responses
+    assert set(got["examples"]["response_ids"].explode()) <= responses
+    assert set(got["examples"]["judgement_ids"].explode()) <= judgements
+    log = run.calls()
+    known = set(log.find([*got["responses"]["call_ids"].explode()]))
+    log.close()
+    assert known == set(got["responses"]["call_ids"].explode())
+
+
+def test_rows_stand_in_the_order_of_the_prompts(tmp_path):
+    with endpoint(latency_ms=5, latency_jitter=1.0) as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+    got = tables(tmp_path / "run")
+    order = got["prompts"]["id"].to_list()
+    assert got["responses"]["prompt_id"].unique(maintain_order=True).to_list() == order
+    assert got["judgements"]["prompt_id"].unique(maintain_order=True).to_list() == order
+    assert got["responses"].group_by("prompt_id", maintain_order=True).agg("sample_index")["sample_index"].to_list() == [[0, 1, 2]] * 20
+
+
+def test_the_tables_open_in_polars_duckdb_and_datasets(tmp_path):
+    from datasets import load_dataset
+
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+    for name, rows in {table: frame.height for table, frame in tables(tmp_path / "run").items()}.items():
+        file = str(tmp_path / "run" / f"{name}.parquet")
+        assert pl.read_parquet(file).height == rows
+        assert duckdb.sql(f"select count(*) from '{file}'").fetchall() == [(rows,)]
+        assert load_dataset("parquet", data_files=file, cache_dir=str(tmp_path / "hf"))["train"].num_rows == rows
+
+
+def test_a_second_run_asks_nothing_and_gives_the_same_bytes(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        before = {file.name: file.read_bytes() for file in (tmp_path / "run").glob("*.parquet")}
+        server.reset()
+        again = tp.run(recipe(server.base_url), tmp_path / "run")
+        assert server.stats()["requests"] == 0
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").glob("*.parquet")} == before
+    assert again.manifest.counts["synthesis"]["cached"] == 60
+    assert again.manifest.counts["evaluation"]["cached"] == 120
+
+
+def test_a_finished_run_replays_with_the_endpoint_gone(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        before = tables(tmp_path / "run")
+        same = recipe(server.base_url)
+    tp.run(same, tmp_path / "run")
+    assert_same_tables(before, tables(tmp_path / "run"))
+
+
+def test_changing_one_criterion_asks_for_that_criterion_alone(tmp_path):
+    criteria = {"helpful": {"text": "It helps.", "weight": 2}, "honest": {"text": "It never claims too much."}}
+    with endpoint(record=True) as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        before = tables(tmp_path / "run")["judgements"]
+        server.reset()
+        already = len(server.requests())
+        tp.run(recipe(server.base_url, objective={"criteria": criteria}), tmp_path / "run")
+        asked = server.requests()[already:]
+        assert server.stats()["requests"] == len(asked) == 60
+    assert all("It never claims too much." in body["messages"][-1]["content"] for body in asked)
+    after = tables(tmp_path / "run")["judgements"]
+    kept = pl.col("criterion") != "honest"
+    assert before.filter(kept).equals(after.filter(kept))
+    assert not set(before.filter(~kept)["id"]) & set(after.filter(~kept)["id"])
+
+
+def test_changing_a_weight_or_the_pairing_costs_no_call(tmp_path):
+    criteria = {"helpful": {"text": "It helps.", "weight": 0.1}, "honest": {"text": "It is honest.", "weight": 5}}
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        before = tables(tmp_path / "run")["examples"]
+        server.reset()
+        tp.run(recipe(server.base_url, objective={"criteria": criteria}), tmp_path / "run")
+        tp.run(recipe(server.base_url, instantiation={"kind": "pairs", "choose": "all_pairs"}), tmp_path / "run")
+        assert server.stats()["requests"] == 0
+    assert tables(tmp_path / "run")["examples"].height > before.height
+
+
+def test_more_samples_pay_only_for_what_is_new(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url, n=2), tmp_path / "run")
+        before = set(tables(tmp_path / "run")["responses"]["id"])
+        server.reset()
+        tp.run(recipe(server.base_url, n=3), tmp_path / "run")
+        assert server.stats()["requests"] == 20 + 20 * 2
+    assert before < set(tables(tmp_path / "run")["responses"]["id"])
+
+
+def test_two_designs_share_a_call_log_and_each_counts_its_own_spending(tmp_path):
+    price = {"price": {"input": 1, "output": 1}}
+    with endpoint() as server:
+        first = tp.run(recipe(server.base_url, model=price), tmp_path / "a", calls=tmp_path / "shared.sqlite")
+        server.reset()
+        other = recipe(server.base_url, model=price, name="other", evaluation=[])
+        second = tp.run(other, tmp_path / "b", calls=tmp_path / "shared.sqlite")
+        assert server.stats()["requests"] == 0
+    assert first.manifest.spent["calls"] == 180
+    assert second.manifest.spent["calls"] == 0
+
+
+def test_a_limit_takes_the_first_prompts_and_lifting_it_goes_on(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run", limit=5)
+        assert tables(tmp_path / "run")["prompts"].height == 5
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        assert server.stats()["repeated_bodies"] == 0
+    assert tables(tmp_path / "run")["prompts"].height == 20
+
+
+def test_faults_and_malformed_verdicts_lose_no_row(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url, prompts=150), tmp_path / "calm")
+    faults = {"faults": 0.1, "fault_kinds": "429,500,503,hang", "retry_after": 0.05, "malformed": 0.02, "seed": 5}
+    with endpoint(**faults) as server:
+        run = tp.run(recipe(server.base_url, prompts=150, model={"timeout_s": 1.0}), tmp_path / "rough")
+    calm, rough = tables(tmp_path / "calm"), tables(tmp_path / "rough")
+    assert_same_tables({"r": calm["responses"]}, {"r": rough["responses"]})
+    assert calm["judgements"]["id"].equals(rough["judgements"]["id"])
+    assert rough["judgements"]["status"].unique().to_list() == ["ok"]
+    counts = run.manifest.counts
+    assert counts["synthesis"]["retried"] > 20
+    assert counts["evaluation"]["asked"] > 900, "some verdicts were asked for once more"
+    assert counts["synthesis"]["failed"] == counts["evaluation"]["failed"] == 0
+    twice = rough["judgements"].filter(pl.col("call_ids").list.len() == 2)
+    assert 3 <= twice.height <= 60
+    assert twice["scores"].null_count() == 0
+
+
+def test_what_stays_malformed_is_unparsed_with_its_text_and_no_score(tmp_path):
+    with endpoint(malformed=0.1, malformed_always=True) as server:
+        run = tp.run(recipe(server.base_url), tmp_path / "run")
+        asked = server.stats()["requests"]
+    judged = run.judgements().filter(pl.col("evaluator") == "rubric").collect()
+    bad = judged.filter(pl.col("status") == "unparsed")
+    assert judged.height == 120
+    assert 3 <= bad.height <= 30
+    assert bad["scores"].null_count() == bad.height
+    assert all("[asked again: " in raw for raw in bad["raw"])
+    assert asked == 60 + 120 + bad.height
+
+
+def test_calls_that_fail_for_good_are_rows_and_are_tried_again_next_time(tmp_path):
+    with endpoint(fail_body=["number 7.:500"]) as server:
+        run = tp.run(recipe(server.base_url, model={"max_retries": 1}), tmp_path / "run")
+        responses = run.responses().collect()
+        failed = responses.filter(pl.col("status") == "failed")
+        assert responses.height == 60
+        assert failed.height == 3
+        assert all("HTTP 500" in error for error in failed["error"])
+        assert run.manifest.counts["synthesis"]["failed"] == 3
+        server.reset()
+        tp.run(recipe(server.base_url, model={"max_retries": 0}), tmp_path / "run")
+        assert server.stats()["requests"] == 3
+
+
+def test_an_endpoint_that_goes_down_stops_the_run_in_order_and_it_resumes(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "calm")
+    with endpoint(latency_ms=5, down_after=100) as server, pytest.raises(EndpointDown):
+        tp.run(recipe(server.base_url, model={"patience_s": 0.5}), tmp_path / "run")
+    status = tp.open_run(tmp_path / "run").manifest.status
+    assert status.startswith("stopped: the endpoint of model 'm'")
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        assert server.stats()["requests"] <= 180 - 100 + 1
+    assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
+
+
+def test_a_budget_ends_the_run_in_order_and_a_larger_one_goes_on(tmp_path):
+    price = {"price": {"input": 0, "output": 1000}, "concurrency": 4}
+    with endpoint(latency_ms=2) as server:
+        calm = tp.run(recipe(server.base_url, model=price), tmp_path / "calm")
+        total = calm.manifest.spent["usd"]
+        server.reset()
+        with pytest.raises(BudgetReached):
+            tp.run(recipe(server.base_url, model=price, budget={"usd": total / 2}), tmp_path / "run")
+        stopped = tp.open_run(tmp_path / "run")
+        dearest = max(calm.responses().collect()["cost_usd"].max(), calm.judgements().collect()["cost_usd"].max())
+        assert total / 2 <= stopped.manifest.spent["usd"] <= total / 2 + 4 * dearest
+        assert 0 < stopped.prompts().collect().height < 20
+        spent = stopped.manifest.spent["usd"]
+        with pytest.raises(BudgetReached):
+            tp.run(recipe(server.base_url, model=price, budget={"usd": total / 2}), tmp_path / "run")
+        assert tp.open_run(tmp_path / "run").manifest.spent["usd"] == pytest.approx(spent), "the same budget buys no more"
+        tp.run(recipe(server.base_url, model=price, budget={"usd": total * 1.01}), tmp_path / "run")
+        assert server.stats()["repeated_bodies"] == 0
+    assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
+
+
+def test_a_folder_of_another_recipe_or_of_strangers_is_left_alone(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
+        with pytest.raises(RunFolderError, match="holds a run of the recipe 'test', not 'other'"):
+            tp.run(recipe(server.base_url, name="other"), tmp_path / "run")
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "letter.txt").write_text("dear")
+        with pytest.raises(RunFolderError, match=r"something else \(letter.txt\)"):
+            tp.run(recipe(server.base_url), tmp_path / "home")
+    assert tables(tmp_path / "run")["prompts"].height == 2
+
+
+def test_a_folder_that_can_not_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with endpoint() as server:
+        with pytest.raises(RunFolderError, match="can't write to"):
+            tp.run(recipe(server.base_url), tmp_path / "file" / "run")
+        assert server.stats()["requests"] == 0
+
+
+# The rest runs the command line in a process of its own.
+
+
+def start(recipe_file: Path, out: Path, *more: str, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "triptych", "run", str(recipe_file), "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def written(tmp_path: Path, value: tp.Recipe) -> Path:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe_yaml(value))
+    return file
+
+
+def paid(out: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{out / 'calls.sqlite'}?mode=ro", uri=True) as log:
+            return log.execute("select count(*) from calls").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+
+
+def test_killed_twenty_times_at_random_it_ends_as_if_undisturbed(tmp_path):
+    concurrency, seed = 16, random.Random(11)
+    with endpoint(latency_ms=30) as server:
+        value = recipe(server.base_url, prompts=150, model={"concurrency": concurrency})
+        tp.run(value, tmp_path / "calm")
+        calls = tp.open_run(tmp_path / "calm").manifest.spent["calls"]
+        server.reset()
+        file, kills = written(tmp_path, value), 0
+        for _ in range(20):
+            process = start(file, tmp_path / "run", "--quiet")
+            target = paid(tmp_path / "run") + seed.randint(0, 90)
+            deadline = time.monotonic() + seed.uniform(0.1, 4)
+            while process.poll() is None and time.monotonic() < deadline and paid(tmp_path / "run") <= target:
+                time.sleep(0.005)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            process.communicate()
+        done = start(file, tmp_path / "run", "--quiet")
+        assert done.communicate()[1] == ""
+        assert done.returncode == 0
+        stats = server.stats()
+    assert kills >= 10, "too few of the kills came while it ran"
+    assert stats["requests"] - calls <= kills * concurrency
+    assert stats["repeated_answers"] <= kills * concurrency
+    assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
+
+
+def test_ctrl_c_ends_in_order_and_the_run_goes_on_later(tmp_path):
+    with endpoint(latency_ms=50) as server:
+        value = recipe(server.base_url, prompts=100, model={"concurrency": 8})
+        process = start(written(tmp_path, value), tmp_path / "run")
+        while paid(tmp_path / "run") < 30:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert "stopped by Ctrl-C" in err
+        assert "Traceback" not in err
+        assert read_manifest(tmp_path / "run").status.startswith("stopped: stopped by Ctrl-C")
+        assert paid(tmp_path / "run") == server.stats()["answered"], "calls in flight were let come in"
+        tp.run(value, tmp_path / "run")
+        assert server.stats()["repeated_bodies"] == 0
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    with endpoint(latency_ms=20_000) as server:
+        process = start(written(tmp_path, recipe(server.base_url)), tmp_path / "run")
+        while server.stats()["in_flight"] == 0:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None, "it waits for the calls in flight"
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        process.communicate(timeout=20)
+        assert time.monotonic() - begun < 3
+    assert process.returncode == 130
+
+
+def test_a_second_process_on_one_folder_is_told_so(tmp_path):
+    with endpoint(latency_ms=300) as server:
+        file = written(tmp_path, recipe(server.base_url))
+        first = start(file, tmp_path / "run")
+        while paid(tmp_path / "run") == 0:
+            time.sleep(0.02)
+        second = start(file, tmp_path / "run")
+        _, err = second.communicate(timeout=20)
+        assert second.returncode == 3
+        assert "another process is running in" in err
+        assert len(err.strip().splitlines()) == 1
+        first.communicate(timeout=60)
+        assert first.returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_said_and_what_was_paid_for_is_kept(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]).returncode != 0:
+        pytest.skip("this machine does not let us mount a small disk")
+    try:
+        with endpoint() as server:
+            file = written(tmp_path, recipe(server.base_url, prompts=300))
+            process = start(file, disk / "run")
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 3
+            assert "make room, then run the same command again" in err
+            assert "Traceback" not in err
+            kept, answered = paid(disk / "run"), server.stats()["answered"]
+            assert 0 < kept <= answered
+            subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+            again = start(file, disk / "run")
+            again.communicate(timeout=60)
+            assert again.returncode == 0
+            assert server.stats()["answered"] == answered + 300 * 9 - kept
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_progress_and_json_for_machines(tmp_path):
+    with endpoint() as server:
+        process = start(written(tmp_path, recipe(server.base_url)), tmp_path / "run", "--json")
+        out, err = process.communicate(timeout=60)
+    summary = json.loads(out)
+    assert err == ""
+    assert summary["manifest"]["spent"]["calls"] == 180
+    assert summary["responses"] == {"ok": 60}
+
+
+def test_keys_reach_no_file_and_no_screen(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY_OF_TEST", "sk-4a5f-very-secret")
+    with endpoint(api_key="sk-4a5f-very-secret") as server:
+        value = recipe(server.base_url, model={"api_key_env": "SECRET_KEY_OF_TEST"})
+        process = start(written(tmp_path, value), tmp_path / "run")
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+        tp.export(tp.open_run(tmp_path / "run"), to="trl")
+    assert "very-secret" not in out + err
+    files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+    assert len(files) > 7
+    assert not [file for file in files if b"very-secret" in file.read_bytes()]
