@@ -21,7 +21,7 @@ def call(number: int, run: str = "run") -> LoggedCall:
         completion_tokens=5,
         cost_usd=0.25,
         reply=f'{{"text": "réply {number}"}}',
-        request=f'["asked {number}"]'.encode(),
+        request=f'["asked {number}"]' if number != 7 else '["a long one"]' + " " * 20_000,
     )
 
 

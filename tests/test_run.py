@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -262,7 +263,7 @@ def written(tmp_path: Path, value: tp.Recipe) -> Path:
 
 def paid(out: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{out / 'calls.sqlite'}?mode=ro", uri=True) as log:
+        with closing(sqlite3.connect(f"file:{out / 'calls.sqlite'}?mode=ro", uri=True)) as log:
             return log.execute("select count(*) from calls").fetchone()[0]
     except sqlite3.Error:
         return 0
@@ -365,7 +366,7 @@ def test_a_full_disk_is_said_and_what_was_paid_for_is_kept(tmp_path):
             assert again.returncode == 0
             assert server.stats()["answered"] == answered + 300 * 9 - kept
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_progress_and_json_for_machines(tmp_path):

@@ -17,8 +17,10 @@ def response_chars(responses: pl.LazyFrame) -> pl.LazyFrame:
     import polars as pl
 
     message = pl.element().struct
-    spoken = pl.when(message.field("role") == "assistant").then(message.field("content").str.len_chars())
-    return responses.unique("id").select("id", pl.col("messages").list.eval(spoken).list.sum().alias("chars"))
+    by_assistant = (message.field("role") == "assistant").cast(pl.UInt32)
+    spoken = by_assistant * message.field("content").str.len_chars()
+    chars = pl.col("messages").list.eval(spoken).list.sum()
+    return responses.select("id", chars.cast(pl.Int64).alias("chars")).unique("id")
 
 
 def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> list[Finding]:
@@ -26,7 +28,7 @@ def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> l
     import polars as pl
 
     chars = response_chars(responses)
-    longer = (pl.col("chars").cast(pl.Int64) - pl.col("chars_b").cast(pl.Int64)).sign()
+    longer = (pl.col("chars") - pl.col("chars_b")).sign()
     rows = (
         preferences(judgements)
         .join(chars, left_on="a", right_on="id")

@@ -124,10 +124,12 @@ class _Sitting:
             with _on_signals(self.calls.stop):
                 await self._all_prompts()
             ticker.cancel()
-        self.writer.finish()
-        self._end()
-        if self.calls.stopped is not None:
-            raise self.calls.stopped
+        try:
+            self.writer.finish()
+            self._end()
+        finally:
+            if self.calls.stopped is not None:
+                raise self.calls.stopped
 
     def _begin(self) -> None:
         manifest = self.manifest

@@ -156,7 +156,7 @@ class Calls:
             completion_tokens=reply.completion_tokens,
             cost_usd=reply.cost_usd,
             reply=_encode(reply).decode(),
-            request=canonical_json([spec.identity, request]),
+            request=canonical_json([spec.identity, request]).decode(),
         )
         try:
             await self.log.put(logged)

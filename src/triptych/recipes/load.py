@@ -140,10 +140,14 @@ def _problems(error: ValidationError, lines: Mapping[Path_, int]) -> Iterator[Pr
 
 
 def _problem(path: Path_, message: str, lines: Mapping[Path_, int]) -> Problem:
-    known = path
-    while known not in lines and known:
-        known = known[:-1]
-    return Problem(message, _dotted(path), lines.get(known))
+    written: Path_ = ()
+    for place, part in enumerate(path):
+        if lines and part == 0 and (*written, part) not in lines and isinstance(part, int):
+            continue  # a single operator may be written without the list around it
+        written = (*written, part)
+        if lines and written not in lines:
+            return Problem(message, _dotted((*written, *path[place + 1 :])), lines.get(written[:-1]))
+    return Problem(message, _dotted(written), lines.get(written))
 
 
 def _sentence(found: Any, path: Path_) -> str:

@@ -51,10 +51,10 @@ class Recipe(BaseModel):
     """All random draws follow from it."""
     models: dict[str, Model] = Field(default_factory=dict)
     prompts: _Prompts
-    synthesis: Annotated[tuple[_Synthesis, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    synthesis: Annotated[tuple[_Synthesis, ...], BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]), Field(min_length=1)]
     objective: Objective = Objective()
-    evaluation: Annotated[tuple[_Evaluation, ...], BeforeValidator(_as_list)] = ()
-    instantiation: Annotated[tuple[_Instantiation, ...], BeforeValidator(_as_list)] = ()
+    evaluation: Annotated[tuple[_Evaluation, ...], BeforeValidator(_as_list, json_schema_input_type=_Evaluation | list[_Evaluation])] = ()
+    instantiation: Annotated[tuple[_Instantiation, ...], BeforeValidator(_as_list, json_schema_input_type=_Instantiation | list[_Instantiation])] = ()
     budget: Budget = Budget()
 
     @property

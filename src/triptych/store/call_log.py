@@ -1,8 +1,8 @@
 """The call log: every answer that was paid for, under the hash of what was asked. The only durable state of a run.
 
 One SQLite file in WAL mode. A writer thread commits in groups, each synced to the disk before anything uses the
-answers in it, so neither a killed process nor a power cut loses an answer that a table rests on. Replies are plain
-JSON, which SQLite's own JSON functions read; requests, which are long and seldom looked at, are compressed by zlib.
+answers in it, so neither a killed process nor a power cut loses an answer that a table rests on. Replies and requests
+are plain JSON, which SQLite's own JSON functions read; only long requests are compressed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ CREATE TABLE IF NOT EXISTS calls (
     completion_tokens INTEGER NOT NULL,
     cost_usd REAL NOT NULL,
     reply TEXT NOT NULL,
-    request BLOB NOT NULL
+    request NOT NULL
 )
 """
-_INSERT = "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COMPRESSED_FROM = 8192
+"""Requests of so many bytes and more are kept as zlib-compressed BLOBs, shorter ones as TEXT."""
+_ROWS_AT_ONCE = (64, 8, 1)
+"""Rows of one INSERT. SQLite lets go of Python's lock once for each statement, and getting it back is what costs."""
 
 
 class LoggedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +55,7 @@ class LoggedCall(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float
     reply: str
     """The answer as JSON."""
-    request: bytes
+    request: str
     """What was asked as JSON."""
 
 
@@ -95,7 +98,9 @@ class CallLog:
         if row is None:
             return None
         facts = dict(zip(LoggedCall.__struct_fields__, row, strict=True))
-        return LoggedCall(**facts | {"request": zlib.decompress(facts["request"])})
+        if isinstance(facts["request"], bytes):
+            facts["request"] = zlib.decompress(facts["request"]).decode()
+        return LoggedCall(**facts)
 
     def put(self, call: LoggedCall) -> asyncio.Future[None]:
         """Write a call; the future is done once the call is safe on the disk.
@@ -161,7 +166,7 @@ class CallLog:
         try:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(_INSERT, (_row(call) for call, _, _ in group))
+                _insert(connection, [_row(call) for call, _, _ in group])
         except sqlite3.Error as error:
             return RunFolderError(
                 f"can't write to the call log {self.path}: {error}. What was paid for before is kept; "
@@ -181,18 +186,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _insert(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+    place = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    while rows:
+        size = next(size for size in _ROWS_AT_ONCE if size <= len(rows))
+        values = [value for row in rows[:size] for value in row]
+        connection.execute(f"INSERT OR IGNORE INTO calls VALUES {', '.join([place] * size)}", values)
+        rows = rows[size:]
+
+
 def _row(call: LoggedCall) -> tuple[object, ...]:
-    return (
-        call.call_id,
-        call.model,
-        call.run,
-        call.created_at,
-        call.prompt_tokens,
-        call.completion_tokens,
-        call.cost_usd,
-        call.reply,
-        zlib.compress(call.request, 1),
-    )
+    *facts, request = msgspec.structs.astuple(call)
+    return (*facts, zlib.compress(request.encode(), 1) if len(request) >= _COMPRESSED_FROM else request)
 
 
 def _settle(group: list[_Pending], failure: RunFolderError | None) -> None:

@@ -84,7 +84,12 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
     columns = []
     for name, dtype in schema(table).items():
         values = [getattr(row, name) for row in rows]
-        if isinstance(dtype, pl.Datetime):
+        if all(value is None for value in values):
+            columns.append(pl.Series(name, dtype=dtype).extend_constant(None, len(values)))
+        elif name.endswith("_ids"):
+            joined = pl.Series(name, [" ".join(value) for value in values], dtype=pl.String)
+            columns.append(joined.str.extract_all(r"\S+"))
+        elif isinstance(dtype, pl.Datetime):
             micros = [None if value is None else _micros(value) for value in values]
             columns.append(pl.Series(name, micros, dtype=pl.Int64).cast(dtype))
         elif dtype.is_nested():

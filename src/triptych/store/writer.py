@@ -74,7 +74,7 @@ class TableWriter:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 table.write_parquet(folder / f"{self._written:06d}.parquet")
-            except OSError as error:
+            except (OSError, pl.exceptions.PolarsError) as error:  # Polars hides a full disk in one of its own
                 raise _unwritable(self.folder, error) from error
         for frames in self._frames.values():
             frames.clear()
@@ -86,12 +86,12 @@ class TableWriter:
         parts = sorted((self._parts / name).glob("*.parquet"))
         try:
             pl.scan_parquet(parts, schema=schema(name)).sink_parquet(self._parts / f"{name}.parquet")
-        except OSError as error:
+        except (OSError, pl.exceptions.PolarsError) as error:
             raise _unwritable(self.folder, error) from error
 
 
-def _unwritable(folder: Path, error: OSError) -> RunFolderError:
+def _unwritable(folder: Path, error: Exception) -> RunFolderError:
     return RunFolderError(
-        f"can't write the tables in {folder}: {error.strerror or error}. "
+        f"can't write the tables in {folder}: {error}. "
         "What was paid for is kept in the call log; make room, then run the same command again"
     )

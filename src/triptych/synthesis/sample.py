@@ -24,10 +24,16 @@ def _as_written(value: tuple[object, ...]) -> object:
 
 
 _Serialise = PlainSerializer(_as_written)
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), _Serialise, Field(min_length=1)]
+_OneOrMoreTexts = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
+Names = Annotated[tuple[str, ...], _OneOrMoreTexts, _Serialise, Field(min_length=1)]
+Texts = Annotated[tuple[str, ...], _OneOrMoreTexts, _Serialise]
 Temperature = Annotated[float, Field(ge=0, le=2)]
-Temperatures = Annotated[tuple[Temperature, ...], BeforeValidator(_as_tuple), _Serialise, Field(min_length=1)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), _Serialise]
+Temperatures = Annotated[
+    tuple[Temperature, ...],
+    BeforeValidator(_as_tuple, json_schema_input_type=Temperature | list[Temperature]),
+    _Serialise,
+    Field(min_length=1),
+]
 
 
 class Sample(Operator):

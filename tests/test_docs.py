@@ -1,0 +1,544 @@
+"""The docs: their code and commands are run, and their reference tables are those of the code.
+
+The blocks of a page run from top to bottom, in a folder and a Python namespace of the page's own:
+
+- ```python runs; an ```output block after it is what it prints.
+- ```console runs each `$ command` and compares what follows it with stdout and stderr.
+- ```LANGUAGE FILE writes the block to FILE; a pyproject.toml is installed for the rest of the page.
+- Any other block is only shown.
+- Between `<!-- generated: WHAT -->` and `<!-- end -->` stands what `generated(WHAT)` gives.
+
+In outputs, `...` stands for anything; times and the digits of ids are not compared. The endpoint of the docs,
+http://127.0.0.1:8000/v1, is `endpoint.py` on a free port. `python tests/test_docs.py` brings outputs and generated
+parts up to date: look through its diff.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import inspect
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from pydantic import BaseModel, BeforeValidator
+
+from endpoint import endpoint
+from triptych import errors
+from triptych.app.cli import _guarded, cli
+from triptych.evaluation.constraints.check import Counted
+from triptych.evaluation.verify import _ADAPTER
+from triptych.operators import operator_classes
+from triptych.prompts.columns import Columns
+from triptych.recipes.recipe import Recipe
+from triptych.store.run import Manifest
+from triptych.store.tables import FREE_FORM, TABLES, schema
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ADDRESS = "http://127.0.0.1:8000"
+BLOCK = re.compile(r"^```(?P<head>.*)\n(?P<body>(?:.*\n)*?)```$", re.MULTILINE)
+GENERATED = re.compile(r"<!-- generated: (?P<what>.+) -->\n(?P<body>(?:.*\n)*?)<!-- end -->")
+IN_WORDS = {
+    "both_orders": "Whether each pair is asked in both orders, or only in sample order.",
+    "weight": "How much the example counts in training.",
+    "base_url": "The endpoint's address up to and with `/v1`.",
+    "budget": "What the run may spend: a `Budget`.",
+    "call_ids": "The calls in the call log that it rests on.",
+    "concurrency": "Most requests in flight at once; fewer are used while the endpoint refuses or slows down.",
+    "cost_usd": "What its calls cost, in US dollars.",
+    "created_at": "When the answer came in (UTC).",
+    "criteria": "Criteria by their names.",
+    "error": "What went wrong, where the status is not `ok`.",
+    "evaluation": "Panel 2: who judges.",
+    "description": "For people; not part of the recipe's identity.",
+    "finish_reason": "Why the model ended, as the endpoint says: `stop`, `length`, `tool_calls` ...",
+    "id": "The row's id; see [Ids](#ids).",
+    "input": "For prompt tokens.",
+    "instantiation": "Panel 3: from verdicts to training examples.",
+    "kind": "What sort of example it is.",
+    "max_tokens": "Longest answer, in tokens.",
+    "model": "The name of a declared model.",
+    "model_version": "The version that the recipe declares for the model.",
+    "models": "The models by their names in this recipe; what a model is declared with is on [its page](models.md).",
+    "n": "Responses from each model.",
+    "objective": "What responses are judged on: an `Objective`.",
+    "objective_version": "The version that the objective declared.",
+    "output": "For the tokens of answers.",
+    "price": "Without one the model's calls count as free, and no budget in dollars can be declared.",
+    "prompt_id": "The prompt that it belongs to.",
+    "prompts": "Where the prompts come from.",
+    "rationale": "The reasons that the evaluator gave; what a verifier found.",
+    "read": "`json` asks for a rationale and a verdict; `logprobs` for the verdict alone, as log-probabilities.",
+    "recipe_id": "Hash of all that the recipe says, apart from its description and its budget.",
+    "seconds": "How long the last sitting took.",
+    "status": "`ok`, or why there is nothing.",
+    "stop": "Texts at which the model ends its answer.",
+    "synthesis": "Panel 1: who answers.",
+    "system": "A system message.",
+    "tags": "Free labels.",
+    "temperature": "The judge's sampling temperature.",
+    "top_p": "Nucleus sampling: the share of the probability that is drawn from.",
+}
+"""Meanings of the fields that have no sentence in the code. A new field needs one there or here."""
+IN_WORDS_OF = {
+    ("Budget", "usd"): "Most US dollars. Each model then needs a price.",
+    ("Budget", "calls"): "Most calls that are sent.",
+    ("Budget", "tokens"): "Most tokens, of prompts and answers together.",
+    ("EmbeddedModel", "family"): "As above.",
+    ("EmbeddedModel", "logprobs"): "As above.",
+    ("EmbeddedModel", "timeout_s"): "Time-out of one attempt.",
+    ("Manifest", "prompts"): "Prompts in the tables.",
+    ("Response", "prompt_tokens"): "Tokens of the prompt, as the endpoint counts them.",
+    ("Response", "completion_tokens"): "Tokens of the response.",
+    ("Response", "token_logprobs"): "The log-probability of each token, in nats.",
+    ("Response", "status"): "`ok`, `refused` or `failed`.",
+    ("Judgement", "status"): "`ok`, `unparsed`, `refused` or `failed`.",
+    ("Judgement", "step"): "The part of the response that is judged, where it is not the whole.",
+    ("Sample", "temperature"): "One, or several that are gone through in turn.",
+}
+UPDATE = "run `python tests/test_docs.py` and look through its diff"
+
+
+# --- running a page
+
+
+@dataclass
+class Page:
+    """A page's own folder and namespace, and what its blocks said that the page does not say."""
+
+    folder: Path
+    base_url: str
+    names: dict[str, Any] = field(default_factory=dict)
+    packages: Path | None = None
+    returned: int = 0
+    stale: list[tuple[int, int, str]] = field(default_factory=list)
+    """Spans of the page, and what should stand there."""
+
+    def run(self, text: str) -> None:
+        printed = ""
+        for block in BLOCK.finditer(text):
+            language, _, file = block["head"].partition(" ")
+            body = block["body"]
+            if language == "python" and not file:
+                printed = self.python(body)
+            elif language == "output":
+                self.compare(body, printed, block.start("body"))
+            elif language == "console":
+                self.console(body, block.start("body"))
+            elif file:
+                self.write(file, body)
+
+    def python(self, code: str) -> str:
+        with self.here() as out:
+            exec(compile(self.outward(code), "the page", "exec"), self.names)
+        return self.inward(out.getvalue())
+
+    def console(self, body: str, start: int) -> None:
+        for step in re.finditer(r"^\$ (?P<command>.*(?:\\\n.*)*)\n(?P<said>(?:(?!\$ ).*\n)*)", body, re.MULTILINE):
+            said = self.inward(self.command(self.outward(step["command"].replace("\\\n", ""))))
+            self.compare(step["said"], said, start + step.start("said"))
+
+    def command(self, command: str) -> str:
+        if command == "echo $?":
+            return f"{self.returned}\n"
+        plain = not re.search(r"[|<>$&]", command) and self.packages is None
+        if plain and command.startswith("triptych "):  # in this process: it has already imported what it needs
+            with self.here() as out:
+                words = shlex.split(command)[1:]
+                self.returned = _guarded(lambda: cli.main(words, prog_name="triptych", standalone_mode=False))
+            return out.getvalue()
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.packages or "")}
+        ran = subprocess.run(
+            ["bash", "-c", command], cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        self.returned = ran.returncode
+        return ran.stdout.decode()
+
+    def write(self, file: str, body: str) -> None:
+        path = self.folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.outward(body))
+        if path.name == "pyproject.toml":
+            self.packages = path.parent
+            install(path)
+
+    def compare(self, expected: str, said: str, start: int) -> None:
+        if not matches(expected, said):
+            self.stale.append((start, start + len(expected), said))
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[io.StringIO]:
+        before, out = Path.cwd(), io.StringIO()
+        os.chdir(self.folder)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                yield out
+        finally:
+            os.chdir(before)
+
+    def outward(self, text: str) -> str:
+        return text.replace(ADDRESS, self.base_url)
+
+    def inward(self, text: str) -> str:
+        text = text.replace(self.base_url, ADDRESS)
+        return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def install(pyproject: Path) -> None:
+    """What `pip install --editable` would leave beside the package."""
+    project = tomllib.loads(pyproject.read_text())["project"]
+    info = pyproject.parent / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    lines = [f"[{group}]\n" + "".join(f"{name} = {to}\n" for name, to in entries.items()) for group, entries in groups]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+
+
+def matches(expected: str, said: str) -> bool:
+    pattern = re.escape(settled(expected)).replace(re.escape("..."), ".*?")
+    return re.fullmatch(pattern, settled(said), re.DOTALL) is not None
+
+
+def settled(text: str) -> str:
+    text = re.sub(r"\b\d+(?:\.\d+)? s\b", "# s", text)
+    return re.sub(r"\b([prjeoc]_)?(?:[0-9a-f]{32}|[0-9a-f]{24})\b", r"\1#", text)
+
+
+# --- what is generated
+
+
+def generated(what: str) -> str:
+    kind, _, name = what.partition(" ")
+    text: str = GENERATORS[kind](name)
+    return text.strip("\n") + "\n"
+
+
+def help_of(command: str) -> str:
+    found: click.Command = cli if not command else cli.commands[command]
+    path = f"triptych {command}".strip()
+    names = ["-h", "--help"]
+    context = found.make_context(path, [], resilient_parsing=True, terminal_width=78, help_option_names=names)
+    with context:
+        return f"```text\n{found.get_help(context)}\n```"
+
+
+def fields_of(name: str) -> str:
+    """A table of the fields of the pydantic model `module:Class`, or of the operators of a panel."""
+    if ":" not in name:
+        own = [cls for cls in operator_classes(name) if cls.__module__.startswith("triptych.")]
+        return "\n\n".join(map(operator_table, own))
+    module, cls = name.split(":")
+    return model_table(getattr(importlib.import_module(f"triptych.{module}"), cls))
+
+
+def operator_table(cls: type[BaseModel]) -> str:
+    kind = cls.model_fields["kind"].default
+    return f"### `{kind}`\n\n{paragraphs(cls)}\n\n{model_table(cls)}"
+
+
+def model_table(cls: type[BaseModel]) -> str:
+    written, said = cls.model_json_schema(), meanings(cls)
+    required = written.get("required", ())
+    rows = [
+        (f"`{name}`", value_of(cls, name, part), "required" if name in required else default_of(part), said[name])
+        for name, part in written.get("properties", {}).items()
+        if "const" not in part
+    ]
+    return table(("field", "value", "default", "meaning"), rows) if rows else "No fields."
+
+
+def value_of(cls: type[BaseModel], name: str, part: dict[str, Any]) -> str:
+    """What a field takes. The wrapper of single values into lists is not seen in the schema."""
+    before = [each.func.__name__ for each in cls.model_fields[name].metadata if isinstance(each, BeforeValidator)]
+    return f"{kind_of(part['items'])}, or a list of such" if {"_as_tuple", "_as_list"} & set(before) else kind_of(part)
+
+
+def constraint_table(_: str) -> str:
+    return table(("kind", "fields", "holds where the answer"), [constraint_row(cls) for cls in constraints()])
+
+
+def constraint_row(cls: type[BaseModel]) -> tuple[str, str, str]:
+    written, said = cls.model_json_schema(), meanings(cls)
+    fields = ["`min`, `max`"] if issubclass(cls, Counted) else []
+    for name, part in written["properties"].items():
+        if name not in ("kind", "min", "max"):
+            default = default_of(part) and f", default {default_of(part)}"
+            fields.append(f"`{name}`: {kind_of(part)}{default}{f'. {said[name]}' if name in said else ''}")
+    meaning = literal(paragraphs(cls)).replace("\n\n", "<br>")
+    return f"`{cls.model_fields['kind'].default}`", "<br>".join(fields), meaning
+
+
+def literal(text: str) -> str:
+    """Text whose angle brackets and asterisks are not Markdown, save inside of backticks."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part[:1] == "`" else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)
+
+
+def constraints() -> list[type[BaseModel]]:
+    """The classes behind `Constraint`, in the order of its definition."""
+    members = _ADAPTER.core_schema["choices"].values()  # type: ignore[typeddict-item]
+    found: list[type[BaseModel]] = []
+    for member in members:
+        while "cls" not in member:
+            member = member["schema"]
+        found.append(member["cls"])
+    return found
+
+
+def record_table(name: str) -> str:
+    cls, types = TABLES[name], schema(name)
+    said = meanings(cls)
+    rows = [(f"`{name}`", polars_type(name, types[name]), said[name]) for name in cls.__struct_fields__]
+    return table(("column", "type", "meaning"), rows)
+
+
+def polars_type(column: str, dtype: Any) -> str:
+    if column in FREE_FORM:
+        return "text (JSON)"
+    if hasattr(dtype, "inner"):
+        return f"list of {plural(polars_type('', dtype.inner))}"
+    if hasattr(dtype, "fields"):
+        inner = ", ".join(each.name for each in dtype.fields)
+        return f"struct ({inner})"
+    names = {"String": "text", "Float64": "number", "Int32": "whole number"}
+    return names.get(str(dtype), "time (UTC)")
+
+
+def manifest_table(_: str) -> str:
+    said = meanings(Manifest)
+    return table(("field", "meaning"), [(f"`{name}`", said[name]) for name in Manifest.__struct_fields__])
+
+
+def exit_code_table(_: str) -> str:
+    tree = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, errors.TriptychError)]
+    rows = [(str(each.exit_code), f"`{each.__name__}`", paragraphs(each)) for each in tree]
+    return table(("exit code", "error", "when"), sorted(rows, key=lambda row: int(row[0])))
+
+
+GENERATORS = {
+    "help": help_of,
+    "fields": fields_of,
+    "constraints": constraint_table,
+    "record": record_table,
+    "manifest": manifest_table,
+    "exit-codes": exit_code_table,
+}
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    escaped = [tuple(" ".join(cell.replace("|", "\\|").split()) for cell in row) for row in rows]
+    lines = [head, ("---",) * len(head), *escaped]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def paragraphs(cls: type) -> str:
+    parts = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(part.split()) for part in parts)
+
+
+class Meanings(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        raise LookupError(f"{name!r} has no sentence under it: write one there, or in IN_WORDS")
+
+
+def meanings(cls: type) -> Meanings:
+    """The sentences under the fields of a class, by field; those of its bases too."""
+    found = IN_WORDS | {name: said for (owner, name), said in IN_WORDS_OF.items() if owner == cls.__name__}
+    for each in reversed(cls.__mro__):
+        if not each.__module__.startswith("triptych."):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0].body  # type: ignore[attr-defined]
+        for one, after in pairwise(body):
+            if isinstance(one, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                name = one.target.id  # type: ignore[union-attr]
+                alias = getattr(cls, "model_fields", {}).get(name)
+                found[(alias and alias.alias) or name] = " ".join(str(after.value.value).split())
+    return Meanings(found)
+
+
+def kind_of(part: dict[str, Any]) -> str:
+    """What a JSON Schema allows, in a few words."""
+    if "enum" in part:
+        return " or ".join(f"`{value}`" for value in part["enum"])
+    if "$ref" in part:
+        return f"`{part['$ref'].rpartition('/')[2]}`"
+    if options := part.get("anyOf"):
+        return " or ".join(kind_of(option) for option in options if option.get("type") != "null")
+    if "discriminator" in part:
+        kinds = part["discriminator"]["mapping"]
+        return " or ".join(f"`{kind}`" for kind in kinds) if len(kinds) < 8 else "[constraint](constraints.md)"
+    kind = part.get("type", "anything")
+    if kind == "array":
+        fixed = part.get("prefixItems")
+        of = f"{len(fixed)} {kind_of(fixed[0])}" if fixed else kind_of(part.get("items", {}))
+        return f"list of {plural(of)}"
+    if kind == "object":
+        values = part.get("additionalProperties")
+        return f"names to {kind_of(values)}" if isinstance(values, dict) else "object"
+    names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    return names.get(kind, kind) + bounds(part)
+
+
+def plural(kind: str) -> str:
+    return re.sub(r"^((?:\d )?(?:whole number|number|object|text|\[constraint))\b", r"\1s", kind)
+
+
+def bounds(part: dict[str, Any]) -> str:
+    ends = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    said = [f"{sign} {part[name]:g}" for name, sign in ends.items() if name in part and part[name] < 2**31]
+    return f" {', '.join(said)}" if said else ""
+
+
+def default_of(part: dict[str, Any]) -> str:
+    default = part.get("default")
+    return "" if default in (None, "", []) or isinstance(default, dict) else f"`{json.dumps(default)}`"
+
+
+# --- the tests
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    with endpoint() as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_what_a_page_shows_is_what_happens(path, base_url, tmp_path):
+    text = path.read_text()
+    page = Page(tmp_path, base_url)
+    page.run(text)
+    for start, end, said in page.stale:
+        line = text.count("\n", 0, start) + 1
+        pytest.fail(f"{path.name}, line {line} shows\n{text[start:end]}\nbut there came\n{said}\n{UPDATE}")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_reference_tables_are_those_of_the_code(path):
+    for part in GENERATED.finditer(path.read_text()):
+        assert part["body"] == generated(part["what"]), f"{path.name}: {part['what']} has changed; {UPDATE}"
+
+
+def test_every_command_operator_and_column_has_its_place_in_the_docs():
+    there = {part["what"] for page in PAGES for part in GENERATED.finditer(page.read_text())}
+    wanted = {f"help {name}" for name in cli.commands} | {"help ", "constraints", "exit-codes", "manifest"}
+    wanted |= {f"record {name}" for name in TABLES}
+    wanted |= {f"fields {panel}" for panel in ("prompts", "synthesis", "evaluation", "instantiation")}
+    wanted |= {f"fields {cls.__module__.removeprefix('triptych.')}:{cls.__name__}" for cls in (Recipe, Columns)}
+    assert {each.strip() for each in wanted} <= {each.strip() for each in there}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    text = BLOCK.sub("", path.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), f"{path.name} links to {target}, which does not exist"
+        if anchor:
+            assert anchor in anchors(there.read_text()), f"{path.name} links to {target}, which has no such heading"
+
+
+def test_the_map_names_every_page():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+
+
+def test_the_findings_of_the_docs_are_those_of_the_audit(base_url, tmp_path, monkeypatch):
+    """Name, failure mode, expected range and source of each share, taken where the audit states it."""
+    from triptych.audit import agreement, contrast, findings, length, statuses
+
+    stated: dict[str, tuple[str, str, str, str]] = {}
+
+    def note(share, **said):
+        good, error = said["good"], said.get("error", (0.0, 1.0))
+        source = said.get("source", findings.OURS)
+        stated[said["name"]] = (said["failure_mode"], said_range(good), said_range(error), source)
+        return findings.share_finding(share, **said)
+
+    for module in (agreement, contrast, length, statuses):
+        monkeypatch.setattr(module, "share_finding", note)
+    run = judged_run(base_url, tmp_path)
+    findings.findings(responses=run.responses(), judgements=run.judgements(), examples=run.examples())
+    text = (ROOT / "docs" / "findings.md").read_text()
+    told = {
+        row[0].strip("`"): (row[1], row[3], row[4], row[5])
+        for line in re.findall(r"^\| (`\w+`.*) \|$", text, re.MULTILINE)
+        if len(row := line.split(" | ")) == 6
+    }
+    assert told == stated
+
+
+def said_range(ends: tuple[float, float]) -> str:
+    low, high = (f"{100 * end:g} %" for end in ends)
+    if ends == (0.0, 1.0):
+        return "-"
+    return f"at least {low}" if ends[1] >= 1 else f"at most {high}" if ends[0] <= 0 else f"{low} to {high}"
+
+
+def judged_run(base_url: str, folder: Path) -> Any:
+    """A small run on which every diagnostic has something to say."""
+    import triptych as tp
+
+    content = {
+        "name": "all-findings",
+        "models": {"m": {"backend": "openai", "model": "m", "base_url": f"{base_url}/v1"}},
+        "prompts": {"kind": "inline", "prompts": [f"Write about {number}." for number in range(12)]},
+        "synthesis": {"kind": "sample", "model": "m", "n": 3},
+        "objective": {"criteria": {"good": {"text": "It is good."}}},
+        "evaluation": [
+            {"kind": "pairwise", "model": "m", "criteria": ["good"]},
+            {"kind": "verify", "constraints": [{"kind": "words", "max": 40}]},
+        ],
+        "instantiation": {"kind": "pairs", "criteria": ["good"]},
+    }
+    return tp.run(tp.Recipe.model_validate(content), folder / "run")
+
+
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# --- bringing the docs up to date
+
+
+def update() -> None:
+    with endpoint() as server:
+        for path in PAGES:
+            text = GENERATED.sub(renewed, path.read_text())
+            with tempfile.TemporaryDirectory() as folder:
+                page = Page(Path(folder), server.url)
+                page.run(text)
+            for start, end, said in reversed(page.stale):
+                text = text[:start] + said + text[end:]
+            path.write_text(text)
+
+
+def renewed(part: re.Match[str]) -> str:
+    return f"<!-- generated: {part['what']} -->\n{generated(part['what'])}<!-- end -->"
+
+
+if __name__ == "__main__":
+    update()
