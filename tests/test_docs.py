@@ -101,9 +101,6 @@ IN_WORDS_OF = {
     ("Budget", "usd"): "Most US dollars. Each model then needs a price.",
     ("Budget", "calls"): "Most calls that are sent.",
     ("Budget", "tokens"): "Most tokens, of prompts and answers together.",
-    ("EmbeddedModel", "family"): "As above.",
-    ("EmbeddedModel", "logprobs"): "As above.",
-    ("EmbeddedModel", "timeout_s"): "Time-out of one attempt.",
     ("Manifest", "prompts"): "Prompts in the tables.",
     ("Response", "prompt_tokens"): "Tokens of the prompt, as the endpoint counts them.",
     ("Response", "completion_tokens"): "Tokens of the response.",
@@ -261,9 +258,18 @@ def model_table(cls: type[BaseModel]) -> str:
     rows = [
         (f"`{name}`", value_of(cls, name, part), "required" if name in required else default_of(part), said[name])
         for name, part in written.get("properties", {}).items()
-        if "const" not in part
+        if "const" not in part and not inherited(cls, name)
     ]
     return table(("field", "value", "default", "meaning"), rows) if rows else "No fields."
+
+
+def inherited(cls: type[BaseModel], name: str) -> bool:
+    """Whether a field is just as in a base of models, whose fields have a table of their own."""
+    return any(
+        repr(base.model_fields.get(name)) == repr(cls.model_fields[name])
+        for base in cls.__bases__
+        if issubclass(base, BaseModel) and base.__name__ == "_ModelBase"
+    )
 
 
 def value_of(cls: type[BaseModel], name: str, part: dict[str, Any]) -> str:
@@ -382,7 +388,10 @@ def kind_of(part: dict[str, Any]) -> str:
     if "$ref" in part:
         return f"`{part['$ref'].rpartition('/')[2]}`"
     if options := part.get("anyOf"):
-        return " or ".join(kind_of(option) for option in options if option.get("type") != "null")
+        options = [option for option in options if option.get("type") != "null"]
+        if len(options) == 2 and kind_of(options[0]) == kind_of(options[1].get("items", {})):
+            return f"{kind_of(options[0])}, or a list of such"
+        return " or ".join(map(kind_of, options))
     if "discriminator" in part:
         kinds = part["discriminator"]["mapping"]
         return " or ".join(f"`{kind}`" for kind in kinds) if len(kinds) < 8 else "[constraint](constraints.md)"

@@ -119,6 +119,8 @@ def _apply(content: dict[str, Any], change: str) -> None:
     place: Any = content
     try:
         for part in parts[:-1]:
+            if part == "0" and isinstance(place, dict) and "kind" in place:
+                continue  # a single operator, written without the list around it
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
         last = int(parts[-1]) if isinstance(place, list) else parts[-1]
         if isinstance(place, list) and not -len(place) <= last < len(place):

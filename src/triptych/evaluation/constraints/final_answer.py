@@ -15,8 +15,8 @@ _LONGEST = 500
 # A dollar sign opens a formula only before a character and closes one only after a character and before no
 # digit (Pandoc's rule), so that "$12 and $15" holds none.
 _FORMULA = re.compile(
-    r"\$\$(?P<display>[^$]+)\$\$|\\\((?P<round>.+?)\\\)|\\\[(?P<square>.+?)\\\]|"
-    r"(?<![\\$\w])\$(?P<inline>(?=\S)(?:\\.|[^$\\\n])+?(?<=\S))\$(?![\d$])",
+    r"\$\$(?P<display>[^$]+)\$\$|\\\((?P<round>.{1,500}?)\\\)|\\\[(?P<square>.{1,500}?)\\\]|"
+    r"(?<![\\$\w])\$(?P<inline>(?=\S)(?:\\.|[^$\\\n]){1,500}?(?<=\S))\$(?![\d$])",
     re.DOTALL,
 )
 _ITEM_NUMBER = re.compile(r"^[^\S\n]*(?:#+ *)?(?:\*\*)?\d+[.)](?=\**\s+\S)", re.MULTILINE)

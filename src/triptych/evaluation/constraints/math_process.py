@@ -60,7 +60,8 @@ def _worker() -> subprocess.Popen[str]:
 
 def _ask(worker: subprocess.Popen[str], formulas: list[str], limit_s: float) -> str:
     """Ask the worker; empty where it ended, be it of itself or for taking too long."""
-    assert worker.stdin is not None and worker.stdout is not None
+    assert worker.stdin is not None
+    assert worker.stdout is not None
     timer = threading.Timer(limit_s, worker.kill)
     timer.start()
     try:

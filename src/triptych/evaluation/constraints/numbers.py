@@ -31,13 +31,13 @@ _VULGAR = {
 }
 
 NUMBER = re.compile(
-    rf"(?<![\w.])(?P<minus>(?<![\w)\]])[-\u2212](?:\\?[{_CURRENCY}])?)?(?<![^\W_])"
+    rf"(?<![\w.^])(?P<minus>(?<![\w)\]])[-\u2212](?:\\?[{_CURRENCY}])?)?(?<![^\W_])"
     rf"(?:(?P<mixed>\d{{1,9}})[ -](?=\d{{1,9}}/\d))?"
     rf"(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>{_DECIMAL}))?(?![²³¹⁰-⁹^])"
     r"(?P<percent>\s?\\?%|\s?percent\b)?"
 )
-"""A number in running text. Digits after a letter ("H2O") or before an exponent ("10²") are none; a minus counts
-as a sign only where nothing that it could be taken from stands before it."""
+"""A number in running text. Digits after a letter ("H2O"), with an exponent ("10²") or in one ("10^2") are none; a
+minus counts as a sign only where nothing that it could be taken from stands before it."""
 
 _LONGEST = 100
 _AROUND = re.compile(rf"(?:\\text\{{[^{{}}]*\}}|\\?[{_CURRENCY}]|°|[^\W\d_]+|\\[,;! ]|[\s.,;:!?*_`\"'()])*")

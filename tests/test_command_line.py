@@ -1,0 +1,234 @@
+"""The command line: what a person sees, and what bad input gives."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+import triptych as tp
+
+GIVEN = textwrap.dedent("""\
+    name: given
+    prompts: {kind: file, path: prompts.jsonl}
+    synthesis: {kind: given}
+    evaluation: {kind: verify}
+    instantiation: {kind: pairs}
+    """)
+ROW = {"prompt": "Say hi in one word.", "responses": ["Hi!", "Hello my dear friend."], "constraints": [{"kind": "words", "max": 1}]}
+
+
+def triptych(*arguments: object, stdin: str | None = None, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "triptych", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=120, **options)
+
+
+def refused(done: subprocess.CompletedProcess[str], exit_code: int, *said: str) -> None:
+    """One clear message, the exit code, and no traceback."""
+    assert done.returncode == exit_code, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    for each in said:
+        assert each in errors[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "recipe.yaml").write_text(GIVEN)
+    (tmp_path / "prompts.jsonl").write_text(json.dumps(ROW) + "\n" + json.dumps(ROW | {"prompt": "Greet me in a word."}) + "\n")
+    return tmp_path
+
+
+def test_help_comes_at_once_and_loads_nothing_heavy():
+    code = "import sys; from triptych.app.cli import cli; print([m for m in ('polars', 'aiohttp', 'pydantic', 'rich', 'jinja2') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    fastest = min(_seconds("--help") for _ in range(5))
+    assert fastest < 0.3
+
+
+def _seconds(*arguments: str) -> float:
+    begun = time.perf_counter()
+    assert triptych(*arguments).returncode == 0
+    return time.perf_counter() - begun
+
+
+def test_importing_triptych_loads_nothing_heavy():
+    code = "import sys, triptych; print([m for m in ('polars', 'aiohttp', 'pydantic', 'msgspec', 'click') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    assert all(hasattr(tp, name) for name in tp.__all__)
+
+
+def test_from_recipe_to_training_files(folder):
+    run = folder / "run"
+    assert "2 prompts" in triptych("plan", folder / "recipe.yaml").stdout
+    done = triptych("run", folder / "recipe.yaml", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert "2 prompts: pair (2 pairs)" in done.stdout
+    exported = triptych("export", run, "--to", "trl", "--json")
+    assert json.loads(exported.stdout)["rows"] == 2
+    assert (run / "export" / "trl" / "README.md").exists()
+
+
+def test_one_can_walk_from_an_example_to_its_prompt_and_back(folder):
+    run = folder / "run"
+    triptych("run", folder / "recipe.yaml", "--out", run)
+    story = json.loads(triptych("show", run, "1", "--json").stdout)
+    assert story["prompt"]["messages"][0]["content"] == "Say hi in one word."
+    assert (len(story["responses"]), len(story["judgements"]), len(story["examples"])) == (2, 2, 1)
+    example = story["examples"][0]["id"]
+    back = json.loads(triptych("show", run, example[:12], "--json").stdout)
+    assert back["prompt"] == story["prompt"]
+    assert {row["id"] for row in back["judgements"]} == set(back["examples"][0]["judgement_ids"])
+    chosen = back["examples"][0]["response_ids"][0]
+    alone = json.loads(triptych("show", run, chosen, "--json").stdout)
+    assert [row["id"] for row in alone["responses"]] == [chosen]
+    assert [row["id"] for row in alone["examples"]] == [example]
+    assert "chosen: #1" in triptych("show", run, example).stdout
+    refused(triptych("show", run, "e_00000000"), 1, "the run has no e_00000000")
+    refused(triptych("show", run, "99"), 1, "no prompt number 99")
+
+
+def test_what_models_and_data_say_can_not_command_the_terminal(folder):
+    evil = ROW | {"prompt": "\x1b[2J\x1b]0;owned\x07 [bold]hi[/bold] \u202e", "responses": ["\x1b[31mred", "[link=http://x]y[/link]"]}
+    (folder / "prompts.jsonl").write_text(json.dumps(evil) + "\n")
+    triptych("run", folder / "recipe.yaml", "--out", folder / "run")
+    shown = triptych("show", folder / "run", "1").stdout
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "[bold]hi[/bold]" in shown
+    assert "[link=http://x]y[/link]" in shown
+
+
+def test_init_writes_a_recipe_that_plans(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    assert triptych("init", file).returncode == 0
+    assert triptych("plan", file).returncode == 0
+    refused(triptych("init", file), 3, "exists", "--force")
+    assert triptych("init", file, "--force").returncode == 0
+
+
+def test_methods_lists_recipes_and_operators():
+    listed = json.loads(triptych("methods", "--json").stdout)
+    assert "quickstart" in listed["recipes"]
+    assert {"sample", "given"} <= set(listed["operators"]["synthesis"])
+    assert "rubric" in triptych("methods").stdout
+
+
+def test_the_plan_says_calls_tokens_and_money(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(textwrap.dedent("""\
+        name: priced
+        models: {m: {backend: openai, model: m, price: {input: 1, output: 10}}}
+        prompts: {kind: inline, prompts: [aaaabbbb, ccccdddd]}
+        synthesis: {kind: sample, model: m, n: 3, max_tokens: 100}
+        objective: {criteria: {good: {text: It is good.}}}
+        evaluation: {kind: rubric, model: m, criteria: [good], read: json, max_tokens: 50}
+    """))
+    plan = json.loads(triptych("plan", tmp_path / "recipe.yaml", "--json").stdout)
+    sampling, judging = plan["stages"]
+    assert (sampling["calls"], sampling["prompt_tokens"], sampling["most_completion_tokens"]) == (6, 6 * 2, 6 * 100)
+    assert sampling["usd"] == pytest.approx((12 * 1 + 600 * 10) / 1e6)
+    assert (judging["calls"], judging["most_completion_tokens"]) == (6, 6 * 50)
+    assert plan["usd"] == pytest.approx(sampling["usd"] + judging["usd"])
+    assert "no instantiation is given" in " ".join(plan["notes"])
+
+
+def test_prompts_can_come_from_standard_input(folder):
+    changed = GIVEN.replace("prompts.jsonl", "'-'")
+    (folder / "recipe.yaml").write_text(changed)
+    done = triptych("run", folder / "recipe.yaml", "--out", folder / "run", "--json", stdin=json.dumps(ROW) + "\n")
+    assert json.loads(done.stdout)["manifest"]["prompts"] == 1
+
+
+def test_bad_rows_are_set_aside_with_their_number(folder):
+    lines = (folder / "prompts.jsonl").read_text().splitlines()
+    (folder / "prompts.jsonl").write_text("\n".join([lines[0], '{"prompt": "broken', lines[1], '{"prompt": ""}']))
+    done = triptych("run", folder / "recipe.yaml", "--out", folder / "run")
+    assert done.returncode == 0
+    assert "2 rows set aside" in done.stdout
+    aside = [json.loads(line) for line in (folder / "run" / "set_aside.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in aside] == [2, 4]
+    assert aside[0]["content"] == '{"prompt": "broken'
+
+
+# Bad input: each one clear message and an exit code.
+
+
+def test_a_misspelt_field(folder):
+    (folder / "recipe.yaml").write_text(GIVEN.replace("evaluation:", "evalution:"))
+    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "run"), 2, "line 4, evalution", "did you mean 'evaluation'")
+    assert not (folder / "run").exists()
+
+
+def test_a_recipe_that_is_not_there(folder):
+    refused(triptych("run", folder / "absent.yaml", "--out", folder / "run"), 2, "can't be read")
+    refused(triptych("plan", "quickstrat"), 2, "did you mean 'quickstart'")
+
+
+def test_a_setting_that_fits_nowhere(folder):
+    refused(triptych("plan", folder / "recipe.yaml", "--set", "synthesis.5.n=2"), 2, "synthesis.5")
+    changed = GIVEN.replace("synthesis: {kind: given}", "models: {m: {backend: openai, model: m}}\nsynthesis: {kind: sample, model: m}")
+    (folder / "recipe.yaml").write_text(changed)
+    plan = json.loads(triptych("plan", folder / "recipe.yaml", "--set", "synthesis.0.n=9", "--json").stdout)
+    assert plan["calls"] == 18
+
+
+def test_an_empty_prompt_file_and_one_that_is_not_there(folder):
+    (folder / "prompts.jsonl").write_text("")
+    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "run"), 2, "prompts.jsonl")
+    (folder / "prompts.jsonl").unlink()
+    refused(triptych("plan", folder / "recipe.yaml"), 2, "prompts.jsonl")
+
+
+def test_a_parquet_without_the_mapped_column(folder):
+    import polars as pl
+
+    pl.DataFrame({"question": ["a", "b"]}).write_parquet(folder / "prompts.parquet")
+    changed = GIVEN.replace("prompts.jsonl", "prompts.parquet, columns: {prompt: qestion}")
+    (folder / "recipe.yaml").write_text(changed)
+    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "run"), 2, "qestion", "question")
+
+
+def test_a_file_where_the_folder_should_be(folder):
+    (folder / "taken").write_text("")
+    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "taken" / "run"), 3, "can't write to")
+    assert triptych("run", folder / "recipe.yaml", "--out", folder / "taken").returncode == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(folder):
+    (folder / "locked").mkdir(mode=0o500)
+    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "locked" / "run"), 3, "can't write to")
+
+
+def test_another_recipes_folder(folder):
+    triptych("run", folder / "recipe.yaml", "--out", folder / "run")
+    (folder / "recipe.yaml").write_text(GIVEN.replace("name: given", "name: another"))
+    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "run"), 3, "holds a run of the recipe 'given'")
+
+
+def test_a_folder_that_is_no_run(folder):
+    refused(triptych("show", folder), 3, "is not a run folder")
+    refused(triptych("export", folder / "nowhere", "--to", "trl"), 3, "is not a run folder")
+
+
+def test_a_key_that_is_not_set(folder):
+    changed = GIVEN.replace("synthesis: {kind: given}", "models: {m: {backend: openai, model: m, api_key_env: NO_SUCH_KEY}}\nsynthesis: {kind: sample, model: m}")
+    (folder / "recipe.yaml").write_text(changed)
+    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "run", "--quiet"), 4, "NO_SUCH_KEY, which is not set")
+
+
+def test_nothing_to_export(folder):
+    (folder / "prompts.jsonl").write_text(json.dumps(ROW | {"responses": ["Hi!", "Yo!"]}) + "\n")
+    triptych("run", folder / "recipe.yaml", "--out", folder / "run")
+    refused(triptych("export", folder / "run", "--to", "trl"), 1, "no pair", "all tied")
+
+
+def test_a_closed_pipe_is_no_error(folder):
+    triptych("run", folder / "recipe.yaml", "--out", folder / "run")
+    done = subprocess.run(f"{sys.executable} -m triptych show {folder / 'run'} | head -1", shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
