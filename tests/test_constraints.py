@@ -25,30 +25,85 @@ def check(text: str, kind: str, /, **settings: Any) -> Check:
 
 CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ("words", {"max": 3}, ["", "one two three", "  a\n b\tc ", "well-known don't 12.5"], ["a b c d"]),
-    ("words", {"min": 2, "max": 2}, ["- yes, no", "привет мир", "مرحبا بالعالم", "🙂 ok ok"], ["", "yes", "a b c", "🙂 🙂"]),
-    ("sentences", {"min": 2, "max": 2}, ["One. Two!", "Is it? Yes.", "Dr. Who pays 3.50 now. He left."], ["", "One.", "A b. C d. E f."]),
-    ("sentences", {"min": 1, "max": 1}, ["Mr. and Mrs. Hill came at 5 p.m. today.", "no mark at all", "今日は晴れです。"], ["今日は。明日は。", "  "]),
+    (
+        "words",
+        {"min": 2, "max": 2},
+        ["- yes, no", "привет мир", "مرحبا بالعالم", "🙂 ok ok"],
+        ["", "yes", "a b c", "🙂 🙂"],
+    ),
+    (
+        "sentences",
+        {"min": 2, "max": 2},
+        ["One. Two!", "Is it? Yes.", "Dr. Who pays 3.50 now. He left."],
+        ["", "One.", "A b. C d. E f."],
+    ),
+    (
+        "sentences",
+        {"min": 1, "max": 1},
+        ["Mr. and Mrs. Hill came at 5 p.m. today.", "no mark at all", "今日は晴れです。"],
+        ["今日は。明日は。", "  "],
+    ),
     ("paragraphs", {"min": 2, "max": 2}, ["a\n\nb", "a\nb\n \n\n\nc\n\n"], ["", "a\nb", "a\n\nb\n\nc"]),
     ("lines", {"min": 2, "max": 2}, ["a\nb", "a\n\n \nb\n"], ["", "a", "a\nb\nc"]),
     ("characters", {"min": 2, "max": 5}, ["ab", " abcde \n", "日本", "é🙂"], ["", "a", "abcdef", "  \n  "]),
-    ("includes", {"words": ["rain", "good day"]}, ["Rain! A good\nday.", "a GOOD DAY in rain"], ["", "rain", "rainy good day", "A good day of train"]),
+    (
+        "includes",
+        {"words": ["rain", "good day"]},
+        ["Rain! A good\nday.", "a GOOD DAY in rain"],
+        ["", "rain", "rainy good day", "A good day of train"],
+    ),
     ("includes", {"words": ["дождь"]}, ["Идёт Дождь."], ["дождьевик", "rain"]),
     ("excludes", {"words": ["water", "of tea"]}, ["", "watery tea", "of no tea"], ["Water.", "a cup OF  TEA"]),
-    ("keyword_count", {"word": "light", "min": 2}, ["Light and light", "light, light light"], ["", "light", "lights light lighter"]),
+    (
+        "keyword_count",
+        {"word": "light", "min": 2},
+        ["Light and light", "light, light light"],
+        ["", "light", "lights light lighter"],
+    ),
     ("keyword_count", {"word": "yes", "max": 1}, ["", "Yes, eyes"], ["yes yes"]),
     ("letter_count", {"letter": "A", "min": 3}, ["banana", "A a-a"], ["", "ban", "á a a"]),
-    ("starts_with", {"text": "Dear neighbour"}, ["Dear neighbour, hi", "\n dear NEIGHBOUR", '"Dear neighbour'], ["", "My dear neighbour", "Dear"]),
-    ("ends_with", {"text": "Good luck!"}, ["Go. Good luck!", "good LUCK!\n", '"Good luck!"'], ["", "Good luck! Bye", "luck!"]),
-    ("bullets", {"min": 2, "max": 2}, ["- a\n- b", "Here:\n* a\n  • b\nEnd", "- 日本\n- 🙂 ok"], ["", "- a", "-a\n-b", "- a\n* b\n• c", "a - b - c", "---\n**a** b\n**c** d"]),
-    ("numbered_list", {"min": 2, "max": 2}, ["1. a\n2. b", "1) a\n2) b", "Do:\n 1. a\n 10. b"], ["", "1. a", "1.5 kg\n2.5 kg", "1. a\n2. b\n3. c"]),
+    (
+        "starts_with",
+        {"text": "Dear neighbour"},
+        ["Dear neighbour, hi", "\n dear NEIGHBOUR", '"Dear neighbour'],
+        ["", "My dear neighbour", "Dear"],
+    ),
+    (
+        "ends_with",
+        {"text": "Good luck!"},
+        ["Go. Good luck!", "good LUCK!\n", '"Good luck!"'],
+        ["", "Good luck! Bye", "luck!"],
+    ),
+    (
+        "bullets",
+        {"min": 2, "max": 2},
+        ["- a\n- b", "Here:\n* a\n  • b\nEnd", "- 日本\n- 🙂 ok"],
+        ["", "- a", "-a\n-b", "- a\n* b\n• c", "a - b - c", "---\n**a** b\n**c** d"],
+    ),
+    (
+        "numbered_list",
+        {"min": 2, "max": 2},
+        ["1. a\n2. b", "1) a\n2) b", "Do:\n 1. a\n 10. b"],
+        ["", "1. a", "1.5 kg\n2.5 kg", "1. a\n2. b\n3. c"],
+    ),
     ("title", {}, ["<<Joy>>\ntext", "a <<b c>> d"], ["", "<Joy>", "<<>>", "<<a\nb>>"]),
     ("highlights", {"min": 1}, ["a *b* c", "**bold words**"], ["", "a b", "2 * 3", "****"]),
     ("placeholders", {"min": 2}, ["Dear [name], on [date].", "[a][b]"], ["", "[name]", "[]", "(name) (date)"]),
     ("postscript", {}, ["Hi.\nP.S. Call me.", "Hi.\n\np.s. more"], ["", "The lamps are on.", "See P.S. below"]),
     ("no_commas", {}, ["Hi. Bye."], ["a, b", "1,200", "一，二", "أ، ب"]),
     ("quoted", {}, ['"Hi there"', " “Hi” \n"], ["", '"', '""', 'Say "Hi"', '"Hi" she said']),
-    ("one_of", {"options": ["Yes", "No"]}, ["yes", " NO. ", '"Yes"', "**no**"], ["", "yes and no", "Yes, it is", "none"]),
-    ("sections", {"min": 2}, ["Section 1\na\nSection 2\nb", "## SECTION I: a\n**section ii** b"], ["", "Section 1", "See section 1 and Section 2", "Section one\nSection two"]),
+    (
+        "one_of",
+        {"options": ["Yes", "No"]},
+        ["yes", " NO. ", '"Yes"', "**no**"],
+        ["", "yes and no", "Yes, it is", "none"],
+    ),
+    (
+        "sections",
+        {"min": 2},
+        ["Section 1\na\nSection 2\nb", "## SECTION I: a\n**section ii** b"],
+        ["", "Section 1", "See section 1 and Section 2", "Section one\nSection two"],
+    ),
     ("sections", {"word": "Day", "max": 1}, ["", "Day 1: rest"], ["Day 1\nDay 2"]),
     ("separator", {}, ["a\n******\nb", "one******two"], ["", "a", "a\n******\nA ", "a******", "a******b******c"]),
     ("separator", {"mark": "---", "parts": 3}, ["a --- b --- c"], ["a --- b", "a --- b --- a", "a ---  --- c"]),
@@ -56,17 +111,39 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ("all_uppercase", {}, ["CLOSED 12!", "ПРИВЕТ"], ["", "12!", "CLOSEd"]),
     ("capital_words", {"min": 1}, ["Buy NOW.", "МИР now"], ["", "I am A man.", "Now"]),
     ("capital_words", {"max": 1}, ["", "NASA flew"], ["NASA and ESA"]),
-    ("json", {}, ['{"a": 1}', ' [1, 2]\n', '```json\n{"a": 1}\n```', '```\n[]\n```', '{"é": "日本"}'], ["", "{a: 1}", 'Here: {"a": 1}', '{"a": 1', "[" * 100_000]),
+    (
+        "json",
+        {},
+        ['{"a": 1}', " [1, 2]\n", '```json\n{"a": 1}\n```', "```\n[]\n```", '{"é": "日本"}'],
+        ["", "{a: 1}", 'Here: {"a": 1}', '{"a": 1', "[" * 100_000],
+    ),
     ("json", {"keys": ["a", "b"]}, ['{"a": 1, "b": null, "c": 2}'], ['{"a": 1}', '["a", "b"]', '"a b"']),
-    ("json_schema", {"schema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}}, ['{"n": 3}', '```json\n{"n": 0}\n```'], ["", "{}", '{"n": "3"}', "[]", "n: 3"]),
+    (
+        "json_schema",
+        {"schema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}},
+        ['{"n": 3}', '```json\n{"n": 0}\n```'],
+        ["", "{}", '{"n": "3"}', "[]", "n: 3"],
+    ),
     ("regex", {"pattern": r"\b\d{2}\b"}, ["at 12 h", "é 99"], ["", "123", "no"]),
     ("regex", {"pattern": "a|bc", "mode": "fullmatch"}, ["a", " bc\n"], ["", "ab", "abc"]),
-    ("language", {"language": "de"}, ["Guten Morgen, ich möchte gerne ein Brötchen kaufen."], ["", "12 🙂", "Good morning, I would like to buy some bread rolls."]),
-    ("language", {"language": "zh"}, ["我想在早上买一些面包和牛奶，然后回家。"], ["Я хочу купить хлеб утром и пойти домой."]),
-]  # fmt: skip
+    (
+        "language",
+        {"language": "de"},
+        ["Guten Morgen, ich möchte gerne ein Brötchen kaufen."],
+        ["", "12 🙂", "Good morning, I would like to buy some bread rolls."],
+    ),
+    (
+        "language",
+        {"language": "zh"},
+        ["我想在早上买一些面包和牛奶，然后回家。"],
+        ["Я хочу купить хлеб утром и пойти домой."],
+    ),
+]
 
 
-@pytest.mark.parametrize(("kind", "fields", "good", "bad"), CASES, ids=[f"{kind}-{n}" for n, (kind, *_) in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("kind", "fields", "good", "bad"), CASES, ids=[f"{kind}-{n}" for n, (kind, *_) in enumerate(CASES)]
+)
 def test_each_kind_passes_what_satisfies_it_and_fails_what_does_not(kind, fields, good, bad):
     if kind in NEEDS:
         pytest.importorskip(NEEDS[kind], reason="needs the extra triptych[verify]")
@@ -319,7 +396,9 @@ def test_the_known_mistakes_about_final_answers_are_still_these():
     assert [check(text, "final_answer", answer=answer).passed for answer, text in KNOWN_TO_PASS_WRONGLY] == [True] * 3
 
 
-@pytest.mark.parametrize("piece", ["1", "1,111", "1 ", "$1", r"\(1", "$$1", r"\boxed{1", "{", "\n1. ", "1/", "½", "#### "])
+@pytest.mark.parametrize(
+    "piece", ["1", "1,111", "1 ", "$1", r"\(1", "$$1", r"\boxed{1", "{", "\n1. ", "1/", "½", "#### "]
+)
 def test_a_final_answer_is_looked_for_in_a_time_near_the_length_of_the_text(piece):
     start = time.monotonic()
     final_answer(piece * 20_000)

@@ -37,7 +37,7 @@ from typing import Any
 
 import click
 import pytest
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel
 
 from endpoint import endpoint
 from triptych import errors
@@ -148,7 +148,7 @@ class Page:
         return self.inward(out.getvalue())
 
     def console(self, body: str, start: int) -> None:
-        for step in re.finditer(r"^\$ (?P<command>.*(?:\\\n.*)*)\n(?P<said>(?:(?!\$ ).*\n)*)", body, re.MULTILINE):
+        for step in re.finditer(r"^\$ (?P<command>(?:.*\\\n)*.*)\n(?P<said>(?:(?!\$ ).*\n)*)", body, re.MULTILINE):
             said = self.inward(self.command(self.outward(step["command"].replace("\\\n", ""))))
             self.compare(step["said"], said, start + step.start("said"))
 
@@ -256,7 +256,7 @@ def model_table(cls: type[BaseModel]) -> str:
     written, said = cls.model_json_schema(), meanings(cls)
     required = written.get("required", ())
     rows = [
-        (f"`{name}`", value_of(cls, name, part), "required" if name in required else default_of(part), said[name])
+        (f"`{name}`", kind_of(part), "required" if name in required else default_of(part), said[name])
         for name, part in written.get("properties", {}).items()
         if "const" not in part and not inherited(cls, name)
     ]
@@ -270,12 +270,6 @@ def inherited(cls: type[BaseModel], name: str) -> bool:
         for base in cls.__bases__
         if issubclass(base, BaseModel) and base.__name__ == "_ModelBase"
     )
-
-
-def value_of(cls: type[BaseModel], name: str, part: dict[str, Any]) -> str:
-    """What a field takes. The wrapper of single values into lists is not seen in the schema."""
-    before = [each.func.__name__ for each in cls.model_fields[name].metadata if isinstance(each, BeforeValidator)]
-    return f"{kind_of(part['items'])}, or a list of such" if {"_as_tuple", "_as_list"} & set(before) else kind_of(part)
 
 
 def constraint_table(_: str) -> str:

@@ -83,7 +83,12 @@ def run(
         log = CallLog(out / manifest.calls)
         try:
             sitting = _Sitting(recipe, out, manifest, log, Path(folder), limit, progress)
-            asyncio.run(sitting.run())
+            try:
+                asyncio.run(sitting.run())
+            except TriptychError as error:
+                manifest.status = f"stopped: {error}"
+                write_manifest(out, manifest)
+                raise
         finally:
             log.close()
     finally:
