@@ -1,7 +1,9 @@
+import json
 import subprocess
 import sys
 import threading
 import time
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -479,3 +481,13 @@ def test_formulas_are_compared_outside_the_main_thread():
     for thread in threads:
         thread.join()
     assert passed == [True] * 3
+
+
+def test_every_prompt_of_the_quickstart_has_its_own_checks_that_need_no_extra():
+    lines = files("triptych.recipes").joinpath("quickstart.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    constraints = [CONSTRAINT.validate_python(written) for row in rows for written in row["constraints"]]
+    assert len({row["prompt"] for row in rows}) == len(rows) >= 72
+    assert all(row["constraints"] for row in rows)
+    assert not {constraint.kind for constraint in constraints} & NEEDS.keys()
+    assert all(lone_number(each.answer) for each in constraints if each.kind == "final_answer")

@@ -2,7 +2,7 @@
 
 The blocks of a page run from top to bottom, in a folder and a Python namespace of the page's own:
 
-- ```python runs; an ```output block after it is what it prints.
+- ```python runs; an ```output block after it is what it prints to stdout.
 - ```console runs each `$ command` and compares what follows it with stdout and stderr.
 - ```LANGUAGE FILE writes the block to FILE; a pyproject.toml is installed for the rest of the page.
 - Any other block is only shown.
@@ -143,7 +143,7 @@ class Page:
                 self.write(file, body)
 
     def python(self, code: str) -> str:
-        with self.here() as out:
+        with self.here() as out, contextlib.redirect_stderr(io.StringIO()):
             exec(compile(self.outward(code), "the page", "exec"), self.names)
         return self.inward(out.getvalue())
 

@@ -96,7 +96,7 @@ def test_several_choices_in_one_call_share_its_cost():
 def test_only_samples_alike_share_a_call():
     responses, requests = made(Sample(model="a", n=4, temperature=[0.2, 1.1], samples_per_call=4))
     assert [(request.n, request.temperature) for request in requests] == [(2, 0.2), (2, 1.1)]
-    assert [(r.sample_index, r.params["temperature"]) for r in responses] == [(0, 0.2), (2, 0.2), (1, 1.1), (3, 1.1)]
+    assert [(r.sample_index, r.params["temperature"]) for r in responses] == [(0, 0.2), (1, 1.1), (2, 0.2), (3, 1.1)]
 
 
 def test_an_endpoint_that_gives_fewer_choices_than_asked_leaves_failed_rows():

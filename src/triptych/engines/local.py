@@ -7,7 +7,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -87,7 +87,8 @@ def run(
                 asyncio.run(sitting.run())
             except TriptychError as error:
                 manifest.status = f"stopped: {error}"
-                write_manifest(out, manifest)
+                with suppress(RunFolderError):  # on a full disk the first error is the one to tell
+                    write_manifest(out, manifest)
                 raise
         finally:
             log.close()

@@ -13,6 +13,7 @@ from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
 from triptych.records import JudgementStatus, Message
 
 Verdict = TypeVar("Verdict")
+_DECODER = json.JSONDecoder()
 
 
 class Unparsable(Exception):
@@ -55,10 +56,10 @@ async def ask_judge(
 def json_object(text: str) -> dict[str, Any]:
     """Read the one JSON object in an answer, bare, in a code fence or among words. Raises `Unparsable`."""
     found = []
-    decoder, place = json.JSONDecoder(), text.find("{")
+    place = text.find("{")
     while place >= 0:
         try:
-            value, end = decoder.raw_decode(text, place)
+            value, end = _DECODER.raw_decode(text, place)
         except (json.JSONDecodeError, RecursionError):
             end = place + 1
         else:

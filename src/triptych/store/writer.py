@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 _PROMPTS_A_FRAME = 512
 _FRAMES_A_PART = 8
 
+_TABLES = ("prompts", "responses", "judgements", "examples")
+
 MakeExamples = Callable[["pl.DataFrame", "pl.DataFrame"], "pl.DataFrame"]
 """From the responses and judgements of some whole prompts to their examples."""
 
@@ -25,7 +29,8 @@ MakeExamples = Callable[["pl.DataFrame", "pl.DataFrame"], "pl.DataFrame"]
 class TableWriter:
     """Collects rows in prompt order. Memory does not grow with the number of prompts.
 
-    A part holds all rows of the same prompts in each table, so examples are made part by part.
+    A part holds all rows of the same prompts in each table, so examples are made part by part. A thread does the
+    table work, most of which happens outside of Python, while calls go on; it is at most two batches behind.
     """
 
     def __init__(self, folder: Path, make_examples: MakeExamples) -> None:
@@ -33,9 +38,11 @@ class TableWriter:
         self.prompts = 0
         self._make_examples = make_examples
         self._parts = folder / ".parts"
-        self._rows: dict[str, list[Record]] = {"prompts": [], "responses": [], "judgements": []}
+        self._rows = _no_rows()
         self._frames: dict[str, list[pl.DataFrame]] = {name: [] for name in self._rows}
         self._written = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
+        self._at_work: deque[Future[None]] = deque()
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def add(self, prompt: Prompt, responses: tuple[Response, ...], judgements: tuple[Judgement, ...]) -> None:
@@ -45,24 +52,34 @@ class TableWriter:
         self._rows["judgements"] += judgements
         self.prompts += 1
         if len(self._rows["prompts"]) >= _PROMPTS_A_FRAME:
-            self._lay_out()
-            if len(self._frames["prompts"]) >= _FRAMES_A_PART:
-                self._write_part()
+            self._hand_over()
 
     def finish(self) -> None:
         """Put the parts together and give the tables their names, replacing those of an earlier sitting."""
-        self._lay_out()
+        try:
+            self._hand_over()
+            while self._at_work:
+                self._at_work.popleft().result()
+        finally:
+            self._thread.shutdown()
         self._write_part()
-        for name in ("prompts", "responses", "judgements", "examples"):
+        for name in _TABLES:
             self._join(name)
-        for name in ("prompts", "responses", "judgements", "examples"):
+        for name in _TABLES:
             os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
         shutil.rmtree(self._parts)
 
-    def _lay_out(self) -> None:
-        for name, rows in self._rows.items():
+    def _hand_over(self) -> None:
+        rows, self._rows = self._rows, _no_rows()
+        self._at_work.append(self._thread.submit(self._lay_out, rows))
+        if len(self._at_work) > 2:
+            self._at_work.popleft().result()
+
+    def _lay_out(self, batch: dict[str, list[Record]]) -> None:
+        for name, rows in batch.items():
             self._frames[name].append(frame(name, rows))
-            rows.clear()
+        if len(self._frames["prompts"]) >= _FRAMES_A_PART:
+            self._write_part()
 
     def _write_part(self) -> None:
         import polars as pl
@@ -88,6 +105,10 @@ class TableWriter:
             pl.scan_parquet(parts, schema=schema(name)).sink_parquet(self._parts / f"{name}.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unwritable(self.folder, error) from error
+
+
+def _no_rows() -> dict[str, list[Record]]:
+    return {"prompts": [], "responses": [], "judgements": []}
 
 
 def _unwritable(folder: Path, error: Exception) -> RunFolderError:

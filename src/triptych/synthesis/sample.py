@@ -99,11 +99,12 @@ class Sample(Operator):
             "model": spec.model,
             "model_version": spec.version,
         }
-        return [
+        responses = [
             self._response(maker, drawn, outcome, place, request)
             for group, outcome, request in zip(groups, outcomes, requests, strict=True)
             for place, drawn in enumerate(group)
         ]
+        return responses if self.samples_per_call == 1 else sorted(responses, key=lambda made: made.sample_index)
 
     def _draw(self, case: Case, index: int) -> _Draw:
         """Settle what is particular to response `index`."""
