@@ -91,14 +91,17 @@ class Calls:
         counts.cached += len(known)
         if len(known) == len(keys):
             return [_decode_reply(known[key]) for key in keys]
-        # Tasks of their own, shielded: a call that is out is let finish even if nobody waits any more.
+        # Tasks of their own, which `wait` leaves alone: a call that is out comes in even if nobody waits any more.
         sent = {
             key: self._send(model, key, request, counts)
             for key, request in zip(keys, requests, strict=True)
             if key not in known
         }
-        fresh = dict(zip(sent, await asyncio.gather(*map(asyncio.shield, sent.values())), strict=True))
-        return [fresh[key] if key in fresh else _decode_reply(known[key]) for key in keys]
+        await asyncio.wait(set(sent.values()), return_when=asyncio.FIRST_EXCEPTION)
+        failed = next((task for task in sent.values() if task.done() and task.exception() is not None), None)
+        if failed is not None:
+            failed.result()
+        return [sent[key].result() if key in sent else _decode_reply(known[key]) for key in keys]
 
     def _send(self, model: str, key: str, request: ChatRequest, counts: Counts) -> asyncio.Task[Reply | CallFailed]:
         if (running := self._in_flight.get(key)) is not None:
