@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from triptych.errors import TriptychError
-from triptych.export import export
+from triptych.export import export_run
 from triptych.export.card import plain
 from triptych.export.trl import export_trl
 from triptych.instantiation.pairs import Pairs
@@ -233,12 +233,12 @@ def test_one_format_alone_and_the_card_names_its_file(tmp_path):
 
 def test_exporting_again_replaces_what_was_there(tmp_path):
     run = make_run(tmp_path / "run", simple())
-    first = export(run)
+    first = export_run(run)
     before = [f.read_bytes() for f in first.files]
     assert first.path == tmp_path / "run" / "export" / "trl"
-    assert [f.read_bytes() for f in export(run, "trl").files] == before
+    assert [f.read_bytes() for f in export_run(run, "trl").files] == before
     with pytest.raises(TriptychError, match="there is: trl"):
-        export(run, "csv")
+        export_run(run, "csv")
 
 
 def as_sft(responses):

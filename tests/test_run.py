@@ -386,7 +386,7 @@ def test_keys_reach_no_file_and_no_screen(tmp_path, monkeypatch):
         process = start(written(tmp_path, value), tmp_path / "run")
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0
-        tp.export(tp.open_run(tmp_path / "run"), to="trl")
+        tp.export_run(tp.open_run(tmp_path / "run"), to="trl")
     assert "very-secret" not in out + err
     files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
     assert len(files) > 7

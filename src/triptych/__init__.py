@@ -35,7 +35,7 @@ _WHERE = {
     "Sample": "synthesis",
     "TriptychError": "errors",
     "Verify": "evaluation.verify",
-    "export": "export",
+    "export_run": "export",
     "load_recipe": "recipes.load",
     "open_run": "store.run",
     "plan": "planning.plan",

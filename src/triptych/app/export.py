@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
@@ -12,10 +11,9 @@ from triptych.store.run import open_run
 
 def export_command(folder: str, target: str, out: str | None, *, as_json: bool) -> None:
     """Write the run as files for `target`, and say what was written."""
-    from triptych.export.trl import export_trl
+    from triptych.export import export_run
 
-    run = open_run(folder)
-    result = export_trl(run, Path(out) if out else run.path / "export" / target)
+    result = export_run(open_run(folder), target, out)
     if as_json:
         click.echo(json.dumps({"path": str(result.path), "rows": result.rows, "files": [str(f) for f in result.files]}))
         return

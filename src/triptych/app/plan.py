@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from triptych.app.text import count, duration, usd
+from triptych.app.text import count, duration, many, usd
 from triptych.planning.plan import ModelPlan, Plan, plan
 from triptych.recipes.load import find_recipe, load_recipe
 
@@ -27,7 +27,7 @@ def recipe_folder(source: str) -> Path:
 
 def plan_text(planned: Plan) -> str:
     """Lay a plan out for people."""
-    lines = [f"{planned.recipe}: {'?' if planned.prompts is None else count(planned.prompts)} prompts"]
+    lines = [f"{planned.recipe}: {'prompts of unknown number' if planned.prompts is None else many(planned.prompts, 'prompt')}"]
     if planned.first_bad is not None:
         lines.append(f"  {planned.bad_rows} bad rows will be set aside; the first: {planned.first_bad}")
     lines += ["", _row("", "model", "calls", "tokens in", "tokens out", "at most", "cost", "time")]
@@ -35,7 +35,9 @@ def plan_text(planned: Plan) -> str:
     if not planned.stages:
         lines.append("  no calls at all")
     cost = "not priced" if planned.usd is None else f"about {usd(planned.usd)}, at most {usd(planned.most_usd or 0)}"
-    lines += ["", f"In all {count(planned.calls)} calls, {count(planned.tokens)} tokens, {cost}, {duration(planned.seconds)}."]
+    if not planned.stages:
+        cost = "no cost"
+    lines += ["", f"In all {many(planned.calls, 'call')}, {count(planned.tokens)} tokens, {cost}, {duration(planned.seconds)}."]
     lines.append("Estimates: four bytes a token, answers of a usual length, the models' declared speed.")
     if planned.budget_usd is not None:
         lines.append(f"Budget: {usd(planned.budget_usd)}.")

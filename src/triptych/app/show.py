@@ -39,8 +39,10 @@ def show_command(folder: str, row_id: str | None, *, as_json: bool) -> None:
 
 def find_row(run: Run, row_id: str) -> tuple[str, dict[str, Any]]:
     """Find the row that an id, its first characters, or a prompt's number names. Raises `NotFound`."""
-    if row_id.isdigit():
-        return "prompts", _only(run.prompts().slice(int(row_id) - 1, 1).collect(), f"prompt number {row_id}")
+    if row_id.isdigit() and len(row_id) < 10:
+        number = max(int(row_id), 0)
+        found = run.prompts().slice(max(number - 1, 0), min(number, 1)).collect()
+        return "prompts", _only(found, f"prompt number {row_id}")
     table = _TABLES.get(row_id[0]) if row_id[1:2] == "_" else None
     if table is None:
         return "calls", _call(run, row_id)
@@ -177,7 +179,8 @@ def _response_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]
         yield f"  {row['status']}: {clean(row['error'] or '', 300)}"
     for message in row["messages"] or ():
         yield from _block(message["content"] or "")
-    yield f"  {row['completion_tokens'] or 0} tokens, {row['finish_reason']}, {usd(row['cost_usd'])}{_calls(row)}"
+    if row["call_ids"]:
+        yield f"  {row['completion_tokens'] or 0} tokens, {row['finish_reason']}, {usd(row['cost_usd'])}{_calls(row)}"
 
 
 def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:

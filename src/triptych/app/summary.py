@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from triptych.app.text import count, duration, one_line, usd
+from triptych.app.text import count, duration, many, one_line, usd
 from triptych.audit.findings import Finding, findings
 from triptych.export.card import tallies
 from triptych.store.run import Manifest, Run
 
 _WIDTH = 110
 _STATES = {"warn": "WARN ", "error": "ERROR", "info": "     "}
-_ROUTINE = frozenset({"without_answer", "unparsed", "unjudged", "unique_answers"})
+_ROUTINE = frozenset({"responses_without_answer", "unparsed_judgements", "judgements_without_answer", "unique_answers"})
 """Findings that are worth a line only where something is wrong."""
 
 
@@ -92,7 +92,7 @@ def _trust(summary: Summary) -> str:
         if finding.change and finding.severity != "info":
             lines += textwrap.wrap(finding.change, _WIDTH, initial_indent=" " * 8 + "-> ", subsequent_indent=" " * 11)
     if len(telling) < len(summary.findings):
-        lines.append(f"  {len(summary.findings) - len(telling)} other checks found nothing; --json lists them all")
+        lines.append(f"  {many(len(summary.findings) - len(telling), 'other check')} found nothing; --json lists them all")
     return "\n".join(lines)
 
 

@@ -36,6 +36,11 @@ def count(number: float) -> str:
     return f"{round(number):,}"
 
 
+def many(number: float, noun: str) -> str:
+    """So many of something: 1 prompt, 2 prompts."""
+    return f"{count(number)} {noun}{'' if round(number) == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A time span such as 41 s, 3 min 20 s or 2 h 5 min."""
     if seconds < 90:

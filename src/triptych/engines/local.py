@@ -73,8 +73,8 @@ def run(
     `limit` takes only the first prompts; `calls` names a call log to share with other runs; `folder` is where
     relative paths in the recipe start; `progress` is called about five times a second, and once at the end.
 
-    Raises `RunFolderError`, `PromptError` or `MissingExtra` before anything is spent, and `StopRun` where the run
-    ended early (its tables then hold the prompts that were complete).
+    Raises `RunFolderError`, `PromptError`, `KeyRefused` or `MissingExtra` before anything is spent where the fault
+    is plain beforehand, and `StopRun` where the run ended early (its tables then hold the prompts that were complete).
     """
     out = Path(out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id)
@@ -113,6 +113,7 @@ class _Sitting:
         self.recipe = recipe
         self.out = out
         self.manifest = manifest
+        self.folder = folder
         self.report = report
         spent = log.spent(manifest.run)
         self.ledger = Ledger(recipe.budget, calls=spent.calls, tokens=spent.tokens, usd=spent.usd)
@@ -144,7 +145,8 @@ class _Sitting:
             name: getattr(spec, "base_url", "embedded") for name, spec in self.recipe.models.items()
         }
         write_manifest(self.out, manifest)
-        write_whole(self.out / RECIPE, recipe_yaml(self.recipe).encode())
+        origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
+        write_whole(self.out / RECIPE, (origin + recipe_yaml(self.recipe)).encode())
 
     def _end(self) -> None:
         manifest, progress, ledger = self.manifest, self.progress, self.ledger

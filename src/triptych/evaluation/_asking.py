@@ -80,7 +80,7 @@ def rationale_in(answer: dict[str, Any]) -> str | None:
 
 def _read(reply: Reply | CallFailed, parse: Callable[[Choice], Verdict]) -> Asked[Verdict]:
     if isinstance(reply, CallFailed):
-        return Asked(status="failed", error=reply.error, call_ids=(reply.call_id,))
+        return Asked(status="failed", error=reply.error)
     choice = reply.choices[0]
     paid: dict[str, Any] = {"call_ids": (reply.call_id,), "cost_usd": reply.cost_usd, "created_at": reply.created_at}
     if choice.refusal is not None or choice.finish_reason == "content_filter":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from triptych.store.run import Run
 
 
-def export(run: Run, to: str = "trl", out: str | Path | None = None) -> ExportResult:
+def export_run(run: Run, to: str = "trl", out: str | Path | None = None) -> ExportResult:
     """Write a run as files for the trainer `to`, with a card; `out` is `<run>/export/<to>` if not given."""
     if to != "trl":
         raise TriptychError(f"there is no export to {to!r}; there is: trl")

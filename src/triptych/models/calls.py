@@ -48,6 +48,7 @@ class Calls:
         self.run = run
         self.stopped: TriptychError | None = None
         self._endpoints = {name: Endpoint(name, spec) for name, spec in specs.items()}
+        self._checked = False
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._in_flight: dict[str, asyncio.Task[Reply | CallFailed]] = {}
 
@@ -119,6 +120,7 @@ class Calls:
 
     async def _call(self, model: str, key: str, request: ChatRequest, counts: Counts) -> Reply | CallFailed:
         self._may_send()
+        self._check_all()
         endpoint = await self._open(model)
         outcome = await endpoint.answer(request, self._may_send)
         counts.sent += 1
@@ -130,6 +132,13 @@ class Calls:
         self._count(reply, counts)
         await self._keep(model, key, request, reply)
         return reply
+
+    def _check_all(self) -> None:
+        """Before the first call of a run goes out: a key that is missing for the judge stops the policy too."""
+        if not self._checked:
+            for endpoint in self._endpoints.values():
+                endpoint.check()
+            self._checked = True
 
     async def _open(self, model: str) -> Endpoint:
         if model not in self._opened:

@@ -127,7 +127,7 @@ class Endpoint:
             except _Retry as retry:
                 self._count_failure(retry)
                 if attempt > self.spec.max_retries:
-                    return Refusal(f"no answer after {attempt} attempts; the last: {retry}", attempt)
+                    return Refusal(f"no answer after {attempt} attempt{'s' * (attempt > 1)}; the last: {retry}", attempt)
                 await self._pause(attempt, retry.after_s)
 
     async def _attempt(
@@ -160,7 +160,8 @@ class Endpoint:
         except TimeoutError as error:
             raise _Retry(f"no answer in {self.spec.timeout_s:g} s", overload=True, reached=False) from error
         except (aiohttp.ClientError, OSError) as error:
-            reason = self._redact(str(error).encode()).decode() or type(error).__name__
+            cause = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else str(error)
+            reason = self._redact((cause or str(error)).encode()).decode() or type(error).__name__
             raise _Retry(reason, reached=False) from error
 
     def _error(self, status: int, content: bytes, retry_after: str | None) -> Exception:
@@ -206,6 +207,15 @@ class Endpoint:
         await asyncio.wait([self.stopped], timeout=pause)
         if self.stopped.done():
             raise self.stopped.result()
+
+    def check(self) -> None:
+        """Raise `KeyRefused` or `MissingExtra` where it is plain beforehand that no call can succeed."""
+        if isinstance(self.spec, EmbeddedModel):
+            from triptych.models.embedded import find_weights
+
+            find_weights(self.spec.path)
+        else:
+            self._declared_key()
 
     def _declared_key(self) -> str | None:
         variable = getattr(self.spec, "key_variable", None)

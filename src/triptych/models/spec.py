@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -42,8 +43,6 @@ class _ModelBase(BaseModel):
 
     version: str = ""
     """Names the weights, such as a round or a checkpoint. Declaring another version asks everything anew."""
-    family: str | None = None
-    """The model's family, such as `llama`, for rules about judges and generators of one family."""
     json_schema: bool = True
     """Whether the endpoint holds answers to a JSON Schema (`response_format: json_schema`)."""
     logprobs: bool = False
@@ -115,7 +114,6 @@ class EmbeddedModel(_ModelBase):
     """Requests decoded side by side."""
     context_tokens: int = Field(default=2048, ge=256)
     """Longest prompt and answer together, in tokens."""
-    family: str | None = "smollm2"
     logprobs: bool = True
     concurrency: int = Field(default=16, ge=1)
     timeout_s: float = Field(default=600, gt=0)
@@ -133,8 +131,9 @@ class EmbeddedModel(_ModelBase):
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What names the model in the call log."""
-        return _identity(self.model, self.version, self.extra_body)
+        """What names the model in the call log: for a file of yours, all of its path."""
+        weights = self.model if self.path is None else str(Path(self.path).expanduser().resolve())
+        return _identity(weights, self.version, self.extra_body)
 
 
 def _identity(model: str, version: str, extra_body: dict[str, Any]) -> dict[str, Any]:

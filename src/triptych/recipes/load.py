@@ -46,7 +46,8 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(str(source), [Problem(f"can't be read: {error}")]) from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise RecipeError(str(source), [Problem(f"can't be read: {reason}")]) from error
     return parse_recipe(text, str(source), changes)
 
 
@@ -121,7 +122,9 @@ def _apply(content: dict[str, Any], change: str) -> None:
         for part in parts[:-1]:
             if part == "0" and isinstance(place, dict) and "kind" in place:
                 continue  # a single operator, written without the list around it
-            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+            if isinstance(place, dict) and place.get(part) is None:
+                place[part] = {}
+            place = place[int(part)] if isinstance(place, list) else place[part]
         last = int(parts[-1]) if isinstance(place, list) else parts[-1]
         if isinstance(place, list) and not -len(place) <= last < len(place):
             raise IndexError
@@ -160,9 +163,9 @@ def _sentence(found: Any, path: Path_) -> str:
         return "is missing"
     if kind == "union_tag_invalid":
         tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-        return f"{context['discriminator']} {context['tag']!r} is not known{suggestion(context['tag'], tags)}"
+        return f"{context['discriminator'].strip(chr(39))} {context['tag']!r} is not known{suggestion(context['tag'], tags)}"
     if kind == "union_tag_not_found":
-        return f"needs a field {context['discriminator']} that says which kind it is"
+        return f"needs a field {context['discriminator'].strip(chr(39))} that says which kind it is"
     if kind == "value_error":
         return str(context.get("error", found["msg"]))
     message = str(found["msg"])

@@ -7,7 +7,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from triptych.models.budget import Budget
@@ -35,6 +35,12 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _not_empty(operators: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not operators:
+        raise ValueError("is empty; name at least one operator")
+    return operators
+
+
 class Recipe(BaseModel):
     """A pipeline as a value: equal whether it was written in YAML or in Python.
 
@@ -51,7 +57,7 @@ class Recipe(BaseModel):
     """All random draws follow from it."""
     models: dict[str, Model] = Field(default_factory=dict)
     prompts: _Prompts
-    synthesis: Annotated[tuple[_Synthesis, ...], BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]), Field(min_length=1)]
+    synthesis: Annotated[tuple[_Synthesis, ...], BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]), AfterValidator(_not_empty)]
     objective: Objective = Objective()
     evaluation: Annotated[tuple[_Evaluation, ...], BeforeValidator(_as_list, json_schema_input_type=_Evaluation | list[_Evaluation])] = ()
     instantiation: Annotated[tuple[_Instantiation, ...], BeforeValidator(_as_list, json_schema_input_type=_Instantiation | list[_Instantiation])] = ()

@@ -30,7 +30,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     parent_id: str | None = None
     """The prompt that this one was evolved or paraphrased from."""
     family_id: str | None = None
-    """Prompts of one family must get consistent behaviour, and are never split between train and test."""
+    """Prompts of one family must get consistent behaviour, and belong on one side of a train and test split."""
 
     @property
     def text(self) -> str:

@@ -25,14 +25,14 @@ def _as_written(value: tuple[object, ...]) -> object:
 
 _Serialise = PlainSerializer(_as_written)
 _OneOrMoreTexts = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
-Names = Annotated[tuple[str, ...], _OneOrMoreTexts, _Serialise, Field(min_length=1)]
+Names = Annotated[tuple[str, ...], Field(min_length=1), _OneOrMoreTexts, _Serialise]
 Texts = Annotated[tuple[str, ...], _OneOrMoreTexts, _Serialise]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Temperatures = Annotated[
     tuple[Temperature, ...],
+    Field(min_length=1),
     BeforeValidator(_as_tuple, json_schema_input_type=Temperature | list[Temperature]),
     _Serialise,
-    Field(min_length=1),
 ]
 
 
@@ -153,9 +153,10 @@ class Sample(Operator):
             params["seed"] = request.seed
         if drawn.system:
             params["system"] = drawn.system
-        made: dict[str, Any] = {"sample_index": drawn.place, "params": params, "call_ids": (outcome.call_id,)}
+        made: dict[str, Any] = {"sample_index": drawn.place, "params": params}
         if isinstance(outcome, CallFailed):
             return make_response(**maker, **made, messages=(), status="failed", error=outcome.error)
+        made["call_ids"] = (outcome.call_id,)
         if place >= len(outcome.choices):
             error = f"the endpoint gave {len(outcome.choices)} of {request.n} choices; set samples_per_call: 1"
             return make_response(**maker, **made, messages=(), status="failed", error=error)
