@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 
-START = 32
+START = 64
 _SHRINK = 0.7
 _GAIN = 1.05
 _SLOWER = 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -82,8 +83,8 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
     import polars as pl
 
     columns = []
-    for name, dtype in schema(table).items():
-        values = [getattr(row, name) for row in rows]
+    by_column = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else repeat(())
+    for (name, dtype), values in zip(schema(table).items(), by_column, strict=False):
         if all(value is None for value in values):
             columns.append(pl.Series(name, dtype=dtype).extend_constant(None, len(values)))
         elif name.endswith("_ids"):
@@ -97,8 +98,8 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
             texts = [None if value is None else _json(value) for value in values]
             columns.append(pl.Series(name, texts, dtype=pl.String).str.json_decode(dtype))
         else:
-            values = [_json(value) for value in values] if name in FREE_FORM else values
-            columns.append(pl.Series(name, values, dtype=dtype))
+            plain = [_json(value) for value in values] if name in FREE_FORM else values
+            columns.append(pl.Series(name, plain, dtype=dtype))
     return pl.DataFrame(columns)
 
 

@@ -17,8 +17,8 @@ from triptych.store.tables import Record, frame, schema
 if TYPE_CHECKING:
     import polars as pl
 
-_PROMPTS_A_FRAME = 512
-_FRAMES_A_PART = 8
+_PROMPTS_A_FRAME = 256
+_FRAMES_A_PART = 16
 
 _TABLES = ("prompts", "responses", "judgements", "examples")
 
@@ -62,7 +62,8 @@ class TableWriter:
                 self._at_work.popleft().result()
         finally:
             self._thread.shutdown()
-        self._write_part()
+        if self._frames["prompts"]:
+            self._write_part()
         for name in _TABLES:
             self._join(name)
         for name in _TABLES:
@@ -101,6 +102,9 @@ class TableWriter:
         import polars as pl
 
         parts = sorted((self._parts / name).glob("*.parquet"))
+        if len(parts) == 1:
+            os.replace(parts[0], self._parts / f"{name}.parquet")
+            return
         try:
             pl.scan_parquet(parts, schema=schema(name)).sink_parquet(self._parts / f"{name}.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from triptych.evaluation.constraints.check import Check, Checkable, Counted
-from triptych.evaluation.constraints.length import WORD
+from triptych.evaluation.constraints.units import words
 
 
 class AllLowercase(Checkable):
@@ -16,7 +16,7 @@ class AllLowercase(Checkable):
     def check(self, text: str) -> Check:
         """Count capital letters."""
         capitals = sum(1 for letter in text if letter.isupper())
-        letters = any(letter.isalpha() for letter in text)
+        letters = any(letter.isupper() or letter.islower() for letter in text)
         return Check(letters and capitals == 0, f"{capitals} capital letters" if letters else "no letter at all")
 
 
@@ -28,7 +28,7 @@ class AllUppercase(Checkable):
     def check(self, text: str) -> Check:
         """Count small letters."""
         small = sum(1 for letter in text if letter.islower())
-        letters = any(letter.isalpha() for letter in text)
+        letters = any(letter.isupper() or letter.islower() for letter in text)
         return Check(letters and small == 0, f"{small} small letters" if letters else "no letter at all")
 
 
@@ -39,5 +39,5 @@ class CapitalWords(Counted):
 
     def check(self, text: str) -> Check:
         """Count words of two letters and more that are all capitals."""
-        words = [word for word in WORD.findall(text) if len(word) > 1 and word.isupper()]
-        return self.counted(len(words), "words in capitals")
+        capital = [word for word in words(text) if word.isupper() and sum(map(str.isalpha, word)) > 1]
+        return self.counted(len(capital), "words in capitals")

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from triptych.evaluation.constraints.check import Check, Checkable, Counted
 
-_BULLET = re.compile(r"^\s*[-*•]\s+\S", re.MULTILINE)
-_NUMBERED = re.compile(r"^\s*\d+[.)]\s+\S", re.MULTILINE)
-_TITLE = re.compile(r"<<[^<>\n]+>>")
-_HIGHLIGHT = re.compile(r"(?<!\*)\*\*?[^*\n]+\*\*?(?!\*)")
-_PLACEHOLDER = re.compile(r"\[[^\[\]\n]+\]")
-_POSTSCRIPT = re.compile(r"^\s*p\.?\s?s\.?\b", re.IGNORECASE | re.MULTILINE)
+_BULLET = re.compile(r"^[^\S\n]*[-*•][^\S\n]+(?=.*\w)", re.MULTILINE)
+_NUMBERED = re.compile(r"^[^\S\n]*\d+[.)][^\S\n]+(?=.*\w)", re.MULTILINE)
+_TITLE = re.compile(r"<<(?=[^<>\n]*\w)[^<>\n]+>>")
+_HIGHLIGHT = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])[^*\n]*(?<=[^\s*])\1(?![\w*])")
+_PLACEHOLDER = re.compile(r"\[(?![xX ]\])(?=[^\[\]\n]*\w)[^\[\]\n]+\](?!\()")
+_POSTSCRIPT = re.compile(r"\n[\s*_]*(?:p\.\s?s\.?|ps[.:])(?=.*\w)", re.IGNORECASE)
 
 
 class Bullets(Counted):
@@ -69,7 +69,7 @@ class Placeholders(Counted):
 
 
 class Postscript(Checkable):
-    """Has a postscript: a line that begins with P.S."""
+    """Has a postscript: a line after the first that begins with P.S. and says something."""
 
     kind: Literal["postscript"] = "postscript"
 
@@ -80,14 +80,14 @@ class Postscript(Checkable):
 
 
 class NoCommas(Checkable):
-    """Holds no comma."""
+    """Holds no comma; an empty text does not pass."""
 
     kind: Literal["no_commas"] = "no_commas"
 
     def check(self, text: str) -> Check:
         """Count commas, those of other scripts too."""
         commas = sum(text.count(comma) for comma in ",，、،")
-        return Check(commas == 0, f"{commas} commas")
+        return Check(commas == 0 and bool(text.strip()), f"{commas} commas" if text.strip() else "an empty text")
 
 
 class Quoted(Checkable):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from triptych.evaluation.constraints.check import Check, Checkable, Counted
+from triptych.evaluation.constraints.units import occurrences
 
 Phrase = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+_OPENING = "\"'“‘«([*_#> "
+_QUOTES = "\"'”’»)]*_"
+_CLOSING = "\"'”’»)]*_.!?… "
 
 
 class Includes(Checkable):
@@ -65,26 +68,30 @@ class StartsWith(Checkable):
     text: Phrase
 
     def check(self, text: str) -> Check:
-        """Compare the beginning, white space and opening quotes apart."""
-        begins = text.lstrip().lstrip("\"'“‘*").lower()
-        return Check(begins.startswith(self.text.lower()), f"begins with {begins[: len(self.text) + 10]!r}")
+        """Compare the beginning, opening quotes and markup apart."""
+        begins = " ".join(text.split())
+        passed = any(_begins(each, self.text) for each in (begins, begins.lstrip(_OPENING)))
+        return Check(passed, f"begins with {begins[: len(self.text) + 10]!r}")
 
 
 class EndsWith(Checkable):
-    """Ends with these words."""
+    """Ends with these words; quotes, and `.`, `!` and `?` after them, make no difference unless they were asked for."""
 
     kind: Literal["ends_with"] = "ends_with"
     text: Phrase
 
     def check(self, text: str) -> Check:
-        """Compare the end, white space and closing quotes apart."""
-        ends = text.rstrip().rstrip("\"'”’*").lower()
-        return Check(ends.endswith(self.text.lower()), f"ends with {ends[-len(self.text) - 10 :]!r}")
+        """Compare the end, closing quotes and markup apart."""
+        ends = " ".join(text.split())
+        passed = any(
+            _begins(each[::-1], self.text[::-1]) for each in (ends, ends.rstrip(_QUOTES), ends.rstrip(_CLOSING))
+        )
+        return Check(passed, f"ends with {ends[-len(self.text) - 10 :]!r}")
 
 
-def occurrences(phrase: str, text: str) -> int:
-    """Count a word or phrase, as whole words, in either case; runs of white space are as one space."""
-    pattern = r"\s+".join(re.escape(part) for part in phrase.split())
-    before = r"(?<!\w)" if re.match(r"\w", phrase) else ""
-    after = r"(?!\w)" if re.search(r"\w$", phrase) else ""
-    return len(re.findall(f"{before}{pattern}{after}", text, re.IGNORECASE))
+def _begins(text: str, start: str) -> bool:
+    """Whether a text begins with these whole words, in either case; read backwards, whether it ends with them."""
+    wanted = " ".join(start.split())
+    head, rest = text[: len(wanted)], text[len(wanted) :]
+    cut_off = rest[:1].isalnum() and wanted[-1].isascii() and wanted[-1].isalnum()
+    return head.replace("’", "'").lower() == wanted.replace("’", "'").lower() and not cut_off

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from triptych.evaluation.constraints.check import Check, Counted
-
-WORD = re.compile(r"\w+(?:[-'’.,]\w+)*")
-"""A word: letters or digits, with hyphens, apostrophes, points and commas inside (`well-known`, `don't`, `1,200`)."""
-_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|a\.m|p\.m|No|Jr|Sr)\.", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s|$)|[。！？]+|\n+")
+from triptych.evaluation.constraints.units import lines, paragraphs, sentences, words
 
 
 class Words(Counted):
-    """So many words."""
+    """So many words, as `units.words` counts them."""
 
     kind: Literal["words"] = "words"
 
     def check(self, text: str) -> Check:
         """Count the words."""
-        return self.counted(len(WORD.findall(text)), "words")
+        return self.counted(len(words(text)), "words")
 
 
 class Sentences(Counted):
-    """So many sentences. They end at `.`, `!` or `?` before a space, at their CJK forms, or at a line's end."""
+    """So many sentences, as `units.sentences` counts them."""
 
     kind: Literal["sentences"] = "sentences"
 
     def check(self, text: str) -> Check:
-        """Count the sentences; points in decimals and common abbreviations end none."""
-        plain = _ABBREVIATION.sub("abbr", text)
-        return self.counted(sum(1 for part in _SENTENCE_END.split(plain) if WORD.search(part)), "sentences")
+        """Count the sentences."""
+        return self.counted(len(sentences(text)), "sentences")
 
 
 class Paragraphs(Counted):
@@ -41,7 +35,7 @@ class Paragraphs(Counted):
 
     def check(self, text: str) -> Check:
         """Count the paragraphs that are not empty."""
-        return self.counted(sum(1 for part in re.split(r"\n\s*\n", text) if part.strip()), "paragraphs")
+        return self.counted(len(paragraphs(text)), "paragraphs")
 
 
 class Lines(Counted):
@@ -51,7 +45,7 @@ class Lines(Counted):
 
     def check(self, text: str) -> Check:
         """Count the lines that are not empty."""
-        return self.counted(sum(1 for line in text.splitlines() if line.strip()), "lines")
+        return self.counted(len(lines(text)), "lines")
 
 
 class Characters(Counted):
