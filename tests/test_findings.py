@@ -153,16 +153,16 @@ def test_judges_are_told_apart_and_repeats_go_by_the_majority():
     assert (judge.subject, judge.n, other.subject, other.n, other.value) == ("judge", 30, "other", 1, 1.0)
 
 
-def test_judge_verifier_agreement_counts_clear_verdicts_where_the_verifier_differs():
+def test_judge_verifier_agreement_counts_every_verdict_where_the_verifier_differs():
     said = []
     cases = [("a", "a", 1, 0)] * 12 + [("b", "b", 1, 0)] * 18 + [("a", "b", 1, 0)] * 5 + [("a", "a", 1, 1)] * 5
     for number, (first, second, score_a, score_b) in enumerate(cases):
         a, b = response(f"p_{number}", 0), response(f"p_{number}", 1)
         said += [*both_orders(a, b, first, second), verified(a, float(score_a)), verified(b, float(score_b))]
     found = only(judge_verifier_agreement(lazy("judgements", said)))
-    assert (found.value, found.n, found.failure_mode) == (12 / 30, 30, "E4")
+    assert (found.value, found.n, found.failure_mode) == ((12 + 12 + 5) / 70, 70, "E4")
     assert found.severity == "warn"  # below 0.7 for sure, below 0.5 perhaps
-    wrong = {j.id for j in said if j.prompt_id in {f"p_{i}" for i in range(12, 30)}}
+    wrong = {j.id for j in said if j.prompt_id in {f"p_{i}" for i in range(12, 35)}}
     assert set(found.rows) <= wrong
     assert len(found.rows) == 10
 

@@ -425,6 +425,16 @@ def test_repeats_do_not_outvote_another_evaluator_and_weights_join_criteria():
     ]
 
 
+def test_the_order_of_a_sum_makes_no_difference():
+    made = Tables([response("p_1", i) for i in range(30)])
+    for place, one in enumerate(made.responses):
+        scores = random.Random(place).sample((0.1, 0.2, 0.3, 0.7, 0.9), 5)
+        for criterion, score in zip("bcdef", scores, strict=True):
+            made.judgements.append(judged([one], criterion=criterion, scores=(score,), scale=(0.0, 1.0)))
+    assert set(made.scores().values()) == {0.44}
+    assert made.outcomes() == {"all tied": 1}
+
+
 def test_a_response_without_a_verdict_that_its_siblings_have_is_never_paired():
     made = scored(1, 3, 5)
     made.judgements += [judged([r], criterion="b", scores=(3.0,)) for r in made.responses[:2]]

@@ -98,6 +98,11 @@ def test_judgements_with_steps_and_examples_survive_the_tables():
     assert records("examples", frame("examples", [example]).iter_rows(named=True)) == [example]
 
 
+def test_a_message_without_words_has_empty_content_and_not_none():
+    prompt = make_prompt((Message("user", ""), Message("assistant", "", (ToolCall("1", "look", "{}"),))))
+    assert [m["content"] for m in frame("prompts", [prompt])["messages"][0]] == ["", ""]
+
+
 def test_a_table_without_rows_has_its_columns():
     for table in ("prompts", "responses", "judgements", "examples"):
         assert frame(table, []).schema == pl.Schema(schema(table))

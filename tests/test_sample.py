@@ -118,7 +118,7 @@ def test_failed_and_refused_calls_are_rows():
 def test_log_probabilities_are_kept_and_summed():
     spoken = Choice(text="hi", logprobs=(TokenLogprob("h", math.log(0.5)), TokenLogprob("i", math.log(0.25))))
     policies = Policies(lambda request, place: spoken, logprobs=True)
-    responses, requests = made(Sample(model="a", n=1), policies=policies)
+    responses, requests = made(Sample(model="a", n=1, logprobs=True), policies=policies)
     assert responses[0].logprob == pytest.approx(math.log(0.125))
     assert responses[0].token_logprobs == (math.log(0.5), math.log(0.25))
     assert requests[0].top_logprobs == 0

@@ -90,6 +90,20 @@ def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
     return pl.concat([as_pair, apart])
 
 
+def single_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
+    """Which of two responses a judge prefers, each order in which it was asked by itself; ties are left out.
+
+    Unlike `preferences`, nothing is left out for being contradicted: a judge that always names the first response is
+    right half of the time. Columns as in `preferences`.
+    """
+    import polars as pl
+
+    paired = pair_verdicts(judgements)
+    orders = [paired.select(*_PAIR, pl.col(order).alias("prefers"), "judgement_id") for order in ("a_first", "b_first")]
+    apart = preferences(judgements.filter(pl.col("response_ids").list.len() != 2))
+    return pl.concat([*orders, apart]).filter(pl.col("prefers").is_not_null() & (pl.col("prefers") != 0))
+
+
 def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
     """Share of pairs judged in both orders where both verdicts name the same winner (E1).
 
@@ -168,9 +182,9 @@ def first_slot_rate(judgements: pl.LazyFrame) -> list[Finding]:
 
 
 def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
-    """Share of pairs that a judge decided clearly and a verifier told apart, where the two agree (E4).
+    """Share of a judge's verdicts on pairs that a verifier tells apart, in which the two agree (E4).
 
-    The pairs are those of `preferences`; the verifier's score is the mean over its checks. Whoever judges
+    The verdicts are those of `single_verdicts`; the verifier's score is the mean over its checks. Whoever judges
     without a model counts as a verifier.
     """
     import polars as pl
@@ -182,7 +196,7 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
         .rename({"evaluator": "verifier", "evaluator_id": "verifier_id"})
     )
     rows = (
-        preferences(judgements)
+        single_verdicts(judgements)
         .join(passed, left_on=["prompt_id", "a"], right_on=["prompt_id", "response_id"])
         .join(
             passed,
@@ -206,7 +220,7 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
             name="judge_verifier_agreement",
             failure_mode="E4",
             subject=f"{judge}: {criterion}",
-            said=f"Where {verifier} tells two responses apart, {judge} agrees on {criterion} in",
+            said=f"Where {verifier} tells two responses apart, {judge} names the same one on {criterion} in",
             good=(0.7, 1.0),
             error=(0.5, 1.0),
             rows=shown,

@@ -70,8 +70,6 @@ class EmbeddedServer:
         params.ui = False
         params.verbosity = -1
         params.api_keys = [self.api_key]
-        params.cpuparams.poll = 0  # waiting threads sleep: spinning ruins both sides on a busy machine
-        params.cpuparams_batch.poll = 0
         try:
             self._server = xllamacpp.Server(params)
         except Exception as error:

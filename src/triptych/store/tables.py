@@ -96,11 +96,21 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
         elif dtype.is_nested():
             # By way of JSON: Polars reads it a hundred times faster than nested Python values.
             texts = [None if value is None else _json(value) for value in values]
-            columns.append(pl.Series(name, texts, dtype=pl.String).str.json_decode(dtype))
+            decoded = pl.Series(name, texts, dtype=pl.String).str.json_decode(dtype)
+            columns.append(_with_contents(decoded) if name == "messages" else decoded)
         else:
             plain = [_json(value) for value in values] if name in FREE_FORM else values
             columns.append(pl.Series(name, plain, dtype=dtype))
     return pl.DataFrame(columns)
+
+
+def _with_contents(messages: pl.Series) -> pl.Series:
+    """Give messages without words their empty content back: JSON leaves defaults out."""
+    import polars as pl
+
+    content = pl.field("content").fill_null("")
+    filled = pl.col(messages.name).list.eval(pl.element().struct.with_fields(content))
+    return messages.to_frame().select(filled).to_series()
 
 
 def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:

@@ -44,7 +44,7 @@ class Sample(Operator):
     arXiv:2310.01377), by the recipe's seed.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"n", "samples_per_call"})
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"n", "samples_per_call", "logprobs"})
 
     kind: Literal["sample"] = "sample"
     model: Names
@@ -58,6 +58,8 @@ class Sample(Operator):
     """System prompts. They come before the prompt's own system message, where it has one."""
     principles: Texts = ()
     """Sentences of which one is drawn for each response and added to its system prompt."""
+    logprobs: bool = False
+    """Whether to keep the log-probability of each token, where the model is declared to give them."""
     samples_per_call: int = Field(default=1, ge=1)
     """Responses asked for in one call (`n` of the endpoint). Cheaper where prompts are long and the endpoint has it;
     only responses of equal temperature, system prompt and principle share a call."""
@@ -140,7 +142,7 @@ class Sample(Operator):
             n=len(group),
             sample_index=place,
             tools=case.prompt.tools,
-            top_logprobs=0 if spec.logprobs else None,
+            top_logprobs=0 if self.logprobs and spec.logprobs else None,
         )
 
     def _response(
