@@ -54,9 +54,7 @@ class Baseline:
     """Judge calls whose answer was not JSON."""
 
 
-async def bare_loop(
-    base_url: str, prompts: Sequence[str], samples: int = 4, concurrency: int = 128
-) -> Baseline:
+async def bare_loop(base_url: str, prompts: Sequence[str], samples: int = 4, concurrency: int = 128) -> Baseline:
     """For each prompt `samples` answers at once, then one judge call that scores them."""
     url = f"{base_url}/chat/completions"
     slots = asyncio.Semaphore(concurrency)
@@ -109,9 +107,7 @@ async def bare_loop(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--concurrency", type=int, default=128)
     parser.add_argument("--latency-ms", type=float, default=50)

@@ -28,7 +28,9 @@ def main() -> None:
         size = megabytes(site) - empty
         polars = sum(megabytes(folder) for folder in site.glob("*polars*"))
         print(f"core install: {packages} packages (wanted: at most 30)")
-        print(f"core install: {size:.0f} MB (wanted: at most 150), of which Polars {polars:.0f} MB, all else {size - polars:.0f} MB")
+        print(
+            f"core install: {size:.0f} MB (wanted: at most 150), of which Polars {polars:.0f} MB, all else {size - polars:.0f} MB"
+        )
         bare = seconds([python, "-c", "pass"])
         for name, command in {
             "import triptych": [python, "-c", "import triptych"],

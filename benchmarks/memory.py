@@ -1,6 +1,6 @@
 """Memory: peak resident memory of a run with 10,000 prompts, and of the same run with 100,000.
 
-    python benchmarks/memory.py [--small 10000] [--large 100000]
+python benchmarks/memory.py [--small 10000] [--large 100000]
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=100_000)
     options = parser.parse_args()
     small, large = peak_mb(options.small), peak_mb(options.large)
-    print(f"memory: {large:.0f} MB with {options.large:,} prompts, {large / small:.2f} x that with {options.small:,} (wanted: at most {WANTED} x)")
+    print(
+        f"memory: {large:.0f} MB with {options.large:,} prompts, {large / small:.2f} x that with {options.small:,} (wanted: at most {WANTED} x)"
+    )
 
 
 def peak_mb(count: int) -> float:

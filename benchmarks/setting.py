@@ -7,9 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from endpoint import endpoint
-
 import triptych as tp
+from endpoint import endpoint
 
 __all__ = ["endpoint", "prompt_texts", "timed_recipe", "write_prompts"]
 

@@ -36,7 +36,9 @@ def main() -> None:
         prompts = write_prompts(Path(scratch) / "prompts.jsonl", options.prompts)
         warm_up(server.base_url, Path(scratch), options.concurrency)
         for turn in range(options.rounds):
-            bare = asyncio.run(bare_loop(server.base_url, prompt_texts(options.prompts), concurrency=options.concurrency))
+            bare = asyncio.run(
+                bare_loop(server.base_url, prompt_texts(options.prompts), concurrency=options.concurrency)
+            )
             recipe = timed_recipe(server.base_url, prompts, options.concurrency)
             calls, seconds, cpu = timed_run(recipe, Path(scratch) / f"run-{turn}")
             ratios.append(calls / seconds / bare.calls_per_s)

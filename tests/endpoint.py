@@ -128,9 +128,7 @@ def conforming(schema: Any, root: Any, rng: Random, choices: dict[str, list[str]
         for name in schema.get("required", ()):
             properties.setdefault(name, {})
         if depth > 8:
-            properties = {
-                name: part for name, part in properties.items() if name in schema.get("required", ())
-            }
+            properties = {name: part for name, part in properties.items() if name in schema.get("required", ())}
         return {name: draw(part) for name, part in properties.items()}
     if kind == "array":
         return _array(schema, rng, draw, depth)
@@ -256,14 +254,10 @@ def _schema_in_text(messages: list[Any]) -> Any:
 class Refusal(Exception):
     """A request that gets an error in the form of OpenAI."""
 
-    def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        kind = {429: "rate_limit_error"}.get(
-            status, "invalid_request_error" if status < 500 else "server_error"
-        )
+        kind = {429: "rate_limit_error"}.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -607,9 +601,7 @@ async def serve(options: argparse.Namespace) -> None:
         over.set()
 
     server = Endpoint(options, down)
-    listener = await loop.create_server(
-        lambda: Connection(server, loop), "127.0.0.1", options.port, backlog=4096
-    )
+    listener = await loop.create_server(lambda: Connection(server, loop), "127.0.0.1", options.port, backlog=4096)
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         loop.add_reader(0, lambda: None if os.read(0, 4096) else over.set())
     gc.collect()
@@ -635,19 +627,13 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 
     def kinds(text: str) -> list[str]:
         if unknown := set(text.split(",")) - set(FAULT_KINDS):
-            raise argparse.ArgumentTypeError(
-                f"unknown fault kinds {sorted(unknown)}, known are {FAULT_KINDS}"
-            )
+            raise argparse.ArgumentTypeError(f"unknown fault kinds {sorted(unknown)}, known are {FAULT_KINDS}")
         return text.split(",")
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--port", type=int, default=0, help="0 takes a free one")
-    add(
-        "--latency-ms", type=float, default=0.0, help="time from a request to its answer; faults come at once"
-    )
+    add("--latency-ms", type=float, default=0.0, help="time from a request to its answer; faults come at once")
     add(
         "--latency-jitter",
         type=float,
@@ -666,9 +652,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--malformed-always", action="store_true", help="what was malformed stays so when it is asked again")
     add("--no-json-schema", action="store_true", help="400 to response_format json_schema")
     add("--faults", type=float, default=0.0, help="share of requests answered with a fault")
-    add(
-        "--fault-kinds", type=kinds, default=["429", "500", "503", "hang"], help=f"of {','.join(FAULT_KINDS)}"
-    )
+    add("--fault-kinds", type=kinds, default=["429", "500", "503", "hang"], help=f"of {','.join(FAULT_KINDS)}")
     add("--retry-after", type=float, default=0.0, help="seconds in the Retry-After header of each 429")
     add("--seed", type=int, default=0, help="of the faults")
     add("--always-status", type=int, help="every request gets this status, and its Authorization echoed")

@@ -40,7 +40,9 @@ class Scripted:
             return said
         choice = Choice(text=said, finish_reason="stop") if isinstance(said, str) else said
         number = f"call-{sum(map(len, self.batches))}-{hash(request.messages)}"
-        return Reply(call_id=number, choices=(choice,), prompt_tokens=10, completion_tokens=5, cost_usd=0.5, created_at=WHEN)
+        return Reply(
+            call_id=number, choices=(choice,), prompt_tokens=10, completion_tokens=5, cost_usd=0.5, created_at=WHEN
+        )
 
 
 def tokens(**logprobs: float) -> Choice:

@@ -67,11 +67,11 @@ def test_replies_can_be_read_with_sqlite_alone(tmp_path):
 def test_an_answer_whose_put_is_done_survives_a_kill(tmp_path):
     script = f"""
 import asyncio, os, signal, sys
-sys.path.insert(0, {str(__import__('pathlib').Path(__file__).parent)!r})
+sys.path.insert(0, {str(__import__("pathlib").Path(__file__).parent)!r})
 from pathlib import Path
 from test_call_log import call, CallLog
 async def main():
-    log = CallLog(Path({str(tmp_path / 'calls.sqlite')!r}))
+    log = CallLog(Path({str(tmp_path / "calls.sqlite")!r}))
     for number in range(50):
         await log.put(call(number))
     os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,11 @@ GIVEN = textwrap.dedent("""\
     evaluation: {kind: verify}
     instantiation: {kind: pairs}
     """)
-ROW = {"prompt": "Say hi in one word.", "responses": ["Hi!", "Hello my dear friend."], "constraints": [{"kind": "words", "max": 1}]}
+ROW = {
+    "prompt": "Say hi in one word.",
+    "responses": ["Hi!", "Hello my dear friend."],
+    "constraints": [{"kind": "words", "max": 1}],
+}
 
 
 def triptych(*arguments: object, stdin: str | None = None, **options) -> subprocess.CompletedProcess[str]:
@@ -40,7 +44,9 @@ def refused(done: subprocess.CompletedProcess[str], exit_code: int, *said: str) 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "recipe.yaml").write_text(GIVEN)
-    (tmp_path / "prompts.jsonl").write_text(json.dumps(ROW) + "\n" + json.dumps(ROW | {"prompt": "Greet me in a word."}) + "\n")
+    (tmp_path / "prompts.jsonl").write_text(
+        json.dumps(ROW) + "\n" + json.dumps(ROW | {"prompt": "Greet me in a word."}) + "\n"
+    )
     return tmp_path
 
 
@@ -94,7 +100,10 @@ def test_one_can_walk_from_an_example_to_its_prompt_and_back(folder):
 
 
 def test_what_models_and_data_say_can_not_command_the_terminal(folder):
-    evil = ROW | {"prompt": "\x1b[2J\x1b]0;owned\x07 [bold]hi[/bold] \u202e", "responses": ["\x1b[31mred", "[link=http://x]y[/link]"]}
+    evil = ROW | {
+        "prompt": "\x1b[2J\x1b]0;owned\x07 [bold]hi[/bold] \u202e",
+        "responses": ["\x1b[31mred", "[link=http://x]y[/link]"],
+    }
     (folder / "prompts.jsonl").write_text(json.dumps(evil) + "\n")
     triptych("run", folder / "recipe.yaml", "--out", folder / "run")
     shown = triptych("show", folder / "run", "1").stdout
@@ -120,14 +129,16 @@ def test_methods_lists_recipes_and_operators():
 
 
 def test_the_plan_says_calls_tokens_and_money(tmp_path):
-    (tmp_path / "recipe.yaml").write_text(textwrap.dedent("""\
+    (tmp_path / "recipe.yaml").write_text(
+        textwrap.dedent("""\
         name: priced
         models: {m: {backend: openai, model: m, price: {input: 1, output: 10}}}
         prompts: {kind: inline, prompts: [aaaabbbb, ccccdddd]}
         synthesis: {kind: sample, model: m, n: 3, max_tokens: 100}
         objective: {criteria: {good: {text: It is good.}}}
         evaluation: {kind: rubric, model: m, criteria: [good], read: json, max_tokens: 50}
-    """))
+    """)
+    )
     plan = json.loads(triptych("plan", tmp_path / "recipe.yaml", "--json").stdout)
     sampling, judging = plan["stages"]
     assert (sampling["calls"], sampling["prompt_tokens"], sampling["most_completion_tokens"]) == (6, 6 * 2, 6 * 100)
@@ -160,7 +171,12 @@ def test_bad_rows_are_set_aside_with_their_number(folder):
 
 def test_a_misspelt_field(folder):
     (folder / "recipe.yaml").write_text(GIVEN.replace("evaluation:", "evalution:"))
-    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "run"), 2, "line 4, evalution", "did you mean 'evaluation'")
+    refused(
+        triptych("run", folder / "recipe.yaml", "--out", folder / "run"),
+        2,
+        "line 4, evalution",
+        "did you mean 'evaluation'",
+    )
     assert not (folder / "run").exists()
 
 
@@ -171,7 +187,9 @@ def test_a_recipe_that_is_not_there(folder):
 
 def test_a_setting_that_fits_nowhere(folder):
     refused(triptych("plan", folder / "recipe.yaml", "--set", "synthesis.5.n=2"), 2, "synthesis.5")
-    changed = GIVEN.replace("synthesis: {kind: given}", "models: {m: {backend: openai, model: m}}\nsynthesis: {kind: sample, model: m}")
+    changed = GIVEN.replace(
+        "synthesis: {kind: given}", "models: {m: {backend: openai, model: m}}\nsynthesis: {kind: sample, model: m}"
+    )
     (folder / "recipe.yaml").write_text(changed)
     plan = json.loads(triptych("plan", folder / "recipe.yaml", "--set", "synthesis.0.n=9", "--json").stdout)
     assert plan["calls"] == 18
@@ -217,9 +235,14 @@ def test_a_folder_that_is_no_run(folder):
 
 
 def test_a_key_that_is_not_set(folder):
-    changed = GIVEN.replace("synthesis: {kind: given}", "models: {m: {backend: openai, model: m, api_key_env: NO_SUCH_KEY}}\nsynthesis: {kind: sample, model: m}")
+    changed = GIVEN.replace(
+        "synthesis: {kind: given}",
+        "models: {m: {backend: openai, model: m, api_key_env: NO_SUCH_KEY}}\nsynthesis: {kind: sample, model: m}",
+    )
     (folder / "recipe.yaml").write_text(changed)
-    refused(triptych("run", folder / "recipe.yaml", "--out", folder / "run", "--quiet"), 4, "NO_SUCH_KEY, which is not set")
+    refused(
+        triptych("run", folder / "recipe.yaml", "--out", folder / "run", "--quiet"), 4, "NO_SUCH_KEY, which is not set"
+    )
 
 
 def test_nothing_to_export(folder):
@@ -230,5 +253,7 @@ def test_nothing_to_export(folder):
 
 def test_a_closed_pipe_is_no_error(folder):
     triptych("run", folder / "recipe.yaml", "--out", folder / "run")
-    done = subprocess.run(f"{sys.executable} -m triptych show {folder / 'run'} | head -1", shell=True, capture_output=True, text=True)
+    done = subprocess.run(
+        f"{sys.executable} -m triptych show {folder / 'run'} | head -1", shell=True, capture_output=True, text=True
+    )
     assert done.stderr == ""

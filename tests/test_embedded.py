@@ -42,7 +42,11 @@ def test_it_answers_a_chat_with_token_counts(server):
 
 
 def test_it_follows_a_json_schema(server):
-    schema = {"type": "object", "properties": {"score": {"type": "integer", "minimum": 1, "maximum": 5}}, "required": ["score"]}
+    schema = {
+        "type": "object",
+        "properties": {"score": {"type": "integer", "minimum": 1, "maximum": 5}},
+        "required": ["score"],
+    }
     wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     said = post(server, response_format=wanted, max_tokens=40)["choices"][0]["message"]["content"]
     assert json.loads(said)["score"] in range(1, 6)
@@ -68,7 +72,7 @@ def test_only_the_holder_of_the_key_is_served(server):
 
 
 def test_it_says_nothing_on_the_terminal_and_frees_its_port(tmp_path):
-    script = f"""
+    script = """
 import urllib.request
 from triptych.models.embedded import EmbeddedServer, find_weights
 server = EmbeddedServer(find_weights(), slots=1, context_tokens=256)

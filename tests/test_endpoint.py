@@ -15,9 +15,7 @@ import pytest
 from endpoint import Running, endpoint
 
 SCHEMA = {
-    "$defs": {
-        "Verdict": {"type": "object", "properties": {"ok": {"type": "boolean"}, "why": {"type": "string"}}}
-    },
+    "$defs": {"Verdict": {"type": "object", "properties": {"ok": {"type": "boolean"}, "why": {"type": "string"}}}},
     "type": "object",
     "properties": {
         "score": {"type": "integer", "minimum": 2, "maximum": 7},

@@ -27,7 +27,14 @@ def test_each_pair_is_asked_in_both_orders():
     ask = Scripted(lambda request: better("A"))
     one = case("x", "y", "z")
     got = judged(pairwise(), one, ask)
-    assert [shown(request) for request in ask.requests] == [("x", "y"), ("y", "x"), ("x", "z"), ("z", "x"), ("y", "z"), ("z", "y")]
+    assert [shown(request) for request in ask.requests] == [
+        ("x", "y"),
+        ("y", "x"),
+        ("x", "z"),
+        ("z", "x"),
+        ("y", "z"),
+        ("z", "y"),
+    ]
     ids = {response.id: response.text for response in one.responses}
     assert [tuple(ids[each] for each in j.response_ids) for j in got] == [shown(request) for request in ask.requests]
     assert len(ask.batches) == 1

@@ -242,13 +242,11 @@ def test_responses_that_are_none_make_the_row_bad(tmp_path, responses, reason):
         ),
         (
             {"prompt": [{"role": "user", "content": "q"}, {"role": "bot", "content": "a"}]},
-            "message 2 of the prompt: message has role 'bot'; "
-            "it must be system, developer, user, assistant or tool",
+            "message 2 of the prompt: message has role 'bot'; it must be system, developer, user, assistant or tool",
         ),
         (
             {"prompt": [{"from": ["x"], "value": "a"}]},
-            "message 1 of the prompt: message has role ['x']; "
-            "it must be system, developer, user, assistant or tool",
+            "message 1 of the prompt: message has role ['x']; it must be system, developer, user, assistant or tool",
         ),
         (
             {"prompt": [{"role": "user", "content": "q", "name": 5}]},
@@ -307,9 +305,7 @@ def test_broken_json_is_reported_with_its_line_and_column(tmp_path):
 
 
 def test_json_nested_beyond_reason_is_a_bad_row(tmp_path):
-    assert why(tmp_path, b'{"prompt": ' + b"[" * 200_000).startswith(
-        "is not valid JSON: it is nested too deeply"
-    )
+    assert why(tmp_path, b'{"prompt": ' + b"[" * 200_000).startswith("is not valid JSON: it is nested too deeply")
 
 
 def test_a_line_that_is_not_utf8_is_a_bad_row(tmp_path):
@@ -499,8 +495,7 @@ def test_the_same_prompts_have_the_same_ids_in_every_format(tmp_path, path):
             list(
                 InlinePrompts(
                     prompts=[
-                        {("prompt" if name == "messages" else name): value for name, value in r.items()}
-                        for r in rows
+                        {("prompt" if name == "messages" else name): value for name, value in r.items()} for r in rows
                     ]
                 ).rows(tmp_path)
             )
@@ -538,9 +533,7 @@ def test_bad_rows_keep_their_numbers_in_every_format(tmp_path, path):
 def test_a_prompt_that_is_a_number_in_a_table_is_bad_and_shown(tmp_path, path):
     write_all(tmp_path, [{"prompt": 5}])
     (found,) = read(tmp_path, path)
-    assert found == BadRow(
-        1, "the prompt is a number, neither text nor a list of chat messages", '{"prompt":5}'
-    )
+    assert found == BadRow(1, "the prompt is a number, neither text nor a list of chat messages", '{"prompt":5}')
 
 
 texts_of_prompts = st.lists(
@@ -674,9 +667,7 @@ def test_a_json_file_that_is_no_list_is_an_error(tmp_path, content, said):
 
 
 def test_csv_rows_over_several_lines_are_numbered_by_their_first(tmp_path):
-    (tmp_path / "p.csv").write_bytes(
-        b'prompt,reference\r\n"a\r\nb\n",1\r\n\r\n"c ""d"", e",\r\nf,"x\ny"\r\ng,7\r\n'
-    )
+    (tmp_path / "p.csv").write_bytes(b'prompt,reference\r\n"a\r\nb\n",1\r\n\r\n"c ""d"", e",\r\nf,"x\ny"\r\ng,7\r\n')
     found = good(read(tmp_path, "p.csv"))
     assert [(r.row, r.prompt.text, r.prompt.reference) for r in found] == [
         (2, "a\r\nb\n", "1"),
@@ -689,11 +680,7 @@ def test_csv_rows_over_several_lines_are_numbered_by_their_first(tmp_path):
 def test_csv_rows_that_are_broken_are_bad(tmp_path, monkeypatch):
     monkeypatch.setattr(text_files, "LONGEST_ROW", 200)
     (tmp_path / "p.csv").write_bytes(
-        b'prompt,reference\na,1,2\nb\n"c"d,1\n"two\nl\xffnes",1\n'
-        + b"x" * 300
-        + b',1\n"d\n'
-        + b"y" * 300
-        + b'\n",1\n'
+        b'prompt,reference\na,1,2\nb\n"c"d,1\n"two\nl\xffnes",1\n' + b"x" * 300 + b',1\n"d\n' + b"y" * 300 + b'\n",1\n'
         b'e,1\n"never closed,1\nf,2\n'
     )
     found = read(tmp_path, "p.csv")
@@ -776,9 +763,7 @@ def test_standard_input_in_another_format_is_refused():
 def test_a_file_that_is_not_there_is_an_error_with_the_near_one(tmp_path):
     jsonl(tmp_path / "prompts.jsonl", {"prompt": "x"})
     for call in (PromptFile.count, lambda source, folder: list(source.rows(folder))):
-        with pytest.raises(
-            PromptError, match=r"there is no file '.*prompt\.jsonl'; did you mean 'prompts\.jsonl'"
-        ):
+        with pytest.raises(PromptError, match=r"there is no file '.*prompt\.jsonl'; did you mean 'prompts\.jsonl'"):
             call(PromptFile(path="prompt.jsonl"), tmp_path)
 
 
@@ -791,9 +776,7 @@ def test_paths_are_relative_to_the_folder_or_absolute(tmp_path):
 
 def test_an_ending_that_tells_nothing_needs_a_format(tmp_path):
     jsonl(tmp_path / "prompts.txt", {"prompt": "x"})
-    with pytest.raises(
-        PromptError, match=r"prompts\.txt: its ending does not tell the format; set format to jsonl"
-    ):
+    with pytest.raises(PromptError, match=r"prompts\.txt: its ending does not tell the format; set format to jsonl"):
         read(tmp_path, "prompts.txt")
     assert texts(read(tmp_path, "prompts.txt", format="jsonl")) == ["x"]
 
@@ -1011,9 +994,7 @@ def test_inline_prompts_that_can_not_be_meant_are_refused_where_they_stand(promp
 @pytest.mark.parametrize(
     "source",
     [
-        PromptFile(
-            path="p.jsonl", columns={"prompt": "q", "responses": ["chosen", "rejected"]}, split="train"
-        ),
+        PromptFile(path="p.jsonl", columns={"prompt": "q", "responses": ["chosen", "rejected"]}, split="train"),
         InlinePrompts(prompts=["a", {"prompt": "b", "tags": ["t"]}]),
     ],
 )

@@ -100,8 +100,18 @@ def test_shipped_recipes_and_the_starter_hold_together():
         (("min_margin: 0.5", "min_margni: 0.5"), 19, "instantiation.min_margni", "did you mean 'min_margin'?"),
         (("n: 4", "num: 4"), 8, "synthesis.0.num", "is not a field here"),
         (("kind: sample", "kind: smaple"), 8, "synthesis.0", "'smaple' is not known; did you mean 'sample'?"),
-        (("backend: openai, model: my-7b", "backend: opnai, model: my-7b"), 4, "models.policy", "did you mean 'openai'?"),
-        (("model: judge", "model: jugde"), 14, "evaluation.0.model", "'jugde' is not declared under models; did you mean 'judge'?"),
+        (
+            ("backend: openai, model: my-7b", "backend: opnai, model: my-7b"),
+            4,
+            "models.policy",
+            "did you mean 'openai'?",
+        ),
+        (
+            ("model: judge", "model: jugde"),
+            14,
+            "evaluation.0.model",
+            "'jugde' is not declared under models; did you mean 'judge'?",
+        ),
         (("[helpfulness, honesty]", "[helpfulness, honsety]"), 14, "evaluation.0.criteria", "did you mean 'honesty'?"),
         (("n: 4", "n: none"), 8, "synthesis.0.n", "valid integer"),
         (("weight: 2", "weight: -2"), 11, "objective.criteria.helpfulness.weight", "greater than or equal to 0"),
@@ -113,7 +123,12 @@ def test_shipped_recipes_and_the_starter_hold_together():
         (("scale: [1, 5]", "scale: [5, 1]"), 14, "evaluation.0", "the first must be the lower"),
         (("scale: [1, 5]", "read: logprobs"), 14, "evaluation.0.read", "is not declared to give log-probabilities"),
         (("model: my-7b,", "model: my-7b, api_key: sk-123,"), 4, "models.policy.api_key", "is not a field here"),
-        (("criteria: [helpfulness, honesty]", "template: '{{ nope }}', criteria: [honesty]"), 14, "evaluation.0.template", "may use prompt"),
+        (
+            ("criteria: [helpfulness, honesty]", "template: '{{ nope }}', criteria: [honesty]"),
+            14,
+            "evaluation.0.template",
+            "may use prompt",
+        ),
     ],
 )
 def test_errors_name_the_line_the_field_and_the_near_word(wrong, line, field, said):

@@ -51,7 +51,10 @@ def test_rows_stand_in_the_order_of_the_prompts(tmp_path):
     order = got["prompts"]["id"].to_list()
     assert got["responses"]["prompt_id"].unique(maintain_order=True).to_list() == order
     assert got["judgements"]["prompt_id"].unique(maintain_order=True).to_list() == order
-    assert got["responses"].group_by("prompt_id", maintain_order=True).agg("sample_index")["sample_index"].to_list() == [[0, 1, 2]] * 20
+    assert (
+        got["responses"].group_by("prompt_id", maintain_order=True).agg("sample_index")["sample_index"].to_list()
+        == [[0, 1, 2]] * 20
+    )
 
 
 def test_the_tables_open_in_polars_duckdb_and_datasets(tmp_path):
@@ -231,7 +234,9 @@ def test_a_budget_ends_the_run_in_order_and_a_larger_one_goes_on(tmp_path):
         spent = stopped.manifest.spent["usd"]
         with pytest.raises(BudgetReached):
             tp.run(recipe(server.base_url, model=price, budget={"usd": total / 2}), tmp_path / "run")
-        assert tp.open_run(tmp_path / "run").manifest.spent["usd"] == pytest.approx(spent), "the same budget buys no more"
+        assert tp.open_run(tmp_path / "run").manifest.spent["usd"] == pytest.approx(spent), (
+            "the same budget buys no more"
+        )
         tp.run(recipe(server.base_url, model=price, budget={"usd": total * 1.01}), tmp_path / "run")
         assert server.stats()["repeated_bodies"] == 0
     assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
@@ -314,7 +319,7 @@ def test_ctrl_c_ends_in_order_and_the_run_goes_on_later(tmp_path):
         while paid(tmp_path / "run") < 30:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        _out, err = process.communicate(timeout=20)
         assert process.returncode == 130
         assert "stopped by Ctrl-C" in err
         assert "Traceback" not in err

@@ -70,9 +70,13 @@ def test_more_samples_leave_the_first_ones_as_they_are():
 
 
 def test_temperatures_and_system_prompts_are_gone_through_in_turn():
-    responses, requests = made(Sample(model="a", n=4, temperature=[0.2, 1.1], system=["Be brief.", "Be kind.", "Be odd."]))
+    responses, requests = made(
+        Sample(model="a", n=4, temperature=[0.2, 1.1], system=["Be brief.", "Be kind.", "Be odd."])
+    )
     assert [request.temperature for request in requests] == [0.2, 1.1, 0.2, 1.1]
-    assert [request.messages[0] for request in requests] == [Message("system", s) for s in ("Be brief.", "Be kind.", "Be odd.", "Be brief.")]
+    assert [request.messages[0] for request in requests] == [
+        Message("system", s) for s in ("Be brief.", "Be kind.", "Be odd.", "Be brief.")
+    ]
     assert [r.params["system"] for r in responses] == ["Be brief.", "Be kind.", "Be odd.", "Be brief."]
 
 
@@ -132,4 +136,7 @@ def test_no_seed_is_sent_to_a_model_that_takes_none_or_draws_nothing():
 def test_given_responses_are_taken_over_with_their_source():
     one = msgspec.structs.replace(case(), given=(GivenResponse("hi", "alice"), GivenResponse("yo", "gpt")))
     responses = asyncio.run(Given().respond(one, Policies()))
-    assert [(r.text, r.model, r.sample_index, r.generator) for r in responses] == [("hi", "alice", 0, "given"), ("yo", "gpt", 1, "given")]
+    assert [(r.text, r.model, r.sample_index, r.generator) for r in responses] == [
+        ("hi", "alice", 0, "given"),
+        ("yo", "gpt", 1, "given"),
+    ]

@@ -1,10 +1,10 @@
 """Triptych: alignment data as a pipeline of response synthesis, preference evaluation and preference instantiation.
 
-    import triptych as tp
+import triptych as tp
 
-    recipe = tp.load_recipe("recipe.yaml")
-    run = tp.run(recipe, out="runs/first")
-    run.examples()                                   # a Polars LazyFrame
+recipe = tp.load_recipe("recipe.yaml")
+run = tp.run(recipe, out="runs/first")
+run.examples()                                   # a Polars LazyFrame
 """
 
 from __future__ import annotations

@@ -199,7 +199,9 @@ class Evaluator(Protocol):
 class Instantiator(Protocol):
     """Panel 3, instantiation: turns judgements into training examples, and calls nobody."""
 
-    def instantiate(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.LazyFrame:
+    def instantiate(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+    ) -> pl.LazyFrame:
         """Make the examples of whole prompts, with the columns of the table of examples."""
         ...
 
@@ -208,7 +210,10 @@ def undefined_criteria(names: Sequence[str], objective: Objective) -> Iterator[t
     """Name the criteria that an operator uses and the objective does not define: (field, message)."""
     for name in names:
         if name not in objective.criteria:
-            yield "criteria", f"criterion {name!r} is not defined in objective.criteria{suggestion(name, objective.criteria)}"
+            yield (
+                "criteria",
+                f"criterion {name!r} is not defined in objective.criteria{suggestion(name, objective.criteria)}",
+            )
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -247,4 +252,6 @@ def _third_party(panel: str) -> Iterator[type[Any]]:
         try:
             yield entry.load()
         except Exception as error:  # another's broken package must not break every recipe
-            warnings.warn(f"the {panel} operator {entry.name!r} of an installed package can't be loaded: {error}", stacklevel=2)
+            warnings.warn(
+                f"the {panel} operator {entry.name!r} of an installed package can't be loaded: {error}", stacklevel=2
+            )

@@ -36,7 +36,9 @@ def recipe_schema() -> dict[str, object]:
 
 
 def _operators(panel: str) -> dict[str, str]:
-    return {cls.model_fields["kind"].default: (cls.__doc__ or "").strip().split("\n")[0] for cls in operator_classes(panel)}
+    return {
+        cls.model_fields["kind"].default: (cls.__doc__ or "").strip().split("\n")[0] for cls in operator_classes(panel)
+    }
 
 
 def _rows(rows: dict[str, str]) -> None:

@@ -27,7 +27,9 @@ def recipe_folder(source: str) -> Path:
 
 def plan_text(planned: Plan) -> str:
     """Lay a plan out for people."""
-    lines = [f"{planned.recipe}: {'prompts of unknown number' if planned.prompts is None else many(planned.prompts, 'prompt')}"]
+    lines = [
+        f"{planned.recipe}: {'prompts of unknown number' if planned.prompts is None else many(planned.prompts, 'prompt')}"
+    ]
     if planned.first_bad is not None:
         lines.append(f"  {planned.bad_rows} bad rows will be set aside; the first: {planned.first_bad}")
     lines += ["", _row("", "model", "calls", "tokens in", "tokens out", "at most", "cost", "time")]
@@ -37,7 +39,10 @@ def plan_text(planned: Plan) -> str:
     cost = "not priced" if planned.usd is None else f"about {usd(planned.usd)}, at most {usd(planned.most_usd or 0)}"
     if not planned.stages:
         cost = "no cost"
-    lines += ["", f"In all {many(planned.calls, 'call')}, {count(planned.tokens)} tokens, {cost}, {duration(planned.seconds)}."]
+    lines += [
+        "",
+        f"In all {many(planned.calls, 'call')}, {count(planned.tokens)} tokens, {cost}, {duration(planned.seconds)}.",
+    ]
     lines.append("Estimates: four bytes a token, answers of a usual length, the models' declared speed.")
     if planned.budget_usd is not None:
         lines.append(f"Budget: {usd(planned.budget_usd)}.")

@@ -55,7 +55,9 @@ def _say_changes(recipe: Recipe, out: Path) -> None:
     if before is None or before.recipe != recipe.name:
         return
     if before.recipe_id != recipe.id:
-        click.echo(f"the recipe has changed since the last run in {out}: only what it does not share is asked", err=True)
+        click.echo(
+            f"the recipe has changed since the last run in {out}: only what it does not share is asked", err=True
+        )
     for name, spec in recipe.models.items():
         address, old = getattr(spec, "base_url", "embedded"), before.addresses.get(name)
         if old not in (None, address):

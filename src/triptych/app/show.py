@@ -67,7 +67,9 @@ def _call(run: Run, call_id: str) -> dict[str, Any]:
     finally:
         log.close()
     if call is None:
-        raise NotFound(f"the run has no row and no call {call_id}; ids begin with p_, r_, j_ or e_, calls have 32 digits")
+        raise NotFound(
+            f"the run has no row and no call {call_id}; ids begin with p_, r_, j_ or e_, calls have 32 digits"
+        )
     facts = msgspec.structs.asdict(call)
     return facts | {"request": json.loads(call.request), "reply": json.loads(call.reply)}
 

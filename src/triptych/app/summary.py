@@ -87,12 +87,17 @@ def _trust(summary: Summary) -> str:
     telling = [finding for finding in summary.findings if finding.severity != "info" or finding.name not in _ROUTINE]
     for finding in telling:
         lines += textwrap.wrap(
-            one_line(finding.message, 400), _WIDTH, initial_indent=f"  {_STATES[finding.severity]} ", subsequent_indent=" " * 8
+            one_line(finding.message, 400),
+            _WIDTH,
+            initial_indent=f"  {_STATES[finding.severity]} ",
+            subsequent_indent=" " * 8,
         )
         if finding.change and finding.severity != "info":
             lines += textwrap.wrap(finding.change, _WIDTH, initial_indent=" " * 8 + "-> ", subsequent_indent=" " * 11)
     if len(telling) < len(summary.findings):
-        lines.append(f"  {many(len(summary.findings) - len(telling), 'other check')} found nothing; --json lists them all")
+        lines.append(
+            f"  {many(len(summary.findings) - len(telling), 'other check')} found nothing; --json lists them all"
+        )
     return "\n".join(lines)
 
 

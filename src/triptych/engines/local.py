@@ -18,7 +18,6 @@ from triptych.engines.tables import example_maker
 from triptych.errors import Interrupted, OperatorFailed, RunFolderError, TriptychError
 from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
-from triptych.models.chat import Ask
 from triptych.operators import BadRow, Case, PromptRow
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
@@ -143,9 +142,7 @@ class _Sitting:
     def _begin(self) -> None:
         manifest = self.manifest
         manifest.recipe_id, manifest.status, manifest.version = self.recipe.id, "running", triptych.__version__
-        manifest.addresses = {
-            name: getattr(spec, "base_url", "embedded") for name, spec in self.recipe.models.items()
-        }
+        manifest.addresses = {name: getattr(spec, "base_url", "embedded") for name, spec in self.recipe.models.items()}
         write_manifest(self.out, manifest)
         origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
         write_whole(self.out / RECIPE, (origin + recipe_yaml(self.recipe)).encode())

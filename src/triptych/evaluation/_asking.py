@@ -34,9 +34,7 @@ class Asked(msgspec.Struct, Generic[Verdict], frozen=True, kw_only=True):
 
     def fields(self) -> dict[str, Any]:
         """What a judgement records of it."""
-        return {
-            name: getattr(self, name) for name in ("status", "error", "raw", "call_ids", "cost_usd", "created_at")
-        }
+        return {name: getattr(self, name) for name in ("status", "error", "raw", "call_ids", "cost_usd", "created_at")}
 
 
 async def ask_judge(
@@ -66,7 +64,9 @@ def json_object(text: str) -> dict[str, Any]:
             found.append(value)
         place = text.find("{", end)
     if len(found) != 1:
-        raise Unparsable(f"it holds {len(found) or 'no'} JSON objects; exactly one is wanted" if text.strip() else "it is empty")
+        raise Unparsable(
+            f"it holds {len(found) or 'no'} JSON objects; exactly one is wanted" if text.strip() else "it is empty"
+        )
     value = found[0]
     assert isinstance(value, dict)
     return value

@@ -36,7 +36,15 @@ Criterion: {{ criterion }}
 Judge this criterion alone. The order in which the responses stand says nothing about them.
 
 {{ wanted }}"""
-_EXAMPLE = {"prompt": "p", "response_a": "a", "response_b": "b", "reference": "f", "criterion": "c", "wanted": "w", "mark": "m"}
+_EXAMPLE = {
+    "prompt": "p",
+    "response_a": "a",
+    "response_b": "b",
+    "reference": "f",
+    "criterion": "c",
+    "wanted": "w",
+    "mark": "m",
+}
 _RANKS = {"A": (1, 2), "B": (2, 1), "TIE": (1, 1)}
 _OVERHEAD_TOKENS, _USUAL_TOKENS = 140, 100
 

@@ -35,7 +35,16 @@ The score goes from {{ low }} (the criterion is not met at all) to {{ high }} (f
 Judge this criterion alone; length, style and politeness count only where it asks for them.
 
 {{ wanted }}"""
-_EXAMPLE = {"prompt": "p", "response": "r", "reference": "f", "criterion": "c", "low": 1, "high": 5, "wanted": "w", "mark": "m"}
+_EXAMPLE = {
+    "prompt": "p",
+    "response": "r",
+    "reference": "f",
+    "criterion": "c",
+    "low": 1,
+    "high": 5,
+    "wanted": "w",
+    "mark": "m",
+}
 _OVERHEAD_TOKENS, _USUAL_TOKENS = 160, 100
 
 
@@ -78,7 +87,7 @@ class Rubric(Operator):
         low, high = self.scale
         if not low < high:
             raise ValueError(f"scale goes from {low:g} to {high:g}; the first must be the lower")
-        if self.read == "logprobs" and not (self._whole and 0 <= low and high <= 9):
+        if self.read == "logprobs" and not (self._whole and low >= 0 and high <= 9):
             raise ValueError("read: logprobs needs a scale of single digits, such as [1, 5]")
         return self
 

@@ -81,9 +81,7 @@ class Calls:
         """Calls that are out or waiting to go out."""
         return len(self._in_flight)
 
-    async def answer(
-        self, model: str, requests: Sequence[ChatRequest], counts: Counts
-    ) -> list[Reply | CallFailed]:
+    async def answer(self, model: str, requests: Sequence[ChatRequest], counts: Counts) -> list[Reply | CallFailed]:
         """Answer the requests in their order, from the log where it has them."""
         identity = self.specs[model].identity
         keys = [call_id(identity, request) for request in requests]

@@ -48,7 +48,9 @@ class Refusal(msgspec.Struct, frozen=True):
 class _Retry(Exception):
     """An attempt that may go better next time."""
 
-    def __init__(self, reason: str, *, overload: bool = False, after_s: float | None = None, reached: bool = True) -> None:
+    def __init__(
+        self, reason: str, *, overload: bool = False, after_s: float | None = None, reached: bool = True
+    ) -> None:
         super().__init__(reason)
         self.overload = overload
         self.after_s = after_s
@@ -126,12 +128,12 @@ class Endpoint:
             except _Retry as retry:
                 self._count_failure(retry)
                 if attempt > self.spec.max_retries:
-                    return Refusal(f"no answer after {attempt} attempt{'s' * (attempt > 1)}; the last: {retry}", attempt)
+                    return Refusal(
+                        f"no answer after {attempt} attempt{'s' * (attempt > 1)}; the last: {retry}", attempt
+                    )
                 await self._pause(attempt, retry.after_s)
 
-    async def _attempt(
-        self, request: ChatRequest, body: bytes, attempt: int, may_send: Callable[[], None]
-    ) -> Answer:
+    async def _attempt(self, request: ChatRequest, body: bytes, attempt: int, may_send: Callable[[], None]) -> Answer:
         started = await self.limiter.acquire()
         try:
             may_send()

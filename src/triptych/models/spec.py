@@ -62,7 +62,6 @@ class _ModelBase(BaseModel):
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """More fields for each request, such as `top_k`; part of the call's key."""
 
-
     @model_serializer(mode="wrap")
     def _with_backend(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Always write the backend: without it nobody could read the settings back."""

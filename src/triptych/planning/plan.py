@@ -114,7 +114,9 @@ def _stages(recipe: Recipe, outlook: Outlook, prompts: int) -> list[ModelPlan]:
 
 def _stage(stage: str, load: Load, recipe: Recipe, prompts: int) -> ModelPlan:
     spec: ModelSpec = recipe.models[load.model]
-    tokens = [round(prompts * each) for each in (load.prompt_tokens, load.completion_tokens, load.most_completion_tokens)]
+    tokens = [
+        round(prompts * each) for each in (load.prompt_tokens, load.completion_tokens, load.most_completion_tokens)
+    ]
     return ModelPlan(
         stage=stage,
         model=load.model,

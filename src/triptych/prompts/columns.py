@@ -89,9 +89,7 @@ class Picker:
         if self._lists_are_json:
             wanted = _read_cells(wanted, prompt_column)
         if self._several:
-            wanted["responses"] = [
-                {"text": self._response(values, name), "source": name} for name in self._several
-            ]
+            wanted["responses"] = [{"text": self._response(values, name), "source": name} for name in self._several]
         return wanted
 
     def _default_prompt_column(self, values: Mapping[str, Any]) -> str:
@@ -140,9 +138,7 @@ class Picker:
             shown = ", ".join(list(there)[:_COLUMNS_SHOWN]) or "none"
             more = f" and {len(there) - _COLUMNS_SHOWN} more" if len(there) > _COLUMNS_SHOWN else ""
             said = "; ".join(missing)
-            raise PromptError(
-                f"{file}: {said}{'' if said[-1] == '?' else '.'} The columns are: {shown}{more}"
-            )
+            raise PromptError(f"{file}: {said}{'' if said[-1] == '?' else '.'} The columns are: {shown}{more}")
 
     def check_first(self, records: Iterator[Record | BadRow], file: str) -> Iterator[Record | BadRow]:
         """Check rows that each have their own columns: one that the first 100 rows all lack is not there."""

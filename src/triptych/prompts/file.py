@@ -47,8 +47,8 @@ class PromptFile(Operator):
     """
 
     kind: Literal["file"] = "file"
-    path: Annotated[str, BeforeValidator(lambda path: str(path) if isinstance(path, PurePath) else path)] = (
-        Field(min_length=1)
+    path: Annotated[str, BeforeValidator(lambda path: str(path) if isinstance(path, PurePath) else path)] = Field(
+        min_length=1
     )
     """A file, relative to the recipe's folder; JSONL, JSON and CSV may be compressed with gzip. Or a folder
     that `datasets.Dataset.save_to_disk` made or that holds Parquet or Arrow shards. `-` is JSONL from
@@ -123,9 +123,7 @@ class PromptFile(Operator):
             with open_bytes(path) as stream:
                 if kind == "csv":
                     delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
-                    yield from csv_records(
-                        stream, self._name, delimiter, lambda there: picker.check(there, self._name)
-                    )
+                    yield from csv_records(stream, self._name, delimiter, lambda there: picker.check(there, self._name))
                 else:
                     read = json_records if kind == "json" else jsonl_records
                     yield from picker.check_first(read(stream, self._name), self._name)

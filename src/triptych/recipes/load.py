@@ -61,7 +61,9 @@ def parse_recipe(text: str, source: str = "recipe", changes: Sequence[str] = ())
     return build_recipe(content, source, lines)
 
 
-def build_recipe(content: Mapping[str, Any], source: str = "recipe", lines: Mapping[Path_, int] | None = None) -> Recipe:
+def build_recipe(
+    content: Mapping[str, Any], source: str = "recipe", lines: Mapping[Path_, int] | None = None
+) -> Recipe:
     """Validate a recipe given as plain values. Raises `RecipeError`."""
     try:
         return Recipe.model_validate(content)
@@ -91,7 +93,9 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        raise RecipeError(source, [Problem(f"is not valid YAML: {error.problem or error.context}", line=line)]) from error
+        raise RecipeError(
+            source, [Problem(f"is not valid YAML: {error.problem or error.context}", line=line)]
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(source, [Problem(f"is not valid YAML: {error}")]) from error
 
@@ -107,7 +111,9 @@ def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: s
             inner = (*path, str(key.value))
             line = key.start_mark.line + 1
             if inner in lines:
-                raise RecipeError(source, [Problem(f"is given twice, first on line {lines[inner]}", _dotted(inner), line)])
+                raise RecipeError(
+                    source, [Problem(f"is given twice, first on line {lines[inner]}", _dotted(inner), line)]
+                )
             lines[inner] = line
             _note_lines(value, inner, lines, source)
 
@@ -130,7 +136,9 @@ def _apply(content: dict[str, Any], change: str) -> None:
             raise IndexError
         place[last] = yaml.load(value, _Loader)
     except (IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise RecipeError("--set", [Problem(f"{field} is no place in this recipe, or {value!r} no YAML value")]) from error
+        raise RecipeError(
+            "--set", [Problem(f"{field} is no place in this recipe, or {value!r} no YAML value")]
+        ) from error
 
 
 def _problems(error: ValidationError, lines: Mapping[Path_, int]) -> Iterator[Problem]:

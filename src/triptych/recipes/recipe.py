@@ -57,16 +57,27 @@ class Recipe(BaseModel):
     """All random draws follow from it."""
     models: dict[str, Model] = Field(default_factory=dict)
     prompts: _Prompts
-    synthesis: Annotated[tuple[_Synthesis, ...], BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]), AfterValidator(_not_empty)]
+    synthesis: Annotated[
+        tuple[_Synthesis, ...],
+        BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]),
+        AfterValidator(_not_empty),
+    ]
     objective: Objective = Objective()
-    evaluation: Annotated[tuple[_Evaluation, ...], BeforeValidator(_as_list, json_schema_input_type=_Evaluation | list[_Evaluation])] = ()
-    instantiation: Annotated[tuple[_Instantiation, ...], BeforeValidator(_as_list, json_schema_input_type=_Instantiation | list[_Instantiation])] = ()
+    evaluation: Annotated[
+        tuple[_Evaluation, ...], BeforeValidator(_as_list, json_schema_input_type=_Evaluation | list[_Evaluation])
+    ] = ()
+    instantiation: Annotated[
+        tuple[_Instantiation, ...],
+        BeforeValidator(_as_list, json_schema_input_type=_Instantiation | list[_Instantiation]),
+    ] = ()
     budget: Budget = Budget()
 
     @property
     def id(self) -> str:
         """Hash of all that the recipe says, apart from its description and its budget."""
-        return content_id("recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "budget"}))
+        return content_id(
+            "recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "budget"})
+        )
 
     @model_validator(mode="after")
     def _holds_together(self) -> Recipe:

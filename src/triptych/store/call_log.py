@@ -134,9 +134,7 @@ class CallLog:
         if version == 0:
             self._reader.execute(f"PRAGMA user_version = {FORMAT}")
         elif version != FORMAT:
-            raise RunFolderError(
-                f"the call log {self.path} has format {version}; this Triptych reads format {FORMAT}"
-            )
+            raise RunFolderError(f"the call log {self.path} has format {version}; this Triptych reads format {FORMAT}")
 
     def _write_groups(self) -> None:
         connection = _connect(self.path)

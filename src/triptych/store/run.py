@@ -100,7 +100,9 @@ def open_run(path: str | Path) -> Run:
     path = Path(path)
     manifest = read_manifest(path)
     if manifest is None:
-        raise RunFolderError(f"{path} is not a run folder (it has no {MANIFEST}); `triptych run RECIPE --out {path}` makes one")
+        raise RunFolderError(
+            f"{path} is not a run folder (it has no {MANIFEST}); `triptych run RECIPE --out {path}` makes one"
+        )
     return Run(path, manifest)
 
 
@@ -160,5 +162,7 @@ def _manifest_for(folder: Path, recipe: str, recipe_id: str) -> Manifest:
             raise RunFolderError(f"{folder} holds something else ({sorted(strangers)[0]}); choose another --out")
         return Manifest(run=uuid.uuid4().hex, recipe=recipe, recipe_id=recipe_id)
     if manifest.recipe != recipe:
-        raise RunFolderError(f"{folder} holds a run of the recipe {manifest.recipe!r}, not {recipe!r}; choose another --out")
+        raise RunFolderError(
+            f"{folder} holds a run of the recipe {manifest.recipe!r}, not {recipe!r}; choose another --out"
+        )
     return manifest

@@ -36,9 +36,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
     texts, numbers, time = pl.List(text), pl.List(number), pl.Datetime("us", "UTC")
     call = pl.Struct({"id": text, "name": text, "arguments": text})
     messages = pl.List(
-        pl.Struct(
-            {"role": text, "content": text, "tool_calls": pl.List(call), "tool_call_id": text, "name": text}
-        )
+        pl.Struct({"role": text, "content": text, "tool_calls": pl.List(call), "tool_call_id": text, "name": text})
     )
     step = pl.Struct({"unit": text, "index": count, "message": count, "start": count, "end": count})
     types: dict[str, dict[str, pl.DataType]] = {

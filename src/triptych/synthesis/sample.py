@@ -73,9 +73,14 @@ class Sample(Operator):
 
     def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
         """Expect each response to take its `max_tokens`, or 300 tokens where it may be longer."""
-        draws = [_Draw(i, self.temperature[i % len(self.temperature)], str(i % max(len(self.system), 1))) for i in range(self.n)]
+        draws = [
+            _Draw(i, self.temperature[i % len(self.temperature)], str(i % max(len(self.system), 1)))
+            for i in range(self.n)
+        ]
         calls = self.n if self.principles else len(self._groups(draws))
-        instructions = max(map(estimate_tokens, self.system), default=0) + max(map(estimate_tokens, self.principles), default=0)
+        instructions = max(map(estimate_tokens, self.system), default=0) + max(
+            map(estimate_tokens, self.principles), default=0
+        )
         length = min(self.max_tokens, _USUAL_TOKENS)
         loads = [
             Load(
