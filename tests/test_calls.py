@@ -210,7 +210,7 @@ def test_concurrency_steps_back_when_more_only_makes_answers_slower(tmp_path):
 
     with endpoint(latency_ms=20, slow_after="32:5") as server:
         limit = asyncio.run(go(server))
-    assert limit < 128
+    assert limit < 128, limit
 
 
 def test_an_endpoint_without_usage_gives_estimates_that_say_so(tmp_path):

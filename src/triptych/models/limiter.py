@@ -10,14 +10,16 @@ START = 64
 _SHRINK = 0.7
 _GAIN = 1.05
 _SLOWER = 1.5
+_FORGET = 1.02  # what was best counts for a little less each time: endpoints change
 
 
 class Limiter:
     """Adaptive concurrency: doubles while throughput grows, shrinks when refused, steps back when only slower.
 
-    Answers are looked at in windows of as many answers as the limit allows in flight. A refusal (429, 503 or a
-    time-out) shrinks the limit at most once for those that were in flight together. A window that is slower than
-    the best one, with no more throughput, sends the limit back to the best one's.
+    Answers are looked at in windows. As many answers as the limit allows in flight pass first, for they were asked
+    for under the limit before; as many again are timed. A refusal (429, 503 or a time-out) shrinks the limit at most
+    once for those that were in flight together. A window that is slower than the best one, with no more throughput,
+    sends the limit back to the best one's.
     """
 
     def __init__(self, most: int) -> None:
@@ -27,7 +29,7 @@ class Limiter:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._ramping = True
         self._shrunk_at = 0.0
-        self._best: tuple[float, float, float] | None = None  # answers per second, mean latency, limit
+        self._best: tuple[float, float] | None = None  # mean latency in seconds, limit
         self._start_window()
 
     async def acquire(self) -> float:
@@ -49,9 +51,11 @@ class Limiter:
         """Give the place back after an answer."""
         now = time.monotonic()
         self._answers += 1
-        self._latency_sum += now - started
-        if self._answers >= self.limit:
-            self._adapt(now)
+        if self._answers > self.limit:
+            self._timed += 1
+            self._latency_sum += now - started
+            if self._timed >= self.limit:
+                self._adapt()
         self._leave()
 
     def refused(self, started: float) -> None:
@@ -86,25 +90,23 @@ class Limiter:
 
     def _start_window(self) -> None:
         self._answers = 0
+        self._timed = 0
         self._latency_sum = 0.0
-        self._window_start = time.monotonic()
 
-    def _adapt(self, now: float) -> None:
-        saturated = bool(self._waiting)  # otherwise the work, not the endpoint, sets the pace
-        rate = self._answers / max(now - self._window_start, 1e-9)
-        latency = self._latency_sum / self._answers
-        if saturated:
-            self._move(rate, latency)
+    def _adapt(self) -> None:
+        if self._waiting:  # otherwise the work, not the endpoint, sets the pace
+            self._move(self._latency_sum / self._timed)
         self._start_window()
 
-    def _move(self, rate: float, latency: float) -> None:
+    def _move(self, latency: float) -> None:
+        """Answers per second are the limit over the mean latency (Little's law), while work waits for a place."""
         best = self._best
-        if best is None or rate > best[0] * _GAIN:
-            self._best = (rate, latency, self.limit)
-        elif self.limit > best[2] and latency > best[1] * _SLOWER:
+        if best is None or self.limit / latency > best[1] / best[0] * _GAIN:
+            self._best = (latency, self.limit)
+        elif self.limit > best[1] and latency > best[0] * _SLOWER:
             self._ramping = False
-            self.limit = best[2]
-            self._best = (best[0] * 0.98, best[1], best[2])  # forget slowly: endpoints change
+            self.limit = best[1]
+            self._best = (best[0] * _FORGET, best[1])
             return
         step = self.limit if self._ramping else max(1.0, self.limit * 0.05)
         self.limit = min(float(self.most), self.limit + step)
