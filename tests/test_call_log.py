@@ -1,6 +1,7 @@
 """The call log keeps what it says it keeps."""
 
 import asyncio
+import random
 import sqlite3
 import subprocess
 import sys
@@ -44,6 +45,35 @@ def test_what_was_put_is_found_again_after_opening_anew(tmp_path):
     }
     assert log.get(f"{7:032x}") == call(7)
     assert log.get("absent") is None
+    log.close()
+
+
+@pytest.mark.parametrize("order", ["as_written", "backwards", "at_random", "the_same_again"])
+def test_every_call_is_found_in_whatever_order_it_is_looked_up(tmp_path, order):
+    """Look-ups read ahead in the order of writing; that must never show in what they find."""
+    numbers = list(range(10_000))
+    log = CallLog(tmp_path / "calls.sqlite")
+    put_all(log, [call(number) for number in numbers])
+    asked = {
+        "as_written": numbers,
+        "backwards": numbers[::-1],
+        "at_random": random.Random(0).sample(numbers, 10_000),
+        "the_same_again": [number for number in numbers[:3000] for _ in range(3)],
+    }[order]
+    for start in range(0, len(asked), 3):
+        some = asked[start : start + 3]
+        absent = f"absent {start}"
+        found = log.find([*(f"{number:032x}" for number in some), absent])
+        assert found == {f"{number:032x}": call(number).reply for number in some}
+    log.close()
+
+
+def test_a_call_written_after_its_neighbours_were_read_is_found(tmp_path):
+    log = CallLog(tmp_path / "calls.sqlite")
+    put_all(log, [call(number) for number in range(0, 100, 2)])
+    assert len(log.find([f"{0:032x}", f"{1:032x}"])) == 1
+    put_all(log, [call(number) for number in range(1, 100, 2)])
+    assert len(log.find([f"{number:032x}" for number in range(100)])) == 100
     log.close()
 
 

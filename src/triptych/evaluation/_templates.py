@@ -24,7 +24,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 @lru_cache(maxsize=256)
 def _compiled(template: str) -> Template:
-    return _environment().from_string(template)
+    compiled = _environment().from_string(template)
+    compiled.globals = dict(compiled.globals)  # rendering copies them, which from a ChainMap takes half of its time
+    return compiled
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

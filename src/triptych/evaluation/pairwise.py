@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import combinations, pairwise
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -108,7 +109,15 @@ class Pairwise(Operator):
         spec = ask.model(self.model)
         requests = [self._request(case, spec, question) for question in questions]
         asked = await ask_judge(ask, self.model, requests, self._parse, self._wanted)
-        return [self._judgement(case, spec, *pair) for pair in zip(questions, asked, strict=True)]
+        shared: dict[str, Any] = {
+            "prompt_id": case.prompt.id,
+            "evaluator": self.name or self.kind,
+            "evaluator_id": self.identity(spec),
+            "model": spec.model,
+            "model_version": spec.version,
+            "objective_version": case.objective.version,
+        }
+        return [self._judgement(shared, *pair) for pair in zip(questions, asked, strict=True)]
 
     def forecast(self, outlook: Outlook) -> list[Load]:
         """Expect a call for each pair, criterion and order."""
@@ -135,7 +144,7 @@ class Pairwise(Operator):
         drawn = sorted(pairs, key=lambda pair: draw(case.seed, "pair", pair[0].id, pair[1].id))[: self.max_pairs]
         return [pair for pair in pairs if pair in drawn]
 
-    @property
+    @cached_property
     def _wanted(self) -> str:
         if self.read == "logprobs":
             return "Which response is better? Answer with one letter, A or B."
@@ -158,7 +167,7 @@ class Pairwise(Operator):
             top_logprobs=TOP_LOGPROBS if by_logprobs else None,
         )
 
-    @property
+    @cached_property
     def _schema(self) -> dict[str, Any]:
         allowed = ["A", "B", "tie"] if self.ties else ["A", "B"]
         return {
@@ -179,18 +188,14 @@ class Pairwise(Operator):
             raise Unparsable(f"better is {str(said)[:40]!r}, which is not one of the allowed answers")
         return _Compared(_RANKS[better], None, rationale_in(answer))
 
-    def _judgement(self, case: Case, spec: ModelSpec, question: _Question, asked: Asked[_Compared]) -> Judgement:
+    def _judgement(self, shared: dict[str, Any], question: _Question, asked: Asked[_Compared]) -> Judgement:
+        first, second = question.shown
         verdict = asked.verdict
         return make_judgement(
-            prompt_id=case.prompt.id,
-            response_ids=tuple(response.id for response in question.shown),
-            evaluator_id=self.identity(spec),
+            **shared,
+            response_ids=(first.id, second.id),
             criterion_id=question.criterion.id,
             criterion=question.name,
-            evaluator=self.name or self.kind,
-            model=spec.model,
-            model_version=spec.version,
-            objective_version=case.objective.version,
             ranks=None if verdict is None else verdict.ranks,
             probability=None if verdict is None else verdict.probability,
             rationale=None if verdict is None else verdict.rationale,

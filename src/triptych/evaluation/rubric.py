@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
@@ -109,7 +110,15 @@ class Rubric(Operator):
         spec = ask.model(self.model)
         requests = [self._request(case, spec, question) for question in questions]
         asked = await ask_judge(ask, self.model, requests, self._parse, self._wanted)
-        return [self._judgement(case, spec, *pair) for pair in zip(questions, asked, strict=True)]
+        shared: dict[str, Any] = {
+            "prompt_id": case.prompt.id,
+            "evaluator": self.name or self.kind,
+            "evaluator_id": self.identity(spec),
+            "model": spec.model,
+            "model_version": spec.version,
+            "objective_version": case.objective.version,
+        }
+        return [self._judgement(shared, *pair) for pair in zip(questions, asked, strict=True)]
 
     def forecast(self, outlook: Outlook) -> list[Load]:
         """Expect a call for each response, criterion and repeat."""
@@ -126,11 +135,11 @@ class Rubric(Operator):
             )
         ]
 
-    @property
+    @cached_property
     def _whole(self) -> bool:
         return all(float(end).is_integer() for end in self.scale)
 
-    @property
+    @cached_property
     def _wanted(self) -> str:
         low, high = self.scale
         number = "a whole number" if self._whole else "a number"
@@ -157,7 +166,7 @@ class Rubric(Operator):
             top_logprobs=TOP_LOGPROBS if by_logprobs else None,
         )
 
-    @property
+    @cached_property
     def _schema(self) -> dict[str, Any]:
         number = "integer" if self._whole else "number"
         low, high = (int(end) if self._whole else end for end in self.scale)
@@ -196,19 +205,14 @@ class Rubric(Operator):
             raise Unparsable(f"the score {score:g} is not between {low:g} and {high:g}")
         return score
 
-    def _judgement(self, case: Case, spec: ModelSpec, question: _Question, asked: Asked[_Scored]) -> Judgement:
+    def _judgement(self, shared: dict[str, Any], question: _Question, asked: Asked[_Scored]) -> Judgement:
         verdict = asked.verdict
         return make_judgement(
-            prompt_id=case.prompt.id,
+            **shared,
             response_ids=(question.response.id,),
-            evaluator_id=self.identity(spec),
             criterion_id=question.criterion.id,
             repeat=question.repeat,
             criterion=question.name,
-            evaluator=self.name or self.kind,
-            model=spec.model,
-            model_version=spec.version,
-            objective_version=case.objective.version,
             scores=None if verdict is None else (verdict.score,),
             rationale=None if verdict is None else verdict.rationale,
             scale=self.scale,

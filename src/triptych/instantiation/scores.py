@@ -125,14 +125,17 @@ def criterion_scores(
     Columns: row, prompt, prompt_id, response_id, criterion, score, judgements (how many entered). In no set
     order.
     """
+    said = verdicts(judgements, criteria, evaluators).drop("prompt_id")
+    return _criterion_means(said.join(shown_responses(responses), on="response_id"))
+
+
+def _criterion_means(said: pl.LazyFrame) -> pl.LazyFrame:
+    """From verdicts on responses that were shown to scores on each criterion."""
     import polars as pl
 
     about = ["row", "prompt", "prompt_id", "response_id"]
     return (
-        verdicts(judgements, criteria, evaluators)
-        .drop("prompt_id")
-        .join(shown_responses(responses), on="response_id")
-        .group_by("row", "criterion", "evaluator_id")
+        said.group_by("row", "criterion", "evaluator_id")
         .agg(
             pl.first("prompt", "prompt_id", "response_id"),
             pl.col("verdict").mean(),
@@ -172,20 +175,21 @@ def objective_scores(
     weight = (
         pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
     )
-    entering = judgements.filter(weight > 0)
-    per_criterion = criterion_scores(responses, entering, criteria, evaluators).with_columns(weight=weight)
+    shown = shown_responses(responses).collect().lazy()
+    said = (
+        verdicts(judgements.filter(weight > 0), criteria, evaluators)
+        .drop("prompt_id")
+        .join(shown, on="response_id")
+        .collect()  # at once, since it is used several times and Polars would work it out anew for each
+        .lazy()
+    )
+    per_criterion = _criterion_means(said).with_columns(weight=weight)
     scored = per_criterion.group_by("row").agg(
         ((pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum()).round(_DECIMALS).alias("score"),
         pl.col("criterion").alias("judged_on"),
     )
     asked = per_criterion.group_by("prompt").agg(pl.col("criterion").unique().sort().alias("asked"))
-    shown = shown_responses(responses)
-    rests_on = (
-        verdicts(entering, criteria, evaluators)
-        .join(shown.select("row", "response_id"), on="response_id")
-        .group_by("row")
-        .agg(pl.col("judgement_id").sort_by("judgement").alias("judgement_ids"))
-    )
+    rests_on = said.group_by("row").agg(pl.col("judgement_id").sort_by("judgement").alias("judgement_ids"))
     nothing = pl.lit([], dtype=pl.List(pl.String))
     lacks = pl.col("asked").list.set_difference(pl.col("judged_on").fill_null(nothing)).fill_null(nothing)
     return (

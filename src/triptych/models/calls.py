@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -186,9 +186,9 @@ class _StageAsk:
         """Look up the declared model of that name."""
         return self._calls.specs[name]
 
-    async def __call__(self, model: str, requests: Sequence[ChatRequest]) -> list[Reply | CallFailed]:
+    def __call__(self, model: str, requests: Sequence[ChatRequest]) -> Awaitable[list[Reply | CallFailed]]:
         """Answer the requests, in their order."""
-        return await self._calls.answer(model, requests, self._counts) if requests else []
+        return self._calls.answer(model, requests, self._counts)
 
 
 def _reply(key: str, answer: Answer, price: Price | None) -> Reply:

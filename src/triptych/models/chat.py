@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -90,6 +90,6 @@ class Ask(Protocol):
         """Look up the declared model of that name."""
         ...
 
-    async def __call__(self, model: str, requests: Sequence[ChatRequest]) -> list[Reply | CallFailed]:
+    def __call__(self, model: str, requests: Sequence[ChatRequest]) -> Awaitable[list[Reply | CallFailed]]:
         """Answer the requests, in their order. Ask for all that can be asked at once in one call."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +22,7 @@ class Criterion(BaseModel):
     kind: Literal["soft", "hard"] = "soft"
     """`hard` criteria are constraints: meant to be met, not traded."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The criterion's identity: its text and kind. Its weight and its name are not part of it."""
         return content_id("c", [self.text, self.kind])

@@ -37,6 +37,10 @@ CREATE TABLE IF NOT EXISTS calls (
 """
 _COMPRESSED_FROM = 8192
 """Requests of so many bytes and more are kept as zlib-compressed BLOBs, shorter ones as TEXT."""
+_BLOCK, _BLOCKS = 256, 16
+"""Rows that are read at once, and how many such blocks are kept at hand."""
+_LONG_REPLY = 16_384
+_REST = 1000
 _ROWS_AT_ONCE = (64, 8, 1)
 """Rows of one INSERT. SQLite lets go of Python's lock once for each statement, and getting it back is what costs."""
 
@@ -81,6 +85,7 @@ class CallLog:
             self._check_format()
         except sqlite3.Error as error:
             raise RunFolderError(f"can't open the call log {path}: {error}") from error
+        self._ahead = _ReadAhead()
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._failure: RunFolderError | None = None
         self._writer = threading.Thread(target=self._write_groups, name="call log", daemon=True)
@@ -88,9 +93,17 @@ class CallLog:
 
     def find(self, call_ids: Sequence[str]) -> dict[str, str]:
         """Look up the replies (JSON) of those calls that are in the log."""
-        marks = ",".join("?" * len(call_ids))
-        query = f"SELECT call_id, reply FROM calls WHERE call_id IN ({marks})"
-        return dict(self._reader.execute(query, call_ids).fetchall())
+        found = self._ahead.take(call_ids)
+        if len(found) < len(call_ids):
+            wanted = [call_id for call_id in call_ids if call_id not in found]
+            marks = ",".join("?" * len(wanted))
+            query = f"SELECT call_id, reply, rowid FROM calls WHERE call_id IN ({marks})"
+            rows = self._reader.execute(query, wanted).fetchall()
+            if rows:
+                found.update(row[:2] for row in rows)
+                _, reply, row = rows[0]
+                self._ahead.fill(self._reader, row, reply)
+        return found
 
     def get(self, call_id: str) -> LoggedCall | None:
         """Read one call with its request."""
@@ -171,6 +184,43 @@ class CallLog:
                 "make room, then run the same command again"
             )
         return None
+
+
+class _ReadAhead:
+    """Replies that stand near those just found: a run that is repeated asks in about the order of the first time.
+
+    Whole blocks of rows are read at once, and the latest ones kept. Where most of a block was read for nothing, the
+    next many look-ups read no more than they ask for.
+    """
+
+    def __init__(self) -> None:
+        self._replies: dict[str, str] = {}
+        self._blocks: dict[int, list[str]] = {}
+        self._resting = 0
+
+    def take(self, call_ids: Sequence[str]) -> dict[str, str]:
+        """Hand out those replies that are at hand."""
+        replies = self._replies
+        return {call_id: replies.pop(call_id) for call_id in call_ids if call_id in replies}
+
+    def fill(self, reader: sqlite3.Connection, row: int, reply: str) -> None:
+        """Read the block that holds `row`, where a call was found that was not at hand."""
+        block = row // _BLOCK
+        if self._resting or len(reply) > _LONG_REPLY:
+            self._resting = max(0, self._resting - 1)
+        elif block not in self._blocks:
+            query = "SELECT call_id, reply FROM calls WHERE rowid >= ? AND rowid < ?"
+            replies = dict(reader.execute(query, (block * _BLOCK, (block + 1) * _BLOCK)).fetchall())
+            self._replies.update(replies)
+            self._blocks[block] = list(replies)
+            if len(self._blocks) > _BLOCKS:
+                self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        call_ids = self._blocks.pop(next(iter(self._blocks)))
+        unused = [call_id for call_id in call_ids if self._replies.pop(call_id, None) is not None]
+        if len(unused) > len(call_ids) // 2:
+            self._resting = _REST
 
 
 _Pending = tuple[LoggedCall, asyncio.AbstractEventLoop, "asyncio.Future[None]"]

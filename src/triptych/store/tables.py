@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from functools import cache
-from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -81,20 +80,13 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
     import polars as pl
 
     columns = []
-    by_column = zip(*map(msgspec.structs.astuple, rows), strict=True) if rows else repeat(())
-    for (name, dtype), values in zip(schema(table).items(), by_column, strict=False):
-        if all(value is None for value in values):
+    for name, dtype in schema(table).items():
+        values = list(map(attrgetter(name), rows))
+        if values.count(None) == len(values):
             columns.append(pl.Series(name, dtype=dtype).extend_constant(None, len(values)))
-        elif name.endswith("_ids"):
-            joined = pl.Series(name, [" ".join(value) for value in values], dtype=pl.String)
-            columns.append(joined.str.extract_all(r"\S+"))
-        elif isinstance(dtype, pl.Datetime):
-            micros = [None if value is None else _micros(value) for value in values]
-            columns.append(pl.Series(name, micros, dtype=pl.Int64).cast(dtype))
-        elif dtype.is_nested():
-            # By way of JSON: Polars reads it a hundred times faster than nested Python values.
-            texts = [None if value is None else _json(value) for value in values]
-            decoded = pl.Series(name, texts, dtype=pl.String).str.json_decode(dtype)
+        elif dtype.is_nested() or dtype.is_temporal():
+            # By way of JSON: Polars reads it many times faster than nested Python values.
+            decoded = pl.Series(name, [_json(values)], dtype=pl.String).str.json_decode(pl.List(dtype)).explode()
             columns.append(_with_contents(decoded) if name == "messages" else decoded)
         else:
             plain = [_json(value) for value in values] if name in FREE_FORM else values
@@ -135,7 +127,3 @@ def _without_nulls(value: Any) -> Any:
 
 def _json(value: object) -> str:
     return _encode(value).decode()
-
-
-def _micros(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)

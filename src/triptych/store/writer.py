@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from triptych.errors import RunFolderError
 from triptych.records import Judgement, Prompt, Response
-from triptych.store.tables import Record, frame, schema
+from triptych.store.tables import Record, frame
 
 if TYPE_CHECKING:
     import polars as pl
 
-_PROMPTS_A_FRAME = 256
-_FRAMES_A_PART = 16
+_PROMPTS_A_PART = 1024
+_ROWS_A_GROUP = 16_384
+_PARTS_BEHIND = 4
 
 _TABLES = ("prompts", "responses", "judgements", "examples")
 
@@ -30,7 +31,7 @@ class TableWriter:
     """Collects rows in prompt order. Memory does not grow with the number of prompts.
 
     A part holds all rows of the same prompts in each table, so examples are made part by part. A thread does the
-    table work, most of which happens outside of Python, while calls go on; it is at most two batches behind.
+    table work, most of which happens outside of Python, while calls go on; it is a few parts behind at most.
     """
 
     def __init__(self, folder: Path, make_examples: MakeExamples) -> None:
@@ -39,7 +40,6 @@ class TableWriter:
         self._make_examples = make_examples
         self._parts = folder / ".parts"
         self._rows = _no_rows()
-        self._frames: dict[str, list[pl.DataFrame]] = {name: [] for name in self._rows}
         self._written = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
         self._at_work: deque[Future[None]] = deque()
@@ -51,7 +51,7 @@ class TableWriter:
         self._rows["responses"] += responses
         self._rows["judgements"] += judgements
         self.prompts += 1
-        if len(self._rows["prompts"]) >= _PROMPTS_A_FRAME:
+        if len(self._rows["prompts"]) == _PROMPTS_A_PART:
             self._hand_over()
 
     def finish(self) -> None:
@@ -62,51 +62,41 @@ class TableWriter:
                 self._at_work.popleft().result()
         finally:
             self._thread.shutdown()
-        if self._frames["prompts"]:
-            self._write_part()
-        for name in _TABLES:
-            self._join(name)
+        self._join()
         for name in _TABLES:
             os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
         shutil.rmtree(self._parts)
 
     def _hand_over(self) -> None:
         rows, self._rows = self._rows, _no_rows()
-        self._at_work.append(self._thread.submit(self._lay_out, rows))
-        if len(self._at_work) > 2:
+        self._at_work.append(self._thread.submit(self._write_part, rows))
+        if len(self._at_work) > _PARTS_BEHIND:
             self._at_work.popleft().result()
 
-    def _lay_out(self, batch: dict[str, list[Record]]) -> None:
-        for name, rows in batch.items():
-            self._frames[name].append(frame(name, rows))
-        if len(self._frames["prompts"]) >= _FRAMES_A_PART:
-            self._write_part()
-
-    def _write_part(self) -> None:
+    def _write_part(self, rows: dict[str, list[Record]]) -> None:
         import polars as pl
 
-        part = {name: pl.concat(frames) for name, frames in self._frames.items()}
+        part = {name: frame(name, some) for name, some in rows.items()}
         part["examples"] = self._make_examples(part["responses"], part["judgements"])
         for name, table in part.items():
             folder = self._parts / name
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                table.write_parquet(folder / f"{self._written:06d}.parquet")
+                table.write_ipc(folder / f"{self._written:06d}.arrow", compression="lz4")
             except (OSError, pl.exceptions.PolarsError) as error:  # Polars hides a full disk in one of its own
                 raise _unwritable(self.folder, error) from error
-        for frames in self._frames.values():
-            frames.clear()
         self._written += 1
 
-    def _join(self, name: str) -> None:
+    def _join(self) -> None:
         import polars as pl
 
-        parts = sorted((self._parts / name).glob("*.parquet"))
-        if len(parts) == 1:
-            os.replace(parts[0], self._parts / f"{name}.parquet")
-            return
         try:
-            pl.scan_parquet(parts, schema=schema(name)).sink_parquet(self._parts / f"{name}.parquet")
+            pl.collect_all(
+                pl.scan_ipc(self._parts / name / "*.arrow").sink_parquet(
+                    self._parts / f"{name}.parquet", row_group_size=_ROWS_A_GROUP, compression_level=1, lazy=True
+                )
+                for name in _TABLES
+            )
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unwritable(self.folder, error) from error
 

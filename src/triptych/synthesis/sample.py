@@ -160,14 +160,13 @@ class Sample(Operator):
             params["seed"] = request.seed
         if drawn.system:
             params["system"] = drawn.system
-        made: dict[str, Any] = {"sample_index": drawn.place, "params": params}
+        made = {**maker, "sample_index": drawn.place, "params": params}
         if isinstance(outcome, CallFailed):
-            return make_response(**maker, **made, messages=(), status="failed", error=outcome.error)
-        made["call_ids"] = (outcome.call_id,)
+            return make_response(**made, messages=(), status="failed", error=outcome.error)
         if place >= len(outcome.choices):
             error = f"the endpoint gave {len(outcome.choices)} of {request.n} choices; set samples_per_call: 1"
-            return make_response(**maker, **made, messages=(), status="failed", error=error)
-        return make_response(**maker, **made, **_answered(outcome, outcome.choices[place]))
+            return make_response(**made, call_ids=(outcome.call_id,), messages=(), status="failed", error=error)
+        return make_response(**made, **_answered(outcome, outcome.choices[place]))
 
 
 class _Draw(NamedTuple):
@@ -193,5 +192,6 @@ def _answered(reply: Reply, choice: Choice) -> dict[str, Any]:
         "logprob": sum(logprobs) if logprobs else None,
         "token_logprobs": logprobs,
         "cost_usd": reply.cost_usd / shares,
+        "call_ids": (reply.call_id,),
         "created_at": reply.created_at,
     }
