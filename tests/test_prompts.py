@@ -813,6 +813,7 @@ def test_a_saved_dictionary_of_splits_needs_one_named(tmp_path):
         read(tmp_path, "both", split="dev")
 
 
+@pytest.mark.skipif(tuple(map(int, pl.__version__.split(".")[:2])) < (1, 36), reason="older Polars reads no such file")
 def test_columns_that_are_not_needed_may_have_types_that_polars_lacks(tmp_path):
     features = datasets.Features(
         {
@@ -864,9 +865,9 @@ def test_every_shard_is_checked_before_the_first_row(tmp_path):
 
 def test_arrow_files_are_read_in_both_of_their_forms(tmp_path):
     table = pl.DataFrame({"prompt": ["a", "b"], "kind": pl.Series(["x", "y"], dtype=pl.Categorical)})
-    table.write_ipc(tmp_path / "file.arrow")
-    table.write_ipc_stream(tmp_path / "stream.arrow")
-    for path in ("file.arrow", "stream.arrow"):
+    table.write_ipc(tmp_path / "file[1]*.arrow")
+    table.write_ipc_stream(tmp_path / "stream[1]*.arrow")
+    for path in ("file[1]*.arrow", "stream[1]*.arrow"):
         found = good(read(tmp_path, path, columns={"source": "kind"}))
         assert [(r.prompt.text, r.prompt.source) for r in found] == [("a", "x"), ("b", "y")]
         assert PromptFile(path=path).count(tmp_path) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import struct
 from collections.abc import Iterator
@@ -138,7 +139,7 @@ def _lazy(shard: Path) -> pl.LazyFrame | None:
     if shard.suffix != ".arrow":
         return pl.scan_parquet(shard, glob=False)
     with shard.open("rb") as file:
-        return pl.scan_ipc(shard, glob=False) if file.read(6) == b"ARROW1" else None
+        return pl.scan_ipc(glob.escape(str(shard))) if file.read(6) == b"ARROW1" else None
 
 
 def _columns(shard: Path) -> list[str]:
