@@ -15,7 +15,6 @@ parts up to date: look through its diff.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
 import inspect
@@ -27,11 +26,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import textwrap
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +44,7 @@ from triptych.evaluation.verify import _ADAPTER
 from triptych.operators import operator_classes
 from triptych.prompts.columns import Columns
 from triptych.recipes.recipe import Recipe
+from triptych.recipes.schema import field_meanings
 from triptych.store.run import Manifest
 from triptych.store.tables import FREE_FORM, TABLES, schema
 
@@ -55,61 +53,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ADDRESS = "http://127.0.0.1:8000"
 BLOCK = re.compile(r"^```(?P<head>.*)\n(?P<body>(?:.*\n)*?)```$", re.MULTILINE)
 GENERATED = re.compile(r"<!-- generated: (?P<what>.+) -->\n(?P<body>(?:.*\n)*?)<!-- end -->")
-IN_WORDS = {
-    "both_orders": "Whether each pair is asked in both orders, or only in sample order.",
-    "weight": "How much the example counts in training.",
-    "base_url": "The endpoint's address up to and with `/v1`.",
-    "budget": "What the run may spend: a `Budget`.",
-    "call_ids": "The calls in the call log that it rests on.",
-    "concurrency": "Most requests in flight at once; fewer are used while the endpoint refuses or slows down.",
-    "cost_usd": "What its calls cost, in US dollars.",
-    "created_at": "When the answer came in (UTC).",
-    "criteria": "Criteria by their names.",
-    "error": "What went wrong, where the status is not `ok`.",
-    "evaluation": "Panel 2: who judges.",
-    "description": "For people; not part of the recipe's identity.",
-    "finish_reason": "Why the model ended, as the endpoint says: `stop`, `length`, `tool_calls` ...",
-    "id": "The row's id; see [Ids](#ids).",
-    "input": "For prompt tokens.",
-    "instantiation": "Panel 3: from verdicts to training examples.",
-    "kind": "What sort of example it is.",
-    "max_tokens": "Longest answer, in tokens.",
-    "model": "The name of a declared model.",
-    "model_version": "The version that the recipe declares for the model.",
-    "models": "The models by their names in this recipe; what a model is declared with is on [its page](models.md).",
-    "n": "Responses from each model.",
-    "objective": "What responses are judged on: an `Objective`.",
-    "objective_version": "The version that the objective declared.",
-    "output": "For the tokens of answers.",
-    "price": "Without one the model's calls count as free, and no budget in dollars can be declared.",
-    "prompt_id": "The prompt that it belongs to.",
-    "prompts": "Where the prompts come from.",
-    "rationale": "The reasons that the evaluator gave; what a verifier found.",
-    "read": "`json` asks for a rationale and a verdict; `logprobs` for the verdict alone, as log-probabilities.",
-    "recipe_id": "Hash of all that the recipe says, apart from its description and its budget.",
-    "seconds": "How long the last sitting took.",
-    "status": "`ok`, or why there is nothing.",
-    "stop": "Texts at which the model ends its answer.",
-    "synthesis": "Panel 1: who answers.",
-    "system": "A system message.",
-    "tags": "Free labels.",
-    "temperature": "The judge's sampling temperature.",
-    "top_p": "Nucleus sampling: the share of the probability that is drawn from.",
-}
-"""Meanings of the fields that have no sentence in the code. A new field needs one there or here."""
-IN_WORDS_OF = {
-    ("Budget", "usd"): "Most US dollars. Each model then needs a price.",
-    ("Budget", "calls"): "Most calls that are sent.",
-    ("Budget", "tokens"): "Most tokens, of prompts and answers together.",
-    ("Manifest", "prompts"): "Prompts in the tables.",
-    ("Response", "prompt_tokens"): "Tokens of the prompt, as the endpoint counts them.",
-    ("Response", "completion_tokens"): "Tokens of the response.",
-    ("Response", "token_logprobs"): "The log-probability of each token, in nats.",
-    ("Response", "status"): "`ok`, `refused` or `failed`.",
-    ("Judgement", "status"): "`ok`, `unparsed`, `refused` or `failed`.",
-    ("Judgement", "step"): "The part of the response that is judged, where it is not the whole.",
-    ("Sample", "temperature"): "One, or several that are gone through in turn.",
-}
 UPDATE = "run `python tests/test_docs.py` and look through its diff"
 
 
@@ -253,7 +196,7 @@ def operator_table(cls: type[BaseModel]) -> str:
 
 
 def model_table(cls: type[BaseModel]) -> str:
-    written, said = cls.model_json_schema(), meanings(cls)
+    written, said = cls.model_json_schema(), field_meanings(cls)
     required = written.get("required", ())
     rows = [
         (f"`{name}`", kind_of(part), "required" if name in required else default_of(part), said[name])
@@ -277,7 +220,7 @@ def constraint_table(_: str) -> str:
 
 
 def constraint_row(cls: type[BaseModel]) -> tuple[str, str, str]:
-    written, said = cls.model_json_schema(), meanings(cls)
+    written, said = cls.model_json_schema(), field_meanings(cls)
     fields = ["`min`, `max`"] if issubclass(cls, Counted) else []
     for name, part in written["properties"].items():
         if name not in ("kind", "min", "max"):
@@ -306,7 +249,7 @@ def constraints() -> list[type[BaseModel]]:
 
 def record_table(name: str) -> str:
     cls, types = TABLES[name], schema(name)
-    said = meanings(cls)
+    said = field_meanings(cls)
     rows = [(f"`{name}`", polars_type(name, types[name]), said[name]) for name in cls.__struct_fields__]
     return table(("column", "type", "meaning"), rows)
 
@@ -324,7 +267,7 @@ def polars_type(column: str, dtype: Any) -> str:
 
 
 def manifest_table(_: str) -> str:
-    said = meanings(Manifest)
+    said = field_meanings(Manifest)
     return table(("field", "meaning"), [(f"`{name}`", said[name]) for name in Manifest.__struct_fields__])
 
 
@@ -353,26 +296,6 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def paragraphs(cls: type) -> str:
     parts = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(part.split()) for part in parts)
-
-
-class Meanings(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        raise LookupError(f"{name!r} has no sentence under it: write one there, or in IN_WORDS")
-
-
-def meanings(cls: type) -> Meanings:
-    """The sentences under the fields of a class, by field; those of its bases too."""
-    found = IN_WORDS | {name: said for (owner, name), said in IN_WORDS_OF.items() if owner == cls.__name__}
-    for each in reversed(cls.__mro__):
-        if not each.__module__.startswith("triptych."):
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0].body  # type: ignore[attr-defined]
-        for one, after in pairwise(body):
-            if isinstance(one, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                name = one.target.id  # type: ignore[union-attr]
-                alias = getattr(cls, "model_fields", {}).get(name)
-                found[(alias and alias.alias) or name] = " ".join(str(after.value.value).split())
-    return Meanings(found)
 
 
 def kind_of(part: dict[str, Any]) -> str:

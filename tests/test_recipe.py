@@ -9,9 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 import triptych as tp
-from triptych.app.methods import recipe_schema
 from triptych.errors import RecipeError
 from triptych.recipes.load import load_recipe, parse_recipe, shipped_recipes
+from triptych.recipes.schema import recipe_schema
 from triptych.recipes.write import recipe_yaml
 
 GOOD = textwrap.dedent("""\
@@ -205,3 +205,15 @@ def test_the_schema_for_editors_takes_good_recipes_and_refuses_bad_ones():
         assert validator.is_valid(yaml.safe_load(text)), next(iter(validator.iter_errors(yaml.safe_load(text))))
     for wrong in (("n: 4", "num: 4"), ("kind: sample", "kind: smaple"), ("scale: [1, 5]", "scale: 5")):
         assert not validator.is_valid(yaml.safe_load(GOOD.replace(*wrong)))
+
+
+def test_the_schema_says_what_each_field_means():
+    schema = recipe_schema()
+    parts = {"Recipe": schema, **schema["$defs"]}
+    silent = {
+        f"{name}.{field}"
+        for name, part in parts.items()
+        for field, about in part.get("properties", {}).items()
+        if field != "kind" and not about.get("description")
+    }
+    assert not silent

@@ -8,7 +8,7 @@ import click
 
 from triptych.operators import BUILT_IN, operator_classes
 from triptych.recipes.load import load_recipe, shipped_recipes
-from triptych.recipes.recipe import Recipe
+from triptych.recipes.schema import recipe_schema
 
 
 def methods_command(*, as_json: bool) -> None:
@@ -28,11 +28,6 @@ def methods_command(*, as_json: bool) -> None:
 def schema_command() -> None:
     """Print the JSON Schema of recipes."""
     click.echo(json.dumps(recipe_schema(), indent=2))
-
-
-def recipe_schema() -> dict[str, object]:
-    """The JSON Schema of recipes, with the operators of all installed packages."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
 def _operators(panel: str) -> dict[str, str]:

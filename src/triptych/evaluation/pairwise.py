@@ -63,6 +63,7 @@ class Pairwise(Operator):
     name: str | None = None
     """What judgements call the evaluator; its kind if not given."""
     model: str
+    """The name of a declared model."""
     criteria: tuple[str, ...] = Field(min_length=1)
     """Names of criteria of the objective."""
     pairs: Literal["all", "adjacent"] = "all"
@@ -70,14 +71,19 @@ class Pairwise(Operator):
     max_pairs: int | None = Field(default=None, ge=1)
     """Most pairs of a prompt, drawn by the recipe's seed."""
     both_orders: bool = True
+    """Whether each pair is asked in both orders, or only in sample order."""
     ties: bool = False
     """Whether the judge may call a tie; only with `read: json`."""
     read: Literal["json", "logprobs"] = "json"
+    """`json` asks for a rationale and a verdict; `logprobs` for the verdict alone, as log-probabilities."""
     min_mass: float = Field(default=0.5, ge=0, le=1)
     """With `logprobs`: the share of the probability that must be on the two letters; less is unparsed."""
     temperature: float = Field(default=0.0, ge=0, le=2)
+    """The judge's sampling temperature."""
     max_tokens: int = Field(default=512, ge=1)
+    """Longest answer, in tokens."""
     system: str | None = None
+    """A system message."""
     template: str | None = None
     """A Jinja template for the judge's prompt; may use prompt, response_a, response_b, reference, criterion, wanted, mark."""
 

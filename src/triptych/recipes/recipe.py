@@ -53,24 +53,32 @@ class Recipe(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     """Names the pipeline; a run folder belongs to the recipe of this name."""
     description: str = ""
+    """For people; not part of the recipe's identity."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """All random draws follow from it."""
     models: dict[str, Model] = Field(default_factory=dict)
+    """The models by their names in this recipe."""
     prompts: _Prompts
+    """Where the prompts come from."""
     synthesis: Annotated[
         tuple[_Synthesis, ...],
         BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]),
         AfterValidator(_not_empty),
     ]
+    """Panel 1: who answers."""
     objective: Objective = Objective()
+    """What responses are judged on: an `Objective`."""
     evaluation: Annotated[
         tuple[_Evaluation, ...], BeforeValidator(_as_list, json_schema_input_type=_Evaluation | list[_Evaluation])
     ] = ()
+    """Panel 2: who judges."""
     instantiation: Annotated[
         tuple[_Instantiation, ...],
         BeforeValidator(_as_list, json_schema_input_type=_Instantiation | list[_Instantiation]),
     ] = ()
+    """Panel 3: from verdicts to training examples."""
     budget: Budget = Budget()
+    """What the run may spend: a `Budget`."""
 
     @property
     def id(self) -> str:

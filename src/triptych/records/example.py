@@ -15,8 +15,11 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """One training row. The texts are found by the response ids; the reasons by the judgement ids."""
 
     id: str
+    """Hash of its content."""
     kind: ExampleKind
+    """What sort of example it is."""
     prompt_id: str
+    """The prompt that it belongs to."""
     response_ids: tuple[str, ...]
     """A pair is (chosen, rejected); a ranking goes from best to worst."""
     scores: tuple[float, ...] = ()
@@ -26,11 +29,13 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     margin: float | None = None
     """Score of the chosen less score of the rejected, in [0, 1]."""
     weight: float = 1.0
+    """How much the example counts in training."""
     strategy: str
     """The instantiation that made the row, such as `best_vs_worst`."""
     strategy_id: str
     """Hash of the instantiation's settings."""
     objective_version: str = ""
+    """The version that the objective declared."""
     judgement_ids: tuple[str, ...] = ()
     """Every judgement that entered the scores."""
 

@@ -30,10 +30,13 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     """One verdict. Weights, thresholds, ties and pairing are not here: they are applied when instantiating."""
 
     id: str
+    """Hash of its content."""
     prompt_id: str
+    """The prompt that it belongs to."""
     response_ids: tuple[str, ...]
     """The responses judged, in the order in which they were shown."""
     step: StepLocator | None = None
+    """The part of the response that is judged, where it is not the whole."""
     criterion: str
     """The criterion's name in the objective."""
     criterion_id: str
@@ -47,7 +50,9 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     model: str | None = None
     """The judging model; None for verifiers and people."""
     model_version: str = ""
+    """The version that the recipe declares for the model."""
     objective_version: str = ""
+    """The version that the objective declared."""
     scores: tuple[float, ...] | None = None
     """A score for each response shown, on `scale`."""
     ranks: tuple[int, ...] | None = None
@@ -57,13 +62,19 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     scale: tuple[float, float] | None = None
     """Lowest and highest score that the evaluator could have given."""
     rationale: str | None = None
+    """The reasons that the evaluator gave; what a verifier found."""
     raw: str | None = None
     """What the judge said, in full, where it could not be parsed."""
     status: JudgementStatus = "ok"
+    """`ok`, `unparsed`, `refused` or `failed`."""
     error: str | None = None
+    """What went wrong, where the status is not `ok`."""
     cost_usd: float = 0.0
+    """What its calls cost, in US dollars."""
     call_ids: tuple[str, ...] = ()
+    """The calls in the call log that it rests on."""
     created_at: datetime | None = None
+    """When the answer came in (UTC)."""
 
 
 def make_judgement(

@@ -36,3 +36,4 @@ class Objective(BaseModel):
     version: str = "v1"
     """Declared version, written into every judgement and example."""
     criteria: dict[str, Criterion] = Field(default_factory=dict)
+    """Criteria by their names."""

@@ -14,6 +14,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     """One prompt. Its id is the hash of what bears on the answer; where it came from does not count."""
 
     id: str
+    """Hash of its content."""
     messages: tuple[Message, ...]
     """The chat so far; the policy continues it."""
     tools: tuple[dict[str, Any], ...] = ()
@@ -27,6 +28,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     source: str = ""
     """Where the prompt comes from: a data set, a file, a generator."""
     tags: tuple[str, ...] = ()
+    """Free labels."""
     parent_id: str | None = None
     """The prompt that this one was evolved or paraphrased from."""
     family_id: str | None = None

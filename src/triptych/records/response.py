@@ -17,7 +17,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     """One response: an assistant message, or a trajectory of assistant and tool messages."""
 
     id: str
+    """Hash of its content."""
     prompt_id: str
+    """The prompt that it belongs to."""
     messages: tuple[Message, ...]
     """The continuation of the prompt's messages; empty where the call failed."""
     generator: str
@@ -37,16 +39,23 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     parent_step: int | None = None
     """The message of the parent, from 0, after which this one goes its own way."""
     finish_reason: str | None = None
+    """Why the model ended, as the endpoint says: `stop`, `length`, `tool_calls` ..."""
     prompt_tokens: int | None = None
+    """Tokens of the prompt, as the endpoint counts them."""
     completion_tokens: int | None = None
+    """Tokens of the response."""
     logprob: float | None = None
     """Sum of the log-probabilities of the response's tokens, in nats, where the back end gives them."""
     token_logprobs: tuple[float, ...] | None = None
+    """The log-probability of each token, in nats."""
     cost_usd: float = 0.0
+    """What its calls cost, in US dollars."""
     call_ids: tuple[str, ...] = ()
     """The calls in the call log that paid for it."""
     status: ResponseStatus = "ok"
+    """`ok`, `refused` or `failed`."""
     error: str | None = None
+    """What went wrong, where the status is not `ok`."""
     created_at: datetime | None = None
     """When the answer came in (UTC)."""
 

@@ -30,11 +30,13 @@ class Manifest(msgspec.Struct, kw_only=True):
     recipe: str
     """The recipe's name."""
     recipe_id: str
+    """Hash of all that the recipe says, apart from its description and its budget."""
     status: str = "running"
     """`running` (or killed), `finished`, or `stopped: ` and why."""
     calls: str = CALLS
     """Where the call log is: in the folder, or a shared file's absolute path."""
     prompts: int = 0
+    """Prompts in the tables."""
     set_aside: int = 0
     """Rows that could not be prompts; they are in `set_aside.jsonl` with the reasons."""
     counts: dict[str, dict[str, Any]] = {}

@@ -50,10 +50,15 @@ class Sample(Operator):
     model: Names
     """A model's name, or several: each gives `n` responses."""
     n: int = Field(default=4, ge=1)
+    """Responses from each model."""
     temperature: Temperatures = (1.0,)
+    """One, or several that are gone through in turn."""
     top_p: float | None = Field(default=None, gt=0, le=1)
+    """Nucleus sampling: the share of the probability that is drawn from."""
     max_tokens: int = Field(default=1024, ge=1)
+    """Longest answer, in tokens."""
     stop: Texts = ()
+    """Texts at which the model ends its answer."""
     system: Texts = ()
     """System prompts. They come before the prompt's own system message, where it has one."""
     principles: Texts = ()

@@ -29,7 +29,9 @@ class Counted(Checkable):
     """A constraint on how many there are of something: at least `min`, at most `max`, both inclusive."""
 
     min: int | None = Field(default=None, ge=0)
+    """The least, inclusive."""
     max: int | None = Field(default=None, ge=0)
+    """The most, inclusive."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Counted:

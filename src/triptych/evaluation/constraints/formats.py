@@ -107,6 +107,7 @@ class OneOf(Checkable):
 
     kind: Literal["one_of"] = "one_of"
     options: tuple[str, ...] = Field(min_length=1)
+    """The allowed answers."""
 
     def check(self, text: str) -> Check:
         """Compare the whole answer with each option."""

@@ -20,6 +20,7 @@ class Includes(Checkable):
 
     kind: Literal["includes"] = "includes"
     words: tuple[Phrase, ...] = Field(min_length=1)
+    """Words or phrases that must all occur."""
 
     def check(self, text: str) -> Check:
         """Look for each as a whole word or phrase."""
@@ -32,6 +33,7 @@ class Excludes(Checkable):
 
     kind: Literal["excludes"] = "excludes"
     words: tuple[Phrase, ...] = Field(min_length=1)
+    """Words or phrases that must not occur."""
 
     def check(self, text: str) -> Check:
         """Look for each as a whole word or phrase."""
@@ -44,6 +46,7 @@ class KeywordCount(Counted):
 
     kind: Literal["keyword_count"] = "keyword_count"
     word: Phrase
+    """The word or phrase to count."""
 
     def check(self, text: str) -> Check:
         """Count its occurrences as a whole word or phrase."""
@@ -55,6 +58,7 @@ class LetterCount(Counted):
 
     kind: Literal["letter_count"] = "letter_count"
     letter: Annotated[str, StringConstraints(min_length=1, max_length=1)]
+    """The letter to count, whatever its case."""
 
     def check(self, text: str) -> Check:
         """Count the letter in either case."""
@@ -66,6 +70,7 @@ class StartsWith(Checkable):
 
     kind: Literal["starts_with"] = "starts_with"
     text: Phrase
+    """What must stand at the beginning."""
 
     def check(self, text: str) -> Check:
         """Compare the beginning, opening quotes and markup apart."""
@@ -79,6 +84,7 @@ class EndsWith(Checkable):
 
     kind: Literal["ends_with"] = "ends_with"
     text: Phrase
+    """What must stand at the end."""
 
     def check(self, text: str) -> Check:
         """Compare the end, closing quotes and markup apart."""

@@ -33,7 +33,9 @@ class Separator(Checkable):
 
     kind: Literal["separator"] = "separator"
     mark: Mark = "******"
+    """The line or sign that separates."""
     parts: Annotated[int, Field(ge=2)] = 2
+    """How many parts there must be."""
 
     def check(self, text: str) -> Check:
         """Count the answers; case and white space make no difference between them."""

@@ -39,6 +39,7 @@ class JsonSchema(Checkable):
 
     kind: Literal["json_schema"] = "json_schema"
     json_schema: dict[str, Any] = Field(alias="schema")
+    """The schema that the JSON must follow."""
 
     @field_validator("json_schema")
     @classmethod
@@ -73,6 +74,7 @@ class Regex(Checkable):
 
     kind: Literal["regex"] = "regex"
     pattern: str = Field(min_length=1)
+    """The expression, in the syntax of the Rust crate `regex`."""
     mode: Literal["search", "fullmatch"] = "search"
     """Whether a match anywhere will do, or the whole text, without the white space around it, must match."""
 
