@@ -11,7 +11,7 @@ from triptych.app.text import console, count, duration, usd
 from triptych.engines.local import Progress
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 _PLAIN_EVERY_S = 15.0
 
@@ -57,12 +57,13 @@ def _line(progress: Progress, now: float) -> str:
     return "; ".join(parts) + (f"; stopping: {progress.stopping}" if progress.stopping else "")
 
 
-def _panel(progress: Progress) -> Table:
+def _panel(progress: Progress) -> Group:
+    from rich.console import Group
     from rich.table import Table
 
     now = time.monotonic()
     elapsed = max(now - progress.started, 1e-9)
-    table = Table(title_justify="left", title=_title(progress, now), box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("stage", "prompts", "calls", "from log", "calls/s", "retried", "failed", "tokens", "cost"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     of = f"/{count(progress.total)}" if progress.total else ""
@@ -79,11 +80,11 @@ def _panel(progress: Progress) -> Table:
             count(counts.prompt_tokens + counts.completion_tokens),
             usd(counts.usd),
         )
-    return table
+    return Group(_title(progress, now), table)
 
 
 def _title(progress: Progress, now: float) -> str:
-    said = f"{count(progress.done)} prompts written, {count(progress.in_flight)} calls in flight, "
+    said = f"{count(progress.done)} prompts written, {count(progress.in_flight)} calls under way, "
     said += f"{usd(progress.spent_usd)} spent, {duration(now - progress.started)} gone{_eta(progress, now)}"
     return f"{said}\nstopping: {progress.stopping}" if progress.stopping else said
 
