@@ -393,15 +393,15 @@ def test_the_map_names_every_page():
 
 def test_the_findings_of_the_docs_are_those_of_the_audit(base_url, tmp_path, monkeypatch):
     """Name, failure mode, expected range and source of each share, taken where the audit states it."""
-    from triptych.audit import agreement, contrast, findings, length, statuses
+    from triptych.audit import agreement, contrast, finding, findings, length, statuses
 
     stated: dict[str, tuple[str, str, str, str]] = {}
 
     def note(share, **said):
         good, error = said["good"], said.get("error", (0.0, 1.0))
-        source = said.get("source", findings.OURS)
+        source = said.get("source", finding.OURS)
         stated[said["name"]] = (said["failure_mode"], said_range(good), said_range(error), source)
-        return findings.share_finding(share, **said)
+        return finding.share_finding(share, **said)
 
     for module in (agreement, contrast, length, statuses):
         monkeypatch.setattr(module, "share_finding", note)

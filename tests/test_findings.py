@@ -9,7 +9,8 @@ import pytest
 
 from triptych.audit.agreement import first_slot_rate, judge_verifier_agreement, swap_consistency
 from triptych.audit.contrast import unique_answers, verifier_contrast
-from triptych.audit.findings import Finding, findings
+from triptych.audit.finding import Finding
+from triptych.audit.findings import findings
 from triptych.audit.intervals import ratio, wilson
 from triptych.audit.length import chosen_longer, judge_prefers_longer
 from triptych.audit.statuses import unjudged, unparsed, without_answer

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from triptych.app.text import count, duration, many, one_line, usd
-from triptych.audit.findings import Finding, findings
+from triptych.audit.finding import Finding
+from triptych.audit.findings import findings
 from triptych.export.card import tallies
 from triptych.store.run import Manifest, Run
 

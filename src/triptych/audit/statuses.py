@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triptych.audit.findings import Finding, share_finding
+from triptych.audit.finding import Finding, share_finding
 from triptych.audit.intervals import shares
 
 if TYPE_CHECKING:

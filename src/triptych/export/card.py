@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import ValidationError
 
-from triptych.audit.findings import Finding, findings
+from triptych.audit.finding import Finding
+from triptych.audit.findings import findings
 from triptych.operators import operator_classes
 from triptych.records import Objective
 from triptych.store.run import Run
