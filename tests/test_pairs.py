@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections import defaultdict
-from dataclasses import dataclass, field
-from statistics import mean
 
 import polars as pl
 import pytest
@@ -21,114 +19,11 @@ from triptych.records import (
     Judgement,
     Message,
     Objective,
-    Response,
-    StepLocator,
     make_example,
-    make_judgement,
     make_response,
 )
 from triptych.store.tables import frame, schema
-
-OBJECTIVE = Objective(
-    version="v7", criteria={"a": Criterion(text="A", weight=2), "idle": Criterion(text="I", weight=0)}
-)
-
-
-def response(prompt, index, text=None, status="ok"):
-    messages = (Message("assistant", f"text {index}" if text is None else text),) if status != "failed" else ()
-    return make_response(
-        prompt_id=prompt,
-        generator="g",
-        generator_id="o_g",
-        model="m",
-        sample_index=index,
-        messages=messages,
-        status=status,
-    )
-
-
-def judged(responses, *, criterion="a", by="judge", scores=None, ranks=None, scale=(1.0, 5.0), repeat=0, **more):
-    return make_judgement(
-        prompt_id=responses[0].prompt_id,
-        response_ids=tuple(r.id for r in responses),
-        criterion=criterion,
-        criterion_id=f"c_{criterion}",
-        evaluator=by,
-        evaluator_id=f"o_{by}",
-        scores=scores,
-        ranks=ranks,
-        scale=scale if scores is not None else None,
-        repeat=repeat,
-        **more,
-    )
-
-
-@dataclass
-class Tables:
-    responses: list[Response] = field(default_factory=list)
-    judgements: list[Judgement] = field(default_factory=list)
-
-    def frames(self):
-        return frame("responses", self.responses).lazy(), frame("judgements", self.judgements).lazy()
-
-    def examples(self, pairs=None, seed=0, objective=OBJECTIVE):
-        return (pairs or Pairs()).instantiate(*self.frames(), objective, seed).collect()
-
-    def outcomes(self, pairs=None, seed=0):
-        rows = (pairs or Pairs()).tally(*self.frames(), OBJECTIVE, seed).iter_rows(named=True)
-        return {row["outcome"]: row["prompts"] for row in rows if row["prompts"]}
-
-    def scores(self, **which):
-        found = objective_scores(*self.frames(), OBJECTIVE, **which).collect()
-        return dict(found.select("response_id", "score").iter_rows())
-
-
-def scored(*scores, prompt="p_1", texts=None):
-    """One prompt whose responses have these scores from 1 to 5."""
-    made = [response(prompt, i, texts[i] if texts else None) for i in range(len(scores))]
-    return Tables(made, [judged([r], scores=(s,)) for r, s in zip(made, scores, strict=True)])
-
-
-# The oracle.
-
-
-def oracle_verdict(judgement):
-    k = len(judgement.response_ids)
-    if judgement.scores is not None:
-        low, high = judgement.scale
-        return [(score - low) / (high - low) for score in judgement.scores]
-    ranks = judgement.ranks
-    average = [mean(p for p, other in enumerate(sorted(ranks), 1) if other == rank) for rank in ranks]
-    return [(k - rank) / (k - 1) for rank in average]
-
-
-def oracle_scores(tables, criteria=None, evaluators=None):
-    """Response id -> (score or None, judgement ids), of the responses whose status is ok."""
-    weights = {name: c.weight for name, c in OBJECTIVE.criteria.items()}
-    shown = {r.id: r.prompt_id for r in tables.responses if r.status == "ok"}
-    said = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    ids = defaultdict(list)
-    for j in tables.judgements:
-        if j.status != "ok" or j.step is not None or weights.get(j.criterion, 1) == 0:
-            continue
-        if (criteria and j.criterion not in criteria) or (evaluators and j.evaluator not in evaluators):
-            continue
-        for response_id, verdict in zip(j.response_ids, oracle_verdict(j), strict=True):
-            if response_id in shown:
-                said[response_id][j.criterion][j.evaluator_id].append(verdict)
-                ids[response_id].append(j.id)
-    asked = defaultdict(set)
-    for response_id, by_criterion in said.items():
-        asked[shown[response_id]] |= set(by_criterion)
-    found = {}
-    for response_id, prompt in shown.items():
-        per = {c: mean(mean(v) for v in by.values()) for c, by in said[response_id].items()}
-        if not per or set(per) != asked[prompt]:
-            found[response_id] = (None, ids[response_id])
-        else:
-            total = sum(weights.get(c, 1) for c in per)
-            found[response_id] = (sum(per[c] * weights.get(c, 1) for c in per) / total, ids[response_id])
-    return found
+from verdict_tables import OBJECTIVE, Tables, judged, oracle_scores, response, scored, tables
 
 
 def oracle_couples(tables, pairs):
@@ -160,58 +55,6 @@ def oracle_couples(tables, pairs):
 
 def in_band(pairs, margin):
     return pairs.min_margin - 1e-9 <= margin <= (1 if pairs.max_margin is None else pairs.max_margin) + 1e-9
-
-
-# Random tables.
-
-VERDICTS = st.sampled_from(["a", "b", "idle"])
-
-
-@st.composite
-def tables(draw):
-    made = Tables()
-    for number in range(draw(st.integers(1, 3))):
-        prompt = f"p_{number}"
-        here = [
-            response(
-                prompt,
-                i,
-                draw(st.sampled_from(["x", "y", "z", None])),
-                draw(st.sampled_from(["ok"] * 6 + ["refused"])),
-            )
-            for i in range(draw(st.integers(1, 4)))
-        ]
-        made.responses += here
-        shown = [r for r in here if r.status == "ok"]
-        for criterion, judge in itertools.product(["a", "b", "idle"], ["rubric", "panel"]):
-            if not draw(st.booleans()):
-                continue
-            for r in shown:
-                if draw(st.integers(0, 9)) == 0:
-                    continue
-                for repeat in range(draw(st.integers(1, 2))):
-                    status = draw(st.sampled_from(["ok"] * 7 + ["unparsed"]))
-                    scores = (float(draw(st.integers(1, 5))),) if status == "ok" else None
-                    step = StepLocator("step", 0) if draw(st.integers(0, 9)) == 0 else None
-                    made.judgements.append(
-                        judged(
-                            [r],
-                            criterion=criterion,
-                            by=judge,
-                            scores=scores,
-                            status=status,
-                            repeat=repeat,
-                            step=step,
-                        )
-                    )
-        if draw(st.booleans()):
-            for a, b in itertools.permutations(shown, 2):
-                ranks = draw(st.sampled_from([(1, 2), (2, 1), (1, 1)]))
-                made.judgements.append(judged([a, b], criterion="overall", by="pairwise", ranks=ranks))
-        if len(shown) > 2 and draw(st.booleans()):
-            ranks = tuple(draw(st.integers(1, 3)) for _ in shown)
-            made.judgements.append(judged(shown, criterion="overall", by="list", ranks=ranks))
-    return made
 
 
 @st.composite
@@ -393,6 +236,16 @@ def test_a_response_that_says_what_the_best_says_is_passed_over():
     made = scored(5, 1, 2, texts=["good", "good", "bad"])
     (row,) = made.examples().iter_rows(named=True)
     assert row["response_ids"] == [made.responses[0].id, made.responses[2].id]
+
+
+def test_of_equally_good_ones_the_one_that_makes_a_pair_is_chosen():
+    """Whichever of the two best is drawn first, only `x` differs from the one that is worse."""
+    for seed in range(10):
+        for choose in ("best_vs_worst", "best_vs_random"):
+            made = scored(4, 4, 2, texts=["x", "y", "y"])
+            for ties in ("drop", "keep"):
+                rows = made.examples(Pairs(choose=choose, ties=ties), seed)
+                assert rows["response_ids"].to_list() == [[made.responses[0].id, made.responses[2].id]]
 
 
 def test_a_pair_judged_against_itself_in_the_other_order_is_a_tie():

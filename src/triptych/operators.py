@@ -42,6 +42,10 @@ BUILT_IN = {
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",
+        "unpaired": "triptych.instantiation.unpaired:Unpaired",
+        "groups": "triptych.instantiation.groups:Groups",
+        "rankings": "triptych.instantiation.rankings:Rankings",
+        "sft": "triptych.instantiation.sft:Sft",
     },
 }
 """Each panel's own operators. Packages add theirs through entry points of the group `triptych.<panel>`."""

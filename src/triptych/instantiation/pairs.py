@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import msgspec
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from triptych.instantiation.scores import objective_scores
-from triptych.operators import Operator
-from triptych.records import Objective, content_id, draw
+from triptych.instantiation.scored import Scored, Unit
+from triptych.records import Objective
 
 if TYPE_CHECKING:
     import polars as pl
 
-Margin = Annotated[float, Field(ge=0, le=1)]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 OUTCOMES = (
     "pair",
@@ -30,7 +24,7 @@ OUTCOMES = (
 """What can become of a prompt, in the order in which it is decided."""
 
 
-class Pairs(Operator):
+class Pairs(Scored):
     """Pairs responses to one prompt by the objective's score (see `objective_scores`).
 
     `best_vs_worst` and `best_vs_random` make at most one pair a prompt, `all_pairs` one of every two
@@ -44,13 +38,9 @@ class Pairs(Operator):
     kind: Literal["pairs"] = "pairs"
     choose: Literal["best_vs_worst", "best_vs_random", "all_pairs"] = "best_vs_worst"
     """Which responses are paired. `best_vs_random` draws among those scored lower than the best."""
-    criteria: Names | None = None
-    """The criteria that count; None takes all that were judged. How much each counts, the objective says."""
-    evaluators: Names | None = None
-    """The evaluators that count, by name; None takes all."""
-    min_margin: Margin = 0.0
+    min_margin: Unit = 0.0
     """Least difference of scores, in [0, 1], inclusive."""
-    max_margin: Margin | None = None
+    max_margin: Unit | None = None
     """Greatest difference of scores, in [0, 1], inclusive; None sets no limit."""
     ties: Literal["drop", "keep"] = "drop"
     """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with
@@ -66,21 +56,6 @@ class Pairs(Operator):
             raise ValueError(f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits")
         return self
 
-    def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
-        """Criteria that are probably misspelt.
-
-        Verifiers judge on criteria that the objective need not declare, so an unknown name alone is no error;
-        one that all but equals a declared name is.
-        """
-        for place, name in enumerate(self.criteria or ()):
-            if name not in objective.criteria:
-                near = get_close_matches(name, objective.criteria, n=1, cutoff=0.8)
-                if near:
-                    yield (
-                        f"criteria.{place}",
-                        f"criterion {name!r} is not in the objective; did you mean {near[0]!r}?",
-                    )
-
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
     ) -> pl.LazyFrame:
@@ -89,29 +64,22 @@ class Pairs(Operator):
 
         scored = self._scored(responses, judgements, objective, seed)
         pairs = self._in_band(self._picked(self._couples(scored))).sort("prompt", "row", "row_b")
-        both = "judgement_ids", "judgement_ids_b"
-        texts, numbers = pl.List(pl.String), pl.List(pl.Float64)
         labels = pl.when(pl.col("margin") == 0).then(pl.lit([0.5, 0.5])).otherwise(pl.lit([1.0, 0.0]))
         rests_on = scored.select("row", "judgement_ids")
-        return (
+        rows = (
             pairs.join(rests_on, on="row", how="left", maintain_order="left")
             .join(rests_on, left_on="row_b", right_on="row", how="left", suffix="_b", maintain_order="left")
             .select(
-                pl.lit(None, dtype=pl.String).alias("id"),
-                pl.lit("pair").alias("kind"),
                 "prompt_id",
-                pl.concat_list("response_id", "response_id_b").cast(texts).alias("response_ids"),
-                pl.concat_list("score", "score_b").cast(numbers).alias("scores"),
-                labels.cast(numbers).alias("labels"),
                 "margin",
-                (pl.col("margin") if self.weight == "margin" else pl.lit(1.0)).alias("weight"),
-                pl.lit(self.choose).alias("strategy"),
-                pl.lit(self.identity()).alias("strategy_id"),
-                pl.lit(objective.version).alias("objective_version"),
-                pl.concat_list(*both).list.unique(maintain_order=True).alias("judgement_ids"),
+                response_ids=pl.concat_list("response_id", "response_id_b"),
+                scores=pl.concat_list("score", "score_b"),
+                labels=labels,
+                weight=pl.col("margin") if self.weight == "margin" else pl.lit(1.0),
+                judgement_ids=pl.concat_list("judgement_ids", "judgement_ids_b").list.unique(maintain_order=True),
             )
-            .map_batches(_with_ids)
         )
+        return self.as_examples(rows, kind="pair", strategy=self.choose, version=objective.version)
 
     def tally(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.DataFrame:
         """Count what became of the prompts: one row for each of `OUTCOMES`, so that the prompts add up.
@@ -167,26 +135,28 @@ class Pairs(Operator):
         """The responses that can be paired, from best to worst within each prompt; `place` counts them."""
         import polars as pl
 
-        scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators)
         says = pl.struct("messages").struct.json_encode().alias("says")
         said = responses.select(says).with_row_index("row")
         # The first row of the prompt that says the same stands for what is said: numbers are cheap to carry.
         says_first = pl.col("row").min().over("prompt", "says")
-        scored = scores.filter(pl.col("score").is_not_null()).join(said, on="row", how="left")
         return (
-            with_draw(scored.with_columns(says=says_first), seed)
-            .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
-            .with_row_index("place")
+            self.ranked(responses, judgements, objective, seed)
+            .join(said, on="row", how="left", maintain_order="left")
+            .with_columns(says=says_first)
             .collect()  # at once, since it is used several times and Polars would work it out anew for each
             .lazy()
         )
 
     def _couples(self, scored: pl.LazyFrame) -> pl.LazyFrame:
-        """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`."""
+        """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`.
+
+        All that score as the best does can be chosen: the first drawn may say what all that are worse say.
+        """
         import polars as pl
 
         each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
-        first = each if self.choose == "all_pairs" else each.unique("prompt", keep="first", maintain_order=True)
+        best = pl.col("score") == pl.col("score").max().over("prompt")
+        first = each if self.choose == "all_pairs" else each.filter(best)
         return (
             first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
             .filter(pl.col("place") < pl.col("place_b"))
@@ -209,9 +179,9 @@ class Pairs(Operator):
         if self.choose == "all_pairs":
             return fit
         if self.choose == "best_vs_worst":
-            order = fit.sort("place_b", descending=True)
+            order = fit.sort("margin", "place", "place_b", descending=[True, False, True])
         else:
-            order = fit.sort(pl.col("margin") == 0, "drawn_b", "place_b")
+            order = fit.sort(pl.col("margin") == 0, "place", "drawn_b", "place_b")
         return order.unique("prompt", keep="first", maintain_order=True)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:
@@ -219,54 +189,3 @@ class Pairs(Operator):
 
         highest = 1.0 if self.max_margin is None else self.max_margin
         return picked.filter(pl.col("margin").is_between(self.min_margin, highest))
-
-
-def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
-    """Add `drawn`, a number in [0, 2**32) that comes from `seed` and the response's id and nothing else.
-
-    The last twelve characters of `response_id`, as three words of 32 bits, go through the finaliser of
-    MurmurHash3 (A. Appleby, public domain), set off by `triptych.records.draw`. All in 64-bit integers that
-    never overflow, so it is the same on every machine and with every version of Polars.
-    """
-    import polars as pl
-
-    start, low32, drawn = draw(seed, "pairs"), 0xFFFFFFFF, pl.col("drawn")
-    digits = pl.col("response_id").str.tail(12).str.encode("hex")
-    words = [
-        digits.str.slice(8 * i, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64) for i in range(3)
-    ]
-    responses = responses.with_columns(drawn=pl.lit(start & low32, dtype=pl.UInt64))
-    for word in (*words, pl.lit(start >> 32, dtype=pl.UInt64)):
-        # One step a line: nested, each step would double the expression.
-        responses = responses.with_columns(drawn=drawn ^ word)
-        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**16))
-        responses = responses.with_columns(drawn=(drawn * 0x85EBCA6B) & low32)
-        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**13))
-        responses = responses.with_columns(drawn=(drawn * 0xC2B2AE35) & low32)
-        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**16))
-    return responses
-
-
-class _Content(msgspec.Struct):
-    """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
-
-    judgement_ids: list[str]
-    kind: str
-    labels: list[float]
-    margin: float
-    objective_version: str
-    prompt_id: str
-    response_ids: list[str]
-    scores: list[float]
-    strategy: str
-    strategy_id: str
-    weight: float
-
-
-def _with_ids(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Give each pair the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
-    import polars as pl
-
-    columns = [pairs[name].to_list() for name in _Content.__struct_fields__]
-    ids = [content_id("e", _Content(*row)) for row in zip(*columns, strict=True)]
-    return pairs.with_columns(pl.Series("id", ids, dtype=pl.String))

@@ -1,0 +1,128 @@
+"""What all instantiations share that rest on the objective's scores of responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from pydantic import Field
+
+from triptych.instantiation.scores import objective_scores
+from triptych.operators import Operator
+from triptych.records import Objective, content_id, draw
+from triptych.store.tables import schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Scored(Operator):
+    """An instantiation that rests on the objective's score of each response (see `objective_scores`)."""
+
+    criteria: Names | None = None
+    """The criteria that count; None takes all that were judged. How much each counts, the objective says."""
+    evaluators: Names | None = None
+    """The evaluators that count, by name; None takes all."""
+
+    def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
+        """Criteria that are probably misspelt.
+
+        Verifiers judge on criteria that the objective need not declare, so an unknown name alone is no error;
+        one that all but equals a declared name is.
+        """
+        for place, name in enumerate(self.criteria or ()):
+            if name not in objective.criteria:
+                near = get_close_matches(name, objective.criteria, n=1, cutoff=0.8)
+                if near:
+                    yield (
+                        f"criteria.{place}",
+                        f"criterion {name!r} is not in the objective; did you mean {near[0]!r}?",
+                    )
+
+    def ranked(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+    ) -> pl.LazyFrame:
+        """The responses that have a score, from best to worst within each prompt; a draw orders equal ones.
+
+        Columns: place (counts the rows), row and prompt (where the response, and the first one to its prompt,
+        stand in the table), prompt_id, response_id, score, drawn, lacks, judgement_ids.
+        """
+        import polars as pl
+
+        scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators)
+        return (
+            with_draw(scores.filter(pl.col("score").is_not_null()), seed)
+            .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
+            .with_row_index("place")
+        )
+
+    def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
+        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids."""
+        import polars as pl
+
+        types = schema("examples")
+        shared = {
+            "id": pl.lit(None),
+            "kind": pl.lit(kind),
+            "strategy": pl.lit(strategy),
+            "strategy_id": pl.lit(self.identity()),
+            "objective_version": pl.lit(version),
+        }
+        columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
+        return rows.select(columns).map_batches(_with_ids)
+
+
+def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
+    """Add `drawn`, a number in [0, 2**32) that comes from `seed` and the response's id and nothing else.
+
+    The last twelve characters of `response_id`, as three words of 32 bits, go through the finaliser of
+    MurmurHash3 (A. Appleby, public domain), set off by `triptych.records.draw`. All in 64-bit integers that
+    never overflow, so it is the same on every machine and with every version of Polars.
+    """
+    import polars as pl
+
+    start, low32, drawn = draw(seed, "pairs"), 0xFFFFFFFF, pl.col("drawn")
+    digits = pl.col("response_id").str.tail(12).str.encode("hex")
+    words = [
+        digits.str.slice(8 * i, 8).str.to_integer(base=16, strict=False).fill_null(0).cast(pl.UInt64) for i in range(3)
+    ]
+    responses = responses.with_columns(drawn=pl.lit(start & low32, dtype=pl.UInt64))
+    for word in (*words, pl.lit(start >> 32, dtype=pl.UInt64)):
+        # One step a line: nested, each step would double the expression.
+        responses = responses.with_columns(drawn=drawn ^ word)
+        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**16))
+        responses = responses.with_columns(drawn=(drawn * 0x85EBCA6B) & low32)
+        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**13))
+        responses = responses.with_columns(drawn=(drawn * 0xC2B2AE35) & low32)
+        responses = responses.with_columns(drawn=drawn ^ (drawn // 2**16))
+    return responses
+
+
+class _Content(msgspec.Struct):
+    """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
+
+    judgement_ids: list[str]
+    kind: str
+    labels: list[float]
+    margin: float | None
+    objective_version: str
+    prompt_id: str
+    response_ids: list[str]
+    scores: list[float]
+    strategy: str
+    strategy_id: str
+    weight: float
+
+
+def _with_ids(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Give each pair the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
+    import polars as pl
+
+    columns = [pairs[name].to_list() for name in _Content.__struct_fields__]
+    ids = [content_id("e", _Content(*row)) for row in zip(*columns, strict=True)]
+    return pairs.with_columns(pl.Series("id", ids, dtype=pl.String))
