@@ -21,6 +21,7 @@ _WHERE = {
     "Groups": "instantiation.groups",
     "InlinePrompts": "prompts.inline",
     "Judgement": "records",
+    "Listwise": "evaluation.listwise",
     "Message": "records",
     "Objective": "records",
     "OpenAIModel": "models.spec",

@@ -38,6 +38,7 @@ BUILT_IN = {
     "evaluation": {
         "rubric": "triptych.evaluation.rubric:Rubric",
         "pairwise": "triptych.evaluation.pairwise:Pairwise",
+        "listwise": "triptych.evaluation.listwise:Listwise",
         "verify": "triptych.evaluation.verify:Verify",
     },
     "instantiation": {

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
+from triptych.models.spec import ModelSpec
+from triptych.operators import Case
 from triptych.records import JudgementStatus, Message
 
 Verdict = TypeVar("Verdict")
@@ -35,6 +37,16 @@ class Asked(msgspec.Struct, Generic[Verdict], frozen=True, kw_only=True):
     def fields(self) -> dict[str, Any]:
         """What a judgement records of it."""
         return {name: getattr(self, name) for name in ("status", "error", "raw", "call_ids", "cost_usd", "created_at")}
+
+
+def signature(case: Case, spec: ModelSpec) -> dict[str, Any]:
+    """What all judgements of one judge on one prompt have in common."""
+    return {
+        "prompt_id": case.prompt.id,
+        "model": spec.model,
+        "model_version": spec.version,
+        "objective_version": case.objective.version,
+    }
 
 
 async def ask_judge(

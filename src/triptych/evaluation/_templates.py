@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from hashlib import blake2b
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from triptych.records import Message, Prompt, Response
@@ -12,6 +13,10 @@ from triptych.records import Message, Prompt, Response
 if TYPE_CHECKING:
     from jinja2 import Template
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+
+LETTERS = ascii_lowercase
+"""Responses that are shown together are told apart by these."""
 
 
 @cache
@@ -66,7 +71,7 @@ def material(prompt: Prompt, *responses: Response) -> dict[str, Any]:
     shown = {"prompt": _fenced("prompt", texts[0], mark), "mark": mark}
     if prompt.reference is not None:
         shown["reference"] = _fenced("reference", prompt.reference, mark)
-    names = ("response",) if len(responses) == 1 else ("response_a", "response_b")
+    names = ["response"] if len(responses) == 1 else [f"response_{letter}" for letter in LETTERS[: len(responses)]]
     return shown | {name: _fenced(name, text, mark) for name, text in zip(names, texts[1:], strict=True)}
 
 

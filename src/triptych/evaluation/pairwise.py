@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from triptych.evaluation._asking import Asked, Unparsable, ask_judge, json_object, rationale_in
+from triptych.evaluation._asking import Asked, Unparsable, ask_judge, json_object, rationale_in, signature
 from triptych.evaluation._logprobs import TOP_LOGPROBS, spread
 from triptych.evaluation._templates import checked_template, material, render
 from triptych.models.chat import Ask, ChatRequest, Choice
@@ -115,14 +115,7 @@ class Pairwise(Operator):
         spec = ask.model(self.model)
         requests = [self._request(case, spec, question) for question in questions]
         asked = await ask_judge(ask, self.model, requests, self._parse, self._wanted)
-        shared: dict[str, Any] = {
-            "prompt_id": case.prompt.id,
-            "evaluator": self.name or self.kind,
-            "evaluator_id": self.identity(spec),
-            "model": spec.model,
-            "model_version": spec.version,
-            "objective_version": case.objective.version,
-        }
+        shared = {"evaluator": self.name or self.kind, "evaluator_id": self.identity(spec), **signature(case, spec)}
         return [self._judgement(shared, *pair) for pair in zip(questions, asked, strict=True)]
 
     def forecast(self, outlook: Outlook) -> list[Load]:
