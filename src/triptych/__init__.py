@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
+    "Assumed": "evaluation.assumed",
     "Budget": "models.budget",
     "Criterion": "records",
     "EmbeddedModel": "models.spec",

@@ -40,6 +40,7 @@ BUILT_IN = {
         "pairwise": "triptych.evaluation.pairwise:Pairwise",
         "listwise": "triptych.evaluation.listwise:Listwise",
         "verify": "triptych.evaluation.verify:Verify",
+        "assumed": "triptych.evaluation.assumed:Assumed",
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",

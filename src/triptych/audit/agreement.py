@@ -190,7 +190,7 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
     import polars as pl
 
     passed = (
-        verdicts(judgements.filter(pl.col("model").is_null()))
+        verdicts(judgements.filter(pl.col("check").is_not_null()))
         .group_by("prompt_id", "response_id", "evaluator", "evaluator_id")
         .agg(pl.col("verdict").mean())
         .rename({"evaluator": "verifier", "evaluator_id": "verifier_id"})

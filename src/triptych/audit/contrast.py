@@ -49,7 +49,7 @@ def verifier_contrast(judgements: pl.LazyFrame) -> list[Finding]:
     import polars as pl
 
     rows = (
-        verdicts(judgements.filter(pl.col("model").is_null()))
+        verdicts(judgements.filter(pl.col("check").is_not_null()))
         .group_by("evaluator", "evaluator_id", "prompt_id", "response_id")
         .agg(pl.col("verdict").mean().round(9))
         .group_by("evaluator", "evaluator_id", "prompt_id")

@@ -44,9 +44,11 @@ class Sample(Operator):
     arXiv:2310.01377), by the recipe's seed.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"n", "samples_per_call", "logprobs"})
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "n", "samples_per_call", "logprobs"})
 
     kind: Literal["sample"] = "sample"
+    name: str | None = None
+    """What responses call the generator; its kind if not given."""
     model: Names
     """A model's name, or several: each gives `n` responses."""
     n: int = Field(default=4, ge=1)
@@ -106,7 +108,7 @@ class Sample(Operator):
         outcomes = await ask(model, requests)
         maker: dict[str, Any] = {
             "prompt_id": case.prompt.id,
-            "generator": self.kind,
+            "generator": self.name or self.kind,
             "generator_id": self.identity(spec),
             "model": spec.model,
             "model_version": spec.version,
