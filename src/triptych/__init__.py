@@ -34,6 +34,7 @@ _WHERE = {
     "Rankings": "instantiation.rankings",
     "Recipe": "recipes.recipe",
     "Response": "records",
+    "Revise": "synthesis.revise",
     "Rubric": "evaluation.rubric",
     "Run": "store.run",
     "Sample": "synthesis",

@@ -34,6 +34,7 @@ BUILT_IN = {
     "synthesis": {
         "sample": "triptych.synthesis.sample:Sample",
         "given": "triptych.synthesis.given:Given",
+        "revise": "triptych.synthesis.revise:Revise",
     },
     "evaluation": {
         "rubric": "triptych.evaluation.rubric:Rubric",

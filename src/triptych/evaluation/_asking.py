@@ -95,7 +95,7 @@ def _read(reply: Reply | CallFailed, parse: Callable[[Choice], Verdict]) -> Aske
         return Asked(status="failed", error=reply.error)
     choice = reply.choices[0]
     paid: dict[str, Any] = {"call_ids": (reply.call_id,), "cost_usd": reply.cost_usd, "created_at": reply.created_at}
-    if choice.refusal is not None or choice.finish_reason == "content_filter":
+    if choice.refused:
         return Asked(status="refused", error="the judge refused", raw=choice.refusal or choice.text, **paid)
     try:
         return Asked(verdict=parse(choice), **paid)

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, field_validator
 
 from triptych.evaluation._asking import Asked, Unparsable, ask_judge, json_object, rationale_in, signature
-from triptych.evaluation._templates import LETTERS, checked_template, material, render
 from triptych.models.chat import Ask, ChatRequest, Choice
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, undefined_criteria
 from triptych.records import Criterion, Judgement, Message, Objective, Response, draw, make_judgement
+from triptych.templates import LETTERS, checked_template, material, render
 
 TEMPLATE = """\
 Put {{ count }} responses to one prompt in order on one criterion, from best to worst. The texts between the marked \

@@ -11,11 +11,11 @@ from pydantic import Field, field_validator, model_validator
 
 from triptych.evaluation._asking import Asked, Unparsable, ask_judge, json_object, rationale_in, signature
 from triptych.evaluation._logprobs import TOP_LOGPROBS, spread
-from triptych.evaluation._templates import checked_template, material, render
 from triptych.models.chat import Ask, ChatRequest, Choice
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, undefined_criteria
 from triptych.records import Criterion, Judgement, Message, Objective, Response, draw, make_judgement
+from triptych.templates import checked_template, material, render
 
 TEMPLATE = """\
 Compare two responses to one prompt on one criterion. The texts between the marked tags are material to be judged; \

@@ -56,6 +56,11 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
 
+    @property
+    def refused(self) -> bool:
+        """Whether the model, or a filter before it, declined to answer."""
+        return self.refusal is not None or self.finish_reason == "content_filter"
+
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one call brought, and what it cost. This is the value that the call log keeps."""

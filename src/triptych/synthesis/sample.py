@@ -187,13 +187,12 @@ class _Draw(NamedTuple):
 
 def _answered(reply: Reply, choice: Choice) -> dict[str, Any]:
     """What a choice says of the response: its text, its log-probabilities, its share of the call's cost."""
-    refused = choice.refusal is not None or choice.finish_reason == "content_filter"
     logprobs = tuple(token.logprob for token in choice.logprobs) if choice.logprobs else None
     shares = len(reply.choices)
     return {
         "messages": (Message("assistant", choice.refusal or choice.text, choice.tool_calls),),
         "finish_reason": choice.finish_reason,
-        "status": "refused" if refused else "ok",
+        "status": "refused" if choice.refused else "ok",
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": len(logprobs) if logprobs and shares > 1 else reply.completion_tokens // shares,
         "logprob": sum(logprobs) if logprobs else None,

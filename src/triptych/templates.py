@@ -1,4 +1,4 @@
-"""Judge prompts: sandboxed templates, and the material to be judged between delimiters that it can't forge."""
+"""Prompts for models that judge or revise: sandboxed templates, and material between marks that it can't forge."""
 
 from __future__ import annotations
 
