@@ -48,7 +48,7 @@ def _line(progress: Progress, now: float) -> str:
     stages = (progress.synthesis, progress.evaluation)
     of = f"/{count(progress.total)}" if progress.total else ""
     parts = [
-        f"{count(progress.done)}{of} prompts",
+        f"{count(progress.evaluated)}{of} prompts judged",
         f"{count(sum(s.sent for s in stages))} calls, {count(sum(s.cached for s in stages))} from the log",
         f"{count(sum(s.failed for s in stages))} failed",
         usd(progress.spent_usd),
