@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -63,24 +64,28 @@ def summary_text(summary: Summary) -> str:
 
 def _made(summary: Summary) -> str:
     manifest = summary.manifest
-    aside = f" ({count(manifest.set_aside)} rows set aside, see set_aside.jsonl)" if manifest.set_aside else ""
+    aside = f" ({many(manifest.set_aside, 'row')} set aside, see set_aside.jsonl)" if manifest.set_aside else ""
     lines = [
         "Made",
-        f"  {count(manifest.prompts):>7} prompts{aside}",
-        f"  {count(sum(summary.responses.values())):>7} responses{_others(summary.responses)}",
+        f"  {many(manifest.prompts, 'prompt', 7)}{aside}",
+        f"  {many(sum(summary.responses.values()), 'response', 7)}{_others(summary.responses)}",
     ]
     for evaluator, states in summary.judgements.items():
-        lines.append(f"  {count(sum(states.values())):>7} judgements by {one_line(evaluator, 40)}{_others(states)}")
-    return "\n".join([*lines, f"  {count(summary.examples):>7} training examples"])
+        judged = many(sum(states.values()), "judgement", 7)
+        lines.append(f"  {judged} by {one_line(evaluator, 40)}{_others(states)}")
+    return "\n".join([*lines, f"  {many(summary.examples, 'training example', 7)}"])
 
 
 def _kept(summary: Summary) -> str:
-    lines = []
-    for outcome in summary.outcomes:
-        if outcome["prompts"]:
-            kept = f" ({count(outcome['pairs'])} pairs)" if outcome["pairs"] else ""
-            lines.append(f"  {count(outcome['prompts']):>7} prompts: {outcome['outcome']}{kept}")
-    return "\n".join([f"Kept, by {summary.outcomes[0]['strategy']}", *lines]) if lines else ""
+    parts = []
+    for _, outcomes in groupby(summary.outcomes, key=lambda outcome: outcome["strategy_id"]):
+        told = [outcome for outcome in outcomes if outcome["prompts"]]
+        if told:
+            parts.append(f"Kept, by {told[0]['strategy']}")
+        for outcome in told:
+            kept = f" ({many(outcome['pairs'], 'pair')})" if outcome["pairs"] else ""
+            parts.append(f"  {many(outcome['prompts'], 'prompt', 7)}: {outcome['outcome']}{kept}")
+    return "\n".join(parts)
 
 
 def _trust(summary: Summary) -> str:

@@ -36,9 +36,9 @@ def count(number: float) -> str:
     return f"{round(number):,}"
 
 
-def many(number: float, noun: str) -> str:
-    """So many of something: 1 prompt, 2 prompts."""
-    return f"{count(number)} {noun}{'' if round(number) == 1 else 's'}"
+def many(number: float, noun: str, width: int = 0) -> str:
+    """So many of something, as 1 prompt or 2 prompts; the number takes `width` characters at least."""
+    return f"{count(number):>{width}} {noun}{'' if round(number) == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
