@@ -80,6 +80,20 @@ def test_from_recipe_to_training_files(folder):
     assert (run / "export" / "trl" / "README.md").exists()
 
 
+def test_each_strategy_is_accounted_for_by_itself(folder):
+    row = json.dumps(ROW | {"responses": ["Hi!", "Hello!", "Hello my dear friend."]})
+    (folder / "prompts.jsonl").write_text(row)
+    recipe = GIVEN.replace(
+        "instantiation: {kind: pairs}",
+        "instantiation: [{kind: pairs}, {kind: pairs, choose: all_pairs}, {kind: groups}]",
+    )
+    (folder / "recipe.yaml").write_text(recipe)
+    told = triptych("run", "recipe.yaml", "--out", "out", cwd=folder).stdout
+    assert "        1 prompt\n        3 responses\n        3 judgements by verify\n        4 training examples" in told
+    assert "Kept, by best_vs_worst\n        1 prompt: pair (1 pair)\n" in told
+    assert "Kept, by all_pairs\n        1 prompt: pair (2 pairs)\n" in told
+
+
 def test_one_can_walk_from_an_example_to_its_prompt_and_back(folder):
     run = folder / "run"
     triptych("run", folder / "recipe.yaml", "--out", run)
