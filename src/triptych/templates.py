@@ -8,6 +8,7 @@ from hashlib import blake2b
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
+from triptych.errors import PromptError
 from triptych.records import Message, Prompt, Response
 
 if TYPE_CHECKING:
@@ -35,8 +36,19 @@ def _compiled(template: str) -> Template:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """Fill in a template. What is filled in is data: template marks inside it mean nothing."""
-    return _compiled(template).render(values)
+    """Fill in a template. What is filled in is data: template marks inside it mean nothing.
+
+    Raises `PromptError` where the template asks for what this prompt lacks.
+    """
+    from jinja2 import UndefinedError
+
+    try:
+        return _compiled(template).render(values)
+    except UndefinedError as error:
+        raise PromptError(
+            f"a template asks for what a prompt lacks: {error.message}. "
+            "Put that part between {% if reference is defined %} and {% endif %}, or give every prompt one"
+        ) from error
 
 
 def checked_template(template: str, example: Mapping[str, Any]) -> str:
@@ -45,7 +57,7 @@ def checked_template(template: str, example: Mapping[str, Any]) -> str:
     from jinja2.exceptions import SecurityError
 
     try:
-        render(template, example)
+        _compiled(template).render(example)
     except SecurityError as error:
         raise ValueError(f"asks for something that templates may not touch: {error}") from error
     except TemplateError as error:

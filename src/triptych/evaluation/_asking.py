@@ -70,7 +70,7 @@ def json_object(text: str) -> dict[str, Any]:
     while place >= 0:
         try:
             value, end = _DECODER.raw_decode(text, place)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, nested too deeply, or a number too long
             end = place + 1
         else:
             found.append(value)
@@ -99,7 +99,7 @@ def _read(reply: Reply | CallFailed, parse: Callable[[Choice], Verdict]) -> Aske
         return Asked(status="refused", error="the judge refused", raw=choice.refusal or choice.text, **paid)
     try:
         return Asked(verdict=parse(choice), **paid)
-    except Unparsable as error:
+    except (Unparsable, ValueError, ArithmeticError, RecursionError) as error:  # text from a model can be anything
         cut = " (the answer was cut at max_tokens)" if choice.finish_reason == "length" else ""
         return Asked(status="unparsed", error=f"{error}{cut}", raw=choice.text, **paid)
 

@@ -89,5 +89,8 @@ def _parsed(written: bytes) -> Constraint | str:
 def _outcome(check: Constraint | str, response: Response) -> dict[str, Any]:
     if isinstance(check, str):
         return {"status": "failed", "error": check}
-    result = check.check(response.text)
+    try:
+        result = check.check(response.text)
+    except (ValueError, ArithmeticError, RecursionError) as error:  # prompts and responses can be anything
+        return {"status": "failed", "error": f"{check.kind} can't be checked: {error}"[:500]}
     return {"scores": (1.0,) if result.passed else (0.0,), "rationale": result.found}

@@ -169,7 +169,7 @@ class Endpoint:
     def _error(self, status: int, content: bytes, retry_after: str | None) -> Exception:
         """Sort a bad status: worth another attempt, the end of this call, or the end of the run."""
         said = f"HTTP {status}: {_message_in(content)}"
-        if status in (401, 403):
+        if status == 401 or (status == 403 and not self._has_answered):  # later, a 403 is of one request: moderation
             return KeyRefused(f"{self._place} refuses the key ({said}). {self._key_hint()}")
         if status == 402 or (status == 429 and b"insufficient_quota" in content):
             return KeyRefused(f"{self._place} has no credit left ({said})")

@@ -12,6 +12,7 @@ from triptych.models.spec import ModelSpec
 from triptych.records.messages import Message, ToolCall, message_to_openai
 
 _encode = msgspec.json.Encoder().encode
+_MOST_TOKENS = 2**31
 
 
 def request_body(spec: ModelSpec, request: ChatRequest) -> bytes:
@@ -66,8 +67,12 @@ class _ToolCall(msgspec.Struct):
     id: str = ""
 
 
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
 class _Message(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
@@ -98,8 +103,8 @@ class _Cached(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = 0
     prompt_tokens_details: _Cached | None = None
 
 
@@ -113,8 +118,9 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 def _choice(choice: _Choice) -> Choice:
     message = choice.message
+    content = message.content
     return Choice(
-        text=message.content or "",
+        text="".join(part.text for part in content) if isinstance(content, list) else content or "",
         finish_reason=choice.finish_reason,
         refusal=message.refusal,
         tool_calls=tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()),
@@ -132,8 +138,13 @@ def _token_logprobs(logprobs: _Logprobs | None) -> tuple[TokenLogprob, ...] | No
 
 
 def _usage(usage: _Usage | None, messages: Sequence[Message], choices: Sequence[Choice]) -> Usage:
-    if usage is None:
+    if usage is None or not (_counts(usage.prompt_tokens) and _counts(usage.completion_tokens)):
         prompt = sum(len(m.content) for m in messages) // 4
         return Usage(prompt, sum(len(c.text) for c in choices) // 4, estimated=True)
-    details = usage.prompt_tokens_details
-    return Usage(usage.prompt_tokens, usage.completion_tokens, (details and details.cached_tokens) or 0)
+    cached = usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens
+    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached if cached and _counts(cached) else 0)
+
+
+def _counts(tokens: int | None) -> bool:
+    """Whether a number can be a count of tokens: endpoints have been seen to send null, and worse."""
+    return tokens is not None and 0 <= tokens < _MOST_TOKENS

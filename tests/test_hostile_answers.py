@@ -1,0 +1,115 @@
+"""Answers that no model should give, and endpoints that keep to no form: a row may fail, a run may not."""
+
+import asyncio
+import json
+
+import aiohttp.web
+import pytest
+
+import triptych as tp
+from judging import Scripted, case, judged
+from triptych.errors import PromptError
+from triptych.models.chat import ChatRequest, Choice, TokenLogprob
+from triptych.models.wire import read_answer
+from triptych.records import Message
+
+REQUEST = ChatRequest(messages=(Message("user", "x" * 40),))
+
+
+def answer(content="hello there", **more):
+    return json.dumps({"choices": [{"message": {"content": content}}], **more}).encode()
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {"prompt_tokens": None, "completion_tokens": None},
+        {"prompt_tokens": -1000, "completion_tokens": 5},
+        {"prompt_tokens": 10, "completion_tokens": -5},
+        {"prompt_tokens": 2**63, "completion_tokens": 5},
+        {"prompt_tokens": 3_000_000_000, "completion_tokens": 5},
+    ],
+)
+def test_counts_that_can_not_be_are_estimated_instead(usage):
+    choices, found = read_answer(answer(usage=usage), REQUEST)
+    assert choices[0].text == "hello there"
+    assert (found.prompt_tokens, found.completion_tokens, found.estimated) == (10, 2, True)
+
+
+def test_text_in_parts_is_joined():
+    choices, _ = read_answer(answer([{"type": "text", "text": "hello "}, {"type": "text", "text": "there"}]), REQUEST)
+    assert choices[0].text == "hello there"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"rationale": "r", "score": ' + "1" * 5000 + "}",
+        '{"rationale": "r", "score": NaN}',
+        '{"rationale": "r", "score": 1e999}',
+        '{"a":' * 5000 + "1" + "}" * 5000,
+        "{" * 2000,
+    ],
+)
+def test_what_a_judge_says_is_at_worst_unparsed(said):
+    (got,) = judged(tp.Rubric(model="judge", criteria=["helpful"]), case("x"), Scripted(lambda request: said))
+    assert (got.status, got.scores) == ("unparsed", None)
+    assert got.raw.startswith(said[:50])
+
+
+def test_a_log_probability_that_is_none_is_unparsed():
+    said = Choice(text="3", logprobs=(TokenLogprob("3", 1000.0, ()),))
+    rubric = tp.Rubric(model="judge", criteria=["helpful"], read="logprobs")
+    (got,) = judged(rubric, case("x"), Scripted(lambda request: said))
+    assert (got.status, got.scores) == ("unparsed", None)
+
+
+def test_a_prompts_constraint_that_can_not_be_checked_fails_alone():
+    pytest.importorskip("py3langid")
+    one = case("Hello there.", constraints=({"kind": "language", "language": "xx"}, {"kind": "words", "max": 3}))
+    language, words = judged(tp.Verify(), one)
+    assert (language.status, language.scores) == ("failed", None)
+    assert "'xx' is none of the languages" in language.error
+    assert (words.status, words.scores) == ("ok", (1.0,))
+
+
+def test_a_template_that_asks_for_what_a_prompt_lacks_says_what_to_do():
+    rubric = tp.Rubric(model="judge", criteria=["helpful"], template="{{ prompt }} {{ reference }} {{ wanted }}")
+    with pytest.raises(PromptError, match=r"'reference' is undefined.*if reference is defined"):
+        judged(rubric, case("x"), Scripted(lambda request: "{}"))
+
+
+def test_a_403_for_one_prompt_among_others_is_that_calls_failure(tmp_path):
+    """As moderation in front of a model gives it; before any answer it means that the key is refused."""
+
+    async def chat(request):
+        asked = (await request.json())["messages"][-1]["content"]
+        if "3" in asked:
+            await asyncio.sleep(0.3)
+            return aiohttp.web.json_response({"error": {"message": "flagged"}}, status=403)
+        return aiohttp.web.json_response({"choices": [{"message": {"content": "fine"}}]})
+
+    async def go():
+        app = aiohttp.web.Application()
+        app.router.add_post("/v1/chat/completions", chat)
+        runner = aiohttp.web.AppRunner(app)
+        await runner.setup()
+        site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]
+        recipe = tp.Recipe(
+            name="moderated",
+            models={"m": tp.OpenAIModel(model="m", base_url=f"http://127.0.0.1:{port}/v1")},
+            prompts=tp.InlinePrompts(prompts=[f"number {i}" for i in range(6)]),
+            synthesis=[tp.Sample(model="m", n=1)],
+            evaluation=[tp.Verify(constraints=[{"kind": "words", "max": 5}])],
+            instantiation=[tp.Sft()],
+        )
+        run = await asyncio.to_thread(tp.run, recipe, tmp_path / "run")
+        await runner.cleanup()
+        return run
+
+    responses = asyncio.run(go()).responses().select("status", "error").collect().rows()
+    assert [status for status, _ in responses] == ["ok", "ok", "ok", "failed", "ok", "ok"]
+    assert "HTTP 403: flagged" in responses[3][1]
