@@ -70,7 +70,9 @@ def json_object(text: str) -> dict[str, Any]:
     while place >= 0:
         try:
             value, end = _DECODER.raw_decode(text, place)
-        except (ValueError, RecursionError):  # no JSON, nested too deeply, or a number too long
+        except RecursionError:
+            raise Unparsable("it nests JSON too deeply") from None
+        except ValueError:  # no JSON, or a number too long
             end = place + 1
         else:
             found.append(value)
