@@ -90,6 +90,15 @@ def test_a_second_run_asks_nothing_and_gives_the_same_bytes(tmp_path):
     assert again.manifest.counts["evaluation"]["cached"] == 120
 
 
+def test_a_run_that_ended_before_its_manifest_goes_on_in_its_folder(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        for file in (tmp_path / "run").iterdir():
+            if file.name not in (".lock", "calls.sqlite"):
+                file.unlink()
+        assert tp.run(recipe(server.base_url), tmp_path / "run").manifest.status == "finished"
+
+
 def test_a_finished_run_replays_with_the_endpoint_gone(tmp_path):
     with endpoint() as server:
         tp.run(recipe(server.base_url), tmp_path / "run")

@@ -159,7 +159,8 @@ def claim(folder: Path, *, recipe: str, recipe_id: str) -> tuple[Manifest, BaseF
 def _manifest_for(folder: Path, recipe: str, recipe_id: str) -> Manifest:
     manifest = read_manifest(folder)
     if manifest is None:
-        strangers = [entry.name for entry in folder.iterdir() if entry.name != ".lock"]
+        ours = {".lock", CALLS, f"{CALLS}-wal", f"{CALLS}-shm"}  # of a run that ended before its manifest was written
+        strangers = [entry.name for entry in folder.iterdir() if entry.name not in ours]
         if strangers:
             raise RunFolderError(f"{folder} holds something else ({sorted(strangers)[0]}); choose another --out")
         return Manifest(run=uuid.uuid4().hex, recipe=recipe, recipe_id=recipe_id)
