@@ -1,4 +1,4 @@
-"""Prompts for models that judge or revise: sandboxed templates, and material between marks that it can't forge."""
+"""Prompts for models that judge or revise: sandboxed templates, and material between marks made from its hash."""
 
 from __future__ import annotations
 

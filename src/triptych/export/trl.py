@@ -42,7 +42,7 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
     `objective_version`. Messages have a role and a content; tool calls in OpenAI's form, call ids and names
     only where any message of the run has them.
 
-    Works through a few thousand pairs at a time, so memory does not grow with the run. The files get their
+    Works through a few thousand pairs at a time; the card's findings look at whole tables. The files get their
     names when they are whole. Raises `TriptychError` where there is no pair, or no room.
     """
     unknown = set(formats) - {"parquet", "jsonl"}
