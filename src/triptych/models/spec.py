@@ -22,7 +22,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 class Price(BaseModel):
     """Prices in US dollars for a million tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     input: float = Field(ge=0)
     """For prompt tokens."""
@@ -41,7 +41,7 @@ class Price(BaseModel):
 class _ModelBase(BaseModel):
     """What all models declare."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: str = ""
     """Names the weights, such as a round or a checkpoint. Declaring another version asks everything anew."""
