@@ -218,9 +218,10 @@ class Endpoint:
     def check(self) -> None:
         """Raise `KeyRefused` or `MissingExtra` where it is plain beforehand that no call can succeed."""
         if isinstance(self.spec, EmbeddedModel):
-            from triptych.models.embedded import find_weights
+            from triptych.models.embedded import check_runtime, find_weights
 
             find_weights(self.spec.path)
+            check_runtime()
         else:
             self._declared_key()
 
