@@ -18,6 +18,8 @@ from pydantic import (
     model_serializer,
 )
 
+from triptych.records.ids import canonical_json
+
 OPENAI_URL = "https://api.openai.com/v1"
 
 
@@ -122,8 +124,8 @@ class OpenAIModel(_ModelBase):
         return self.api_key_env
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What names the model in the call log. The address is not part of it: servers move, weights stay."""
+    def identity(self) -> bytes:
+        """What names the model in the call log, as JSON. The address is not part of it: servers move, weights stay."""
         return _identity(self.model, self.version, self.extra_body)
 
 
@@ -155,8 +157,8 @@ class EmbeddedModel(_ModelBase):
         return Price(input=0, output=0)
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What names the model in the call log: for a file of yours, all of its path."""
+    def identity(self) -> bytes:
+        """What names the model in the call log, as JSON: for a file of yours, all of its path."""
         weights = self.model if self.path is None else str(Path(self.path).expanduser().resolve())
         return _identity(weights, self.version, self.extra_body)
 
@@ -173,8 +175,8 @@ def _secret_names(value: Any, name: str = "") -> Iterator[str]:
         yield name
 
 
-def _identity(model: str, version: str, extra_body: dict[str, Any]) -> dict[str, Any]:
-    return {"model": model, "version": version} | ({"extra_body": extra_body} if extra_body else {})
+def _identity(model: str, version: str, extra_body: dict[str, Any]) -> bytes:
+    return canonical_json({"model": model, "version": version} | ({"extra_body": extra_body} if extra_body else {}))
 
 
 ModelSpec = OpenAIModel | EmbeddedModel
