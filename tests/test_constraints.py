@@ -274,7 +274,9 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "fields", "piece"), [(kind, fields, piece) for kind, fields, some in LONG for piece in some])
+@pytest.mark.parametrize(
+    ("kind", "fields", "piece"), [(kind, fields, piece) for kind, fields, some in LONG for piece in some]
+)
 def test_a_long_text_is_checked_in_a_time_near_its_length(kind, fields, piece):
     if kind in NEEDS:
         pytest.importorskip(NEEDS[kind], reason="needs the extra triptych[verify]")

@@ -126,7 +126,7 @@ def test_nulls_inside_of_schemas_and_parameters_are_kept(tmp_path, as_text):
     prompt = one(tmp_path, {"prompt": "x", **content}).prompt
     assert prompt.constraints == ({"kind": "json_schema", "schema": NULLS},)
     assert prompt.tools == ({"type": "function", "function": {"name": "f", "parameters": NULLS}},)
-    assert list(InlinePrompts(prompts=[{"prompt": "x", **content}]).rows(tmp_path))[0].prompt.id == prompt.id
+    assert next(iter(InlinePrompts(prompts=[{"prompt": "x", **content}]).rows(tmp_path))).prompt.id == prompt.id
 
 
 def test_nulls_inside_of_the_arguments_of_calls_are_kept(tmp_path):

@@ -80,7 +80,9 @@ def json_object(text: str) -> dict[str, Any]:
         except ValueError:  # no JSON, or a number too long
             end, tries = start.end(), tries + 1
             if tries > _MOST_TRIES:
-                raise Unparsable(f"it holds more than {_MOST_TRIES:,} beginnings of JSON objects that are none") from None
+                raise Unparsable(
+                    f"it holds more than {_MOST_TRIES:,} beginnings of JSON objects that are none"
+                ) from None
         else:
             found.append(value)
         start = _START.search(text, end)
@@ -109,7 +111,9 @@ def _read(request: ChatRequest, reply: Reply | CallFailed, parse: Callable[[Choi
     try:
         return Asked(verdict=parse(choice), **paid)
     except (Unparsable, ValueError, ArithmeticError, RecursionError) as error:  # text from a model can be anything
-        short = choice.finish_reason == "length" and request.top_logprobs is None  # of log-probabilities one token will do
+        short = (
+            choice.finish_reason == "length" and request.top_logprobs is None
+        )  # of log-probabilities one token will do
         cut = " (the answer was cut at max_tokens)" if short else ""
         return Asked(status="unparsed", error=f"{error}{cut}", raw=choice.text, **paid)
 
