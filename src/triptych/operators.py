@@ -156,8 +156,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     calls: float
     prompt_tokens: float
     completion_tokens: float
+    most_calls: float
+    """Should every question that may be asked again be asked again. Attempts that fail are not counted."""
+    most_prompt_tokens: float
     most_completion_tokens: float
-    """Should every answer be as long as its `max_tokens` allows."""
+    """Should every answer be as long as its `max_tokens` allows, too."""
 
 
 class PromptSource(Protocol):

@@ -89,12 +89,15 @@ class Sample(Operator):
             map(estimate_tokens, self.principles), default=0
         )
         length = min(self.max_tokens, _USUAL_TOKENS)
+        asked = calls * (outlook.prompt_tokens + instructions)
         loads = [
             Load(
                 model=model,
                 calls=calls,
-                prompt_tokens=calls * (outlook.prompt_tokens + instructions),
+                prompt_tokens=asked,
                 completion_tokens=self.n * length,
+                most_calls=calls,
+                most_prompt_tokens=asked,
                 most_completion_tokens=self.n * self.max_tokens,
             )
             for model in self.model
