@@ -39,7 +39,14 @@ class Asked(msgspec.Struct, Generic[Verdict], frozen=True, kw_only=True):
 
     def fields(self) -> dict[str, Any]:
         """What a judgement records of it."""
-        return {name: getattr(self, name) for name in ("status", "error", "raw", "call_ids", "cost_usd", "created_at")}
+        return {
+            "status": self.status,
+            "error": self.error,
+            "raw": self.raw,
+            "call_ids": self.call_ids,
+            "cost_usd": self.cost_usd,
+            "created_at": self.created_at,
+        }
 
 
 def answer_schema(**verdict: dict[str, Any]) -> dict[str, Any]:

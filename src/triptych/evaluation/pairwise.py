@@ -95,8 +95,10 @@ class Pairwise(LogprobJudge):
         pairs = [pair for pair in candidates if pair[0].messages != pair[1].messages]
         if self.max_pairs is None or len(pairs) <= self.max_pairs:
             return pairs
-        drawn = sorted(pairs, key=lambda pair: draw(case.seed, "pair", pair[0].id, pair[1].id))[: self.max_pairs]
-        return [pair for pair in pairs if pair in drawn]
+        # A draw for each response is cheaper than one for each pair, and every pair is as likely as every other.
+        lots = {response.id: draw(case.seed, "pair", response.id) for response in good}
+        by_lot = sorted(range(len(pairs)), key=lambda place: lots[pairs[place][0].id] ^ lots[pairs[place][1].id])
+        return [pairs[place] for place in sorted(by_lot[: self.max_pairs])]
 
     def _form(self, count: int) -> Form:
         return self._choice_form

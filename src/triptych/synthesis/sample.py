@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
+from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens
 from triptych.records import Message, Response, draw, make_response
@@ -80,11 +81,7 @@ class Sample(Operator):
 
     def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
         """Expect each response to take its `max_tokens`, or 300 tokens where it may be longer."""
-        draws = [
-            _Draw(i, self.temperature[i % len(self.temperature)], str(i % max(len(self.system), 1)))
-            for i in range(self.n)
-        ]
-        calls = self.n if self.principles else len(self._groups(draws))
+        calls = self.n if self.principles else len(self._same)
         instructions = max(map(estimate_tokens, self.system), default=0) + max(
             map(estimate_tokens, self.principles), default=0
         )
@@ -106,7 +103,7 @@ class Sample(Operator):
 
     async def _from(self, model: str, case: Case, ask: Ask) -> list[Response]:
         spec = ask.model(model)
-        groups = self._groups([self._draw(case, index) for index in range(self.n)])
+        groups = self._groups([self._draw(case, index) for index in range(self.n)]) if self.principles else self._same
         requests = [self._request(case, spec, group) for group in groups]
         outcomes = await ask(model, requests)
         maker: dict[str, Any] = {
@@ -125,10 +122,16 @@ class Sample(Operator):
 
     def _draw(self, case: Case, index: int) -> _Draw:
         """Settle what is particular to response `index`."""
+        principle = self.principles[draw(case.seed, case.prompt.id, "principle", index) % len(self.principles)]
+        return self._particular(index, principle)
+
+    @cached_property
+    def _same(self) -> list[list[_Draw]]:
+        """Without principles, what is particular to each response is the same for all prompts."""
+        return self._groups([self._particular(index) for index in range(self.n)])
+
+    def _particular(self, index: int, principle: str = "") -> _Draw:
         own = self.system[index % len(self.system)] if self.system else ""
-        principle = ""
-        if self.principles:
-            principle = self.principles[draw(case.seed, case.prompt.id, "principle", index) % len(self.principles)]
         system = f"{own}\n\n{principle}" if own and principle else own or principle
         return _Draw(index, self.temperature[index % len(self.temperature)], system)
 
@@ -170,13 +173,8 @@ class Sample(Operator):
             params["seed"] = request.seed
         if drawn.system:
             params["system"] = drawn.system
-        made = {**maker, "sample_index": drawn.place, "params": params}
-        if isinstance(outcome, CallFailed):
-            return make_response(**made, messages=(), status="failed", error=outcome.error)
-        if place >= len(outcome.choices):
-            error = f"the endpoint gave {len(outcome.choices)} of {request.n} choices; set samples_per_call: 1"
-            return make_response(**made, call_ids=(outcome.call_id,), messages=(), status="failed", error=error)
-        return make_response(**made, **_answered(outcome, outcome.choices[place]))
+        answered = _answered(outcome, place)
+        return make_response(**maker, sample_index=drawn.place, params=params, **answered)
 
 
 class _Draw(NamedTuple):
@@ -188,8 +186,14 @@ class _Draw(NamedTuple):
     system: str
 
 
-def _answered(reply: Reply, choice: Choice) -> dict[str, Any]:
-    """What a choice says of the response: its text, its log-probabilities, its share of the call's cost."""
+def _answered(reply: Reply | CallFailed, place: int) -> dict[str, Any]:
+    """What a call says of the response: its text, its log-probabilities, its share of the call's cost."""
+    if isinstance(reply, CallFailed):
+        return {"messages": (), "status": "failed", "error": reply.error}
+    if place >= len(reply.choices):
+        error = f"the endpoint gave only {len(reply.choices)} of the choices asked for; set samples_per_call: 1"
+        return {"call_ids": (reply.call_id,), "messages": (), "status": "failed", "error": error}
+    choice = reply.choices[place]
     logprobs = tuple(token.logprob for token in choice.logprobs) if choice.logprobs else None
     shares = len(reply.choices)
     return {
