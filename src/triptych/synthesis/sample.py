@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens
-from triptych.records import Message, Response, draw, make_response
+from triptych.records import Message, Prompt, Response, draw, make_response
 
 _USUAL_TOKENS = 300
 
@@ -104,7 +104,8 @@ class Sample(Operator):
     async def _from(self, model: str, case: Case, ask: Ask) -> list[Response]:
         spec = ask.model(model)
         groups = self._groups([self._draw(case, index) for index in range(self.n)]) if self.principles else self._same
-        requests = [self._request(case, spec, group) for group in groups]
+        start = draw(case.seed, case.prompt.id) if spec.send_seed else None
+        requests = [self._request(case.prompt, group, spec, start) for group in groups]
         outcomes = await ask(model, requests)
         maker: dict[str, Any] = {
             "prompt_id": case.prompt.id,
@@ -147,19 +148,20 @@ class Sample(Operator):
             calls[-1].append(drawn)
         return [group for calls in alike.values() for group in calls]
 
-    def _request(self, case: Case, spec: ModelSpec, group: list[_Draw]) -> ChatRequest:
+    def _request(self, prompt: Prompt, group: list[_Draw], spec: ModelSpec, start: int | None) -> ChatRequest:
+        """What asks for the responses of one group. The seeds of a prompt's responses follow on one another."""
         place, temperature, system = group[0]
-        messages = case.prompt.messages
+        messages = prompt.messages
         return ChatRequest(
             messages=(Message("system", system), *messages) if system else messages,
             temperature=temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             stop=self.stop,
-            seed=draw(case.seed, case.prompt.id, place) % 2**31 if spec.send_seed and temperature > 0 else None,
+            seed=(start + place) % 2**31 if start is not None and temperature > 0 else None,
             n=len(group),
             sample_index=place,
-            tools=case.prompt.tools,
+            tools=prompt.tools,
             top_logprobs=0 if self.logprobs and spec.logprobs else None,
         )
 
