@@ -30,6 +30,7 @@ BUILT_IN = {
     "prompts": {
         "file": "triptych.prompts.file:PromptFile",
         "inline": "triptych.prompts.inline:InlinePrompts",
+        "examples": "triptych.prompts.examples:ExamplePrompts",
     },
     "synthesis": {
         "sample": "triptych.synthesis.sample:Sample",
