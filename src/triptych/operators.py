@@ -107,6 +107,11 @@ class Operator(BaseModel):
         """Always write the kind, even where defaults are left out: without it nobody could read the settings back."""
         return {"kind": getattr(self, "kind", ""), **write(self)}
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of prompts or models, in words."""
+        return ()
+
     def identity(self, *models: ModelSpec) -> str:
         """Hash of the operator's settings and of the models it uses. Settings left at their default do not count."""
         return _identified(self._settings, *(model.identity for model in models))

@@ -180,5 +180,10 @@ class LogprobJudge(Judge):
             yield "read", f"model {self.model!r} is not declared to give log-probabilities (logprobs: true)"
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of its model, in words."""
+        return (f"log-probabilities of {self.model}",) if self._one_token else ()
+
+    @property
     def _one_token(self) -> bool:
         return self.read == "logprobs"
