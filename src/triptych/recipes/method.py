@@ -39,6 +39,7 @@ class Method(BaseModel):
     title: Text
     """Of the paper, or what the method is called where it has none."""
     year: int = Field(ge=2000, le=2100)
+    """When it was first published."""
     arxiv: str | None = Field(default=None, pattern=r"^\d{4}\.\d{4,5}$")
     """Its arXiv id, if it has one."""
     place: Place
