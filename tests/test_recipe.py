@@ -15,6 +15,7 @@ from triptych.errors import RecipeError
 from triptych.recipes.load import load_recipe, parse_recipe, shipped_recipes
 from triptych.recipes.schema import recipe_schema
 from triptych.recipes.write import recipe_yaml
+from triptych.templates import checked_template
 
 GOOD = textwrap.dedent("""\
     name: good
@@ -313,3 +314,34 @@ def test_the_schema_says_what_each_field_means():
         if field != "kind" and not about.get("description")
     }
     assert not silent
+
+
+def test_a_name_that_yaml_takes_for_something_else_is_to_be_put_in_quotes():
+    said = problems(GOOD.replace("  judge:", "  no:", 1))
+    assert any("put it in quotes" in message for _, _, message in said)
+
+
+def test_standard_input_can_be_set():
+    text = GOOD.replace("seed: 7", "seed: 8")
+    changed = parse_recipe(text, changes=["prompts={kind: file}", "prompts.path=-"])
+    assert changed.prompts.path == "-"
+
+
+@pytest.mark.parametrize("n", ["100000000", "99999999999999999999"])
+def test_more_responses_than_anybody_wants_are_refused_at_once(n):
+    assert any("10000" in message for _, _, message in problems(GOOD.replace("n: 4", f"n: {n}")))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'a' * 10**9 }}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set a = prompt ~ prompt %}{{ a }}",
+        "{{ prompt | center(1000000000) }}",
+        "{{ '%1000000000d' % 1 }}",
+    ],
+)
+def test_a_template_can_not_exhaust_the_machine(template):
+    with pytest.raises(ValueError, match="templates may not"):
+        checked_template(template, {"prompt": "p"})

@@ -283,7 +283,7 @@ def test_a_run_keeps_to_its_call_log(tmp_path):
         assert server.stats()["requests"] == 0
     assert moved.manifest.spent["calls"] == 45
     (tmp_path / "moved.sqlite").unlink()
-    with pytest.raises(RunFolderError, match="moved.sqlite, which is not there"):
+    with pytest.raises(RunFolderError, match=r"moved\.sqlite, which is not there"):
         tp.run(recipe(server.base_url), tmp_path / "run", limit=5)
     assert not (tmp_path / "moved.sqlite").exists()
 
@@ -517,3 +517,70 @@ def test_a_judge_whose_every_verdict_is_useless_costs_at_most_what_the_plan_says
     spent = run.manifest.spent
     assert spent["calls"] == planned.most_calls > planned.calls
     assert spent["usd"] <= planned.most_usd
+
+
+def test_a_template_that_asks_for_a_reference_stops_before_anything_is_paid(tmp_path):
+    judge = {"kind": "rubric", "model": "m", "criteria": ["helpful"], "template": "{{ reference }} {{ response }}"}
+    prompts = tp.InlinePrompts(prompts=[{"prompt": "one", "reference": "1"}, "two"])
+    with endpoint() as server:
+        asked = recipe(server.base_url, evaluation=judge).model_copy(update={"prompts": prompts})
+        assert (
+            "row 2 can't be worked on: evaluation.0: its template asks for a reference" in tp.plan(asked).not_ready[0]
+        )
+        with pytest.raises(PromptError, match=r"row 2 .* asks for a reference"):
+            tp.run(asked, tmp_path / "run")
+        assert server.stats()["requests"] == 0
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(tmp_path, limit):
+    with pytest.raises(ValueError, match="limit is"):
+        tp.run(recipe("http://127.0.0.1:9/v1"), tmp_path / "run", limit=limit)
+
+
+def test_a_recipe_that_is_only_named_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="load_recipe"):
+        tp.run("recipe.yaml", tmp_path / "run")
+
+
+def test_a_damaged_call_log_is_one_clear_error(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url, prompts=200), tmp_path / "run")
+        log = tmp_path / "run" / "calls.sqlite"
+        content = bytearray(log.read_bytes())
+        content[8192 : len(content) - 4096] = b"\xff" * (len(content) - 12288)
+        log.write_bytes(content)
+        with pytest.raises(RunFolderError, match="call log"):
+            tp.run(recipe(server.base_url, prompts=200), tmp_path / "run")
+
+
+def test_tokens_of_a_call_with_several_responses_add_up(tmp_path):
+    with endpoint() as server:
+        sample = {"kind": "sample", "model": "m", "n": 5, "samples_per_call": 3, "max_tokens": 80}
+        run = tp.run(recipe(server.base_url, prompts=4, synthesis=sample, evaluation=[]), tmp_path / "run")
+    responses = run.responses().collect()
+    paid = run.manifest.counts["synthesis"]
+    assert responses["prompt_tokens"].sum() == paid["prompt_tokens"]
+    assert responses["completion_tokens"].sum() == paid["completion_tokens"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_inside_of_a_running_loop_ends_in_order(tmp_path):
+    script = """
+import asyncio, sys
+import triptych as tp
+from runs import recipe
+async def main():
+    tp.run(recipe(sys.argv[1], prompts=2000, model={"concurrency": 2}), sys.argv[2], progress=lambda p: print("on", flush=True))
+asyncio.run(main())
+"""
+    with endpoint(latency_ms=50) as server:
+        arguments = [sys.executable, "-c", script, server.base_url, str(tmp_path / "run")]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        going = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(4):
+            going.stdout.readline()
+        going.send_signal(signal.SIGINT)
+        _, said = going.communicate(timeout=20)
+    assert "Interrupted" in said
+    assert tp.open_run(tmp_path / "run").manifest.status.startswith("stopped: ")

@@ -112,6 +112,10 @@ class Operator(BaseModel):
         """What it needs of prompts or models, in words."""
         return ()
 
+    def lacking(self, prompt: Prompt) -> str | None:
+        """Say what a prompt lacks without which the operator can't work on it."""
+        return None
+
     def identity(self, *models: ModelSpec) -> str:
         """Hash of the operator's settings and of the models it uses. Settings left at their default do not count."""
         return _identified(self._settings, *(model.identity for model in models))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ import msgspec
 import triptych
 from triptych.engines.reader import NOT_YET, NotYet, PromptReader
 from triptych.engines.tables import example_maker
-from triptych.errors import Interrupted, OperatorFailed, RunFolderError, TriptychError
+from triptych.errors import Interrupted, OperatorFailed, PromptError, RunFolderError, TriptychError
 from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
 from triptych.operators import Case, PromptRow
@@ -86,6 +88,10 @@ def run(
     Raises `RunFolderError`, `PromptError`, `KeyRefused` or `MissingExtra` before anything is spent where the fault
     is plain beforehand, and `StopRun` where the run ended early (its tables then hold the prompts that were complete).
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe is a {type(recipe).__name__}, not a Recipe; triptych.load_recipe reads one")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; it must be 1 or more, or None for all prompts")
     out = Path(out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id)
     try:
@@ -132,13 +138,31 @@ def _to_its_end(sitting: _Sitting) -> None:
     except RuntimeError:
         asyncio.run(sitting.run())
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="run") as thread:
-        done = thread.submit(asyncio.run, sitting.run())
-        try:
-            done.result()
-        except KeyboardInterrupt:
-            sitting.interrupt()
-            done.result()
+    with ThreadPoolExecutor(1, thread_name_prefix="run") as thread, _signals_to(sitting.interrupt):
+        thread.submit(asyncio.run, sitting.run()).result()
+
+
+@contextmanager
+def _signals_to(interrupt: Callable[[], None]) -> Iterator[None]:
+    """While this thread waits for another one: Ctrl-C and SIGTERM end that one's work in order, the second time at once."""
+    pressed = 0
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed > 1:
+            os._exit(Interrupted.exit_code)
+        interrupt()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class _Sitting:
@@ -268,7 +292,10 @@ class _Sitting:
         if self.calls.stopped is not None:
             return None
         try:
-            return self.rows.take()
+            row = self.rows.take()
+            if isinstance(row, PromptRow) and (said := self.recipe.lacking(row.prompt)) is not None:
+                raise PromptError(f"row {row.row} can't be worked on: {said}")
+            return row
         except TriptychError as error:
             self.calls.stop(error)  # what is in flight is paid for, and comes in first
             return None
@@ -352,8 +379,6 @@ def _on_signals(stop: Callable[[TriptychError], None]) -> Iterator[None]:
         nonlocal pressed
         pressed += 1
         if pressed > 1:
-            import os
-
             os._exit(Interrupted.exit_code)
         stop(_interrupted())
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field, field_validator
 
+from triptych.errors import PromptError
 from triptych.evaluation._asking import ask_judge
 from triptych.models.chat import Ask, ChatRequest, Choice
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens, undefined_criteria
-from triptych.records import Criterion, Judgement, Message, Objective, Response, draw, make_judgement
+from triptych.records import Criterion, Judgement, Message, Objective, Prompt, Response, draw, make_judgement
 from triptych.templates import checked_template, material, render
 
 _TOP_LOGPROBS = 20
@@ -79,6 +81,24 @@ class Judge(Operator):
     def problems(self, models: Mapping[str, ModelSpec], objective: Objective) -> Iterator[tuple[str, str]]:
         """Say what of the recipe does not fit this judge: (field, message)."""
         yield from undefined_criteria(self.criteria, objective)
+
+    def lacking(self, prompt: Prompt) -> str | None:
+        """Say what a prompt lacks: a reference, where the template asks for one."""
+        if prompt.reference is None and self._wants_reference:
+            return (
+                "its template asks for a reference, and the prompt has none; put that part between "
+                "{% if reference is defined %} and {% endif %}"
+            )
+        return None
+
+    @cached_property
+    def _wants_reference(self) -> bool:
+        known = {name: value for name, value in self.example.items() if name != "reference"}
+        try:
+            render(self.template or self.default_template, known)
+        except PromptError:
+            return True
+        return False
 
     async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
         """Ask about the responses of status ok; one judgement comes of each question."""

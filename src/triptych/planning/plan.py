@@ -13,6 +13,7 @@ from triptych.models.endpoint import Endpoint
 from triptych.models.spec import ModelSpec
 from triptych.operators import BadRow, Load, Outlook, PromptRow, estimate_tokens
 from triptych.recipes.recipe import Recipe
+from triptych.records import canonical_json
 
 _LOOKED_AT = 1000
 
@@ -84,7 +85,7 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
         most_usd=sum(most) if complete else None,
         seconds=sum(stage.seconds for stage in stages),
         budget_usd=recipe.budget.usd,
-        not_ready=tuple(_not_ready(recipe)),
+        not_ready=tuple(_not_ready(recipe, good)),
         notes=tuple(_notes(recipe, prompts, sum(most) if complete else None)),
     )
 
@@ -104,13 +105,22 @@ def _prompts(total: int, good: list[PromptRow], bad: list[BadRow], limit: int | 
 def _outlook(rows: list[PromptRow]) -> Outlook:
     if not rows:
         return Outlook(prompt_tokens=100)
-    lengths = [sum(estimate_tokens(message.content) for message in row.prompt.messages) for row in rows]
+    lengths = [_prompt_tokens(row) for row in rows]
     given = [estimate_tokens(response.text) for row in rows for response in row.given]
     return Outlook(
         prompt_tokens=sum(lengths) / len(rows),
         given=len(given) / len(rows),
         given_tokens=sum(given) / len(given) if given else 0.0,
     )
+
+
+def _prompt_tokens(row: PromptRow) -> float:
+    spoken = (
+        f"{message.content}{''.join(call.name + call.arguments for call in message.tool_calls)}"
+        for message in row.prompt.messages
+    )
+    tools = canonical_json(row.prompt.tools).decode() if row.prompt.tools else ""
+    return sum(map(estimate_tokens, (*spoken, tools)))
 
 
 def _stages(recipe: Recipe, outlook: Outlook, prompts: int) -> list[ModelPlan]:
@@ -149,12 +159,14 @@ def _seconds(spec: ModelSpec, calls: float, prompt_tokens: int, completion_token
     return (completion_tokens + prompt_tokens / 10) / (spec.tokens_per_s * streams)
 
 
-def _not_ready(recipe: Recipe) -> Iterator[str]:
+def _not_ready(recipe: Recipe, rows: list[PromptRow]) -> Iterator[str]:
     for name, spec in recipe.models.items():
         try:
             Endpoint(name, spec).check()
         except TriptychError as error:
             yield str(error)
+    lacking = ((row.row, said) for row in rows if (said := recipe.lacking(row.prompt)) is not None)
+    yield from (f"row {row} can't be worked on: {said}" for row, said in islice(lacking, 1))
 
 
 def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[str]:

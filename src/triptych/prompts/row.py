@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -132,8 +135,12 @@ def _text(name: str, value: Any) -> str | None:
     """Read optional text. Numbers are taken as they are written: ids and answers often are numbers."""
     if value is None or isinstance(value, str):
         return value or None
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{name} is NaN, which is no text")
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
     raise ValueError(f"{name} is {_kind_of(value)}, not text")
 
 

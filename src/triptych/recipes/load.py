@@ -112,6 +112,10 @@ def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: s
         for key, value in node.value:
             inner = (*path, str(key.value))
             line = key.start_mark.line + 1
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                raise RecipeError(
+                    source, [Problem("is no name in YAML as it stands; put it in quotes", _dotted(inner), line)]
+                )
             if inner in lines:
                 raise RecipeError(
                     source, [Problem(f"is given twice, first on line {lines[inner]}", _dotted(inner), line)]
@@ -136,7 +140,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
         last = int(parts[-1]) if isinstance(place, list) else parts[-1]
         if isinstance(place, list) and not -len(place) <= last < len(place):
             raise IndexError
-        place[last] = yaml.load(value, _Loader)
+        place[last] = value if value.strip() == "-" else yaml.load(value, _Loader)  # `-` is standard input
     except (IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(
             "--set", [Problem(f"{field} is no place in this recipe, or {value!r} no YAML value")]

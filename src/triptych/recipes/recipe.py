@@ -15,7 +15,7 @@ from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
 from triptych.operators import Evaluator, Generator, Instantiator, PromptSource, operator_classes, suggestion
 from triptych.recipes.method import Method
-from triptych.records import Objective, content_id
+from triptych.records import Objective, Prompt, content_id
 
 
 def _union(panel: str) -> Any:
@@ -116,6 +116,14 @@ class Recipe(BaseModel):
                 if check is not None and not missing:
                     yield from ((f"{field}.{inner}", said) for inner, said in check(self.models, self.objective))
 
+    def lacking(self, prompt: Prompt) -> str | None:
+        """Say what a prompt lacks that an operator can't do without, and which."""
+        for panel in ("synthesis", "evaluation"):
+            for place, operator in enumerate(getattr(self, panel)):
+                if (said := getattr(operator, "lacking", _nothing)(prompt)) is not None:
+                    return f"{panel}.{place}: {said}"
+        return None
+
     def _mistaken_for_another(self) -> Iterator[tuple[str, str]]:
         """Whatever has the identity of something before it: its rows would have the same ids."""
         for one, other in combinations(self.objective.criteria, 2):
@@ -133,6 +141,10 @@ class Recipe(BaseModel):
             for (place, first), (later, second) in combinations(enumerate(getattr(self, panel)), 2):
                 if _repeats(first, second, self.models):
                     yield f"{panel}.{later}", f"makes the same rows as {panel}.{place}; leave one of them out"
+
+
+def _nothing(prompt: Prompt) -> None:
+    """What operators lack that do not say so: those of others need not derive from `Operator`."""
 
 
 def _address(spec: ModelSpec) -> str:

@@ -41,9 +41,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     finish_reason: str | None = None
     """Why the model ended, as the endpoint says: `stop`, `length`, `tool_calls` ..."""
     prompt_tokens: int | None = None
-    """Tokens of the prompt, as the endpoint counts them."""
+    """Tokens of the prompt, as the endpoint counts them. Responses that one call gave (`samples_per_call`) share them."""
     completion_tokens: int | None = None
-    """Tokens of the response."""
+    """Tokens of the response. Of responses that one call gave, an equal share, unless log-probabilities tell."""
     logprob: float | None = None
     """Sum of the log-probabilities of the response's tokens, in nats, where the back end gives them."""
     token_logprobs: tuple[float, ...] | None = None

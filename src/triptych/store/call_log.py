@@ -108,11 +108,14 @@ class CallLog:
             wanted = [call_id for call_id in call_ids if call_id not in found]
             marks = ",".join("?" * len(wanted))
             query = f"SELECT call_id, reply, rowid FROM calls WHERE call_id IN ({marks})"
-            rows = self._reader.execute(query, wanted).fetchall()
-            if rows:
-                found.update(row[:2] for row in rows)
-                _, reply, row = rows[0]
-                self._ahead.fill(self._reader, row, reply)
+            try:
+                rows = self._reader.execute(query, wanted).fetchall()
+                if rows:
+                    found.update(row[:2] for row in rows)
+                    _, reply, row = rows[0]
+                    self._ahead.fill(self._reader, row, reply)
+            except sqlite3.Error as error:
+                raise self._unreadable(error) from error
         return found
 
     def get(self, call_id: str) -> LoggedCall | None:
@@ -144,7 +147,10 @@ class CallLog:
                 UNION ALL SELECT prompt_tokens, completion_tokens, cost_usd FROM repeats WHERE run = ?1
             )
         """
-        calls, tokens, usd = self._reader.execute(query, (run,)).fetchone()
+        try:
+            calls, tokens, usd = self._reader.execute(query, (run,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
         return Spent(calls, int(tokens), usd)
 
     def __len__(self) -> int:
@@ -157,6 +163,11 @@ class CallLog:
         self._queue.put(None)
         self._writer.join()
         self._reader.close()
+
+    def _unreadable(self, error: sqlite3.Error) -> RunFolderError:
+        return RunFolderError(
+            f"can't read the call log {self.path}: {error}; `sqlite3 LOG .recover` may save what it holds"
+        )
 
     def _check_format(self) -> None:
         (version,) = self._reader.execute("PRAGMA user_version").fetchone()

@@ -52,7 +52,7 @@ class Sample(Operator):
     """What responses call the generator; its kind if not given."""
     model: Names
     """A model's name, or several: each gives `n` responses."""
-    n: int = Field(default=4, ge=1)
+    n: int = Field(default=4, ge=1, le=10_000)
     """Responses from each model."""
     temperature: Temperatures = (1.0,)
     """One, or several that are gone through in turn."""
@@ -202,11 +202,18 @@ def _answered(reply: Reply | CallFailed, place: int) -> dict[str, Any]:
         "messages": (Message("assistant", choice.refusal or choice.text, choice.tool_calls),),
         "finish_reason": choice.finish_reason,
         "status": "refused" if choice.refused else "ok",
-        "prompt_tokens": reply.prompt_tokens,
-        "completion_tokens": len(logprobs) if logprobs and shares > 1 else reply.completion_tokens // shares,
+        "prompt_tokens": _share(reply.prompt_tokens, shares, place),
+        "completion_tokens": len(logprobs)
+        if logprobs and shares > 1
+        else _share(reply.completion_tokens, shares, place),
         "logprob": sum(logprobs) if logprobs else None,
         "token_logprobs": logprobs,
         "cost_usd": reply.cost_usd / shares,
         "call_ids": (reply.call_id,),
         "created_at": reply.created_at,
     }
+
+
+def _share(whole: int, shares: int, place: int) -> int:
+    """An equal share of a whole number; the first ones have one more where there is a rest."""
+    return whole // shares + (place < whole % shares)
