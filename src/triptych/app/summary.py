@@ -10,8 +10,9 @@ import msgspec
 
 from triptych.app.text import count, duration, many, one_line, usd
 from triptych.audit.finding import Finding
-from triptych.audit.findings import findings
+from triptych.audit.findings import findings_of_blocks
 from triptych.export.card import tallies
+from triptych.store.blocks import blocks
 from triptych.store.run import Manifest, Run
 
 _WIDTH = 110
@@ -44,7 +45,7 @@ def summary(run: Run) -> Summary:
         judgements=_by_status(run, "judgements", "evaluator"),
         examples=_height(run, "examples"),
         outcomes=tallies(run).to_dicts(),
-        findings=findings(responses=run.responses(), judgements=run.judgements(), examples=run.examples()),
+        findings=findings_of_blocks(blocks(run, "responses", "judgements", "examples")),
     )
 
 
@@ -131,9 +132,9 @@ def _by_status(run: Run, table: str, key: str | None = None) -> dict[str, dict[s
     import polars as pl
 
     name = pl.col(key) if key else pl.lit("")
-    counted = run.table(table).group_by(name.alias("name"), "status").len().sort("name", "status").collect()
+    counted = run.table(table).group_by(name.alias("name"), "status").len().sort("name", "status")
     found: dict[str, dict[str, int]] = {}
-    for who, status, number in counted.iter_rows():
+    for who, status, number in counted.collect(engine="streaming").iter_rows():
         found.setdefault(who, {})[status] = number
     return found
 
