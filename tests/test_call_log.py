@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from triptych.errors import RunFolderError
@@ -130,6 +131,16 @@ def test_a_write_that_fails_is_told_to_whoever_waits_for_it(tmp_path):
     put_all(log, [call(1)])
     with sqlite3.connect(tmp_path / "calls.sqlite") as other:
         other.execute("DROP TABLE calls")
+    with pytest.raises(RunFolderError, match="can't write to the call log"):
+        put_all(log, [call(2)])
+    log.close()
+
+
+def test_whatever_goes_wrong_in_the_writers_thread_is_told_and_hangs_nobody(tmp_path):
+    log = CallLog(tmp_path / "calls.sqlite")
+    odd = msgspec.structs.replace(call(1), request=object())
+    with pytest.raises(RunFolderError, match=r"can't write to the call log .*TypeError"):
+        put_all(log, [odd])
     with pytest.raises(RunFolderError, match="can't write to the call log"):
         put_all(log, [call(2)])
     log.close()

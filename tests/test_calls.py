@@ -1,6 +1,7 @@
 """Calls: answered from the log or sent once, retried within bounds, stopped within seconds."""
 
 import asyncio
+import socket
 import time
 from contextlib import asynccontextmanager
 
@@ -134,6 +135,13 @@ def test_a_declared_key_that_is_not_set_is_said_before_anything_is_sent(tmp_path
         assert server.stats()["requests"] == 0
 
 
+def test_a_key_with_a_line_break_in_it_is_said_and_not_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "sk-very\nsecret")
+    with endpoint() as server, pytest.raises(KeyRefused, match="the key in TEST_KEY holds a line break") as raised:
+        asyncio.run(answers(tmp_path, server.base_url, [ask_for(1)], api_key_env="TEST_KEY"))
+    assert "sk-very" not in str(raised.value)
+
+
 def test_no_key_is_sent_where_none_is_declared(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-0123")
     with endpoint(always_status=401) as server, pytest.raises(KeyRefused) as raised:
@@ -149,6 +157,22 @@ def test_an_endpoint_that_is_not_there_stops_the_run_within_its_patience(tmp_pat
     with pytest.raises(EndpointDown, match="can not be reached"):
         asyncio.run(answers(tmp_path, address, [ask_for(i) for i in range(300)], patience_s=1))
     assert time.monotonic() - begun < 5
+
+
+def test_an_address_that_never_connects_stops_the_run_long_before_the_time_out(tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        held = []
+        for _ in range(8):  # until the queue of connections is full, and the next one hears nothing
+            held.append(socket.socket())
+            held[-1].setblocking(False)
+            held[-1].connect_ex(full.getsockname())
+        address = "http://{}:{}/v1".format(*full.getsockname())
+        begun = time.monotonic()
+        with pytest.raises(EndpointDown, match="can not be reached: no connection in 1 s"):
+            asyncio.run(answers(tmp_path, address, [ask_for(i) for i in range(5)], patience_s=1, timeout_s=600))
+        assert time.monotonic() - begun < 10
+        for each in held:
+            each.close()
 
 
 def test_an_endpoint_that_goes_down_stops_the_run_and_what_it_answered_is_kept(tmp_path):

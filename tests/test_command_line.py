@@ -162,6 +162,20 @@ def test_the_plan_says_calls_tokens_and_money(tmp_path):
     assert "no instantiation is given" in " ".join(plan["notes"])
 
 
+def test_the_plan_says_what_would_stop_the_run_at_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    (tmp_path / "recipe.yaml").write_text(
+        "name: two\nmodels: {m: {backend: openai, model: m, api_key_env: NO_SUCH_KEY}, "
+        "e: {backend: embedded, path: /nowhere.gguf}}\n"
+        "prompts: {kind: inline, prompts: [hello]}\nsynthesis: {kind: sample, model: [m, e]}\n"
+    )
+    done = triptych("plan", tmp_path / "recipe.yaml")
+    assert done.returncode == 0
+    assert "Not ready to run here: model 'm' takes its key from NO_SUCH_KEY, which is not set" in done.stdout
+    assert "Not ready to run here: the weights /nowhere.gguf can't be read" in done.stdout
+    assert len(json.loads(triptych("plan", tmp_path / "recipe.yaml", "--json").stdout)["not_ready"]) == 2
+
+
 def test_prompts_can_come_from_standard_input(folder):
     changed = GIVEN.replace("prompts.jsonl", "'-'")
     (folder / "recipe.yaml").write_text(changed)

@@ -8,7 +8,7 @@ import pytest
 
 import triptych as tp
 from judging import Scripted, case, judged
-from triptych.errors import PromptError
+from triptych.errors import EndpointDown, PromptError
 from triptych.models.chat import ChatRequest, Choice, TokenLogprob
 from triptych.models.wire import read_answer
 from triptych.records import Message
@@ -80,6 +80,29 @@ def test_a_template_that_asks_for_what_a_prompt_lacks_says_what_to_do():
         judged(rubric, case("x"), Scripted(lambda request: "{}"))
 
 
+async def run_against(chat, tmp_path, **model):
+    """Run a small recipe whose model is answered by `chat`, while the loop of this test goes on."""
+    app = aiohttp.web.Application()
+    app.router.add_post("/v1/chat/completions", chat)
+    runner = aiohttp.web.AppRunner(app)
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    recipe = tp.Recipe(
+        name="hostile",
+        models={"m": tp.OpenAIModel(model="m", base_url=f"http://127.0.0.1:{port}/v1", **model)},
+        prompts=tp.InlinePrompts(prompts=[f"number {i}" for i in range(6)]),
+        synthesis=[tp.Sample(model="m", n=1)],
+        evaluation=[tp.Verify(constraints=[{"kind": "words", "max": 5}])],
+        instantiation=[tp.Sft()],
+    )
+    try:
+        return await asyncio.to_thread(tp.run, recipe, tmp_path / "run")
+    finally:
+        await runner.cleanup()
+
+
 def test_a_403_for_one_prompt_among_others_is_that_calls_failure(tmp_path):
     """As moderation in front of a model gives it; before any answer it means that the key is refused."""
 
@@ -90,26 +113,54 @@ def test_a_403_for_one_prompt_among_others_is_that_calls_failure(tmp_path):
             return aiohttp.web.json_response({"error": {"message": "flagged"}}, status=403)
         return aiohttp.web.json_response({"choices": [{"message": {"content": "fine"}}]})
 
-    async def go():
-        app = aiohttp.web.Application()
-        app.router.add_post("/v1/chat/completions", chat)
-        runner = aiohttp.web.AppRunner(app)
-        await runner.setup()
-        site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = site._server.sockets[0].getsockname()[1]
-        recipe = tp.Recipe(
-            name="moderated",
-            models={"m": tp.OpenAIModel(model="m", base_url=f"http://127.0.0.1:{port}/v1")},
-            prompts=tp.InlinePrompts(prompts=[f"number {i}" for i in range(6)]),
-            synthesis=[tp.Sample(model="m", n=1)],
-            evaluation=[tp.Verify(constraints=[{"kind": "words", "max": 5}])],
-            instantiation=[tp.Sft()],
-        )
-        run = await asyncio.to_thread(tp.run, recipe, tmp_path / "run")
-        await runner.cleanup()
-        return run
-
-    responses = asyncio.run(go()).responses().select("status", "error").collect().rows()
+    responses = asyncio.run(run_against(chat, tmp_path)).responses().select("status", "error").collect().rows()
     assert [status for status, _ in responses] == ["ok", "ok", "ok", "failed", "ok", "ok"]
     assert "HTTP 403: flagged" in responses[3][1]
+
+
+@pytest.mark.parametrize("key", ["content", "EMPTY", "choices", "m"])
+def test_a_key_that_is_a_common_word_breaks_no_answer(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("TEST_KEY", key)
+
+    async def chat(request):
+        return aiohttp.web.json_response({"choices": [{"message": {"content": "my EMPTY message"}}]})
+
+    run = asyncio.run(run_against(chat, tmp_path, api_key_env="TEST_KEY"))
+    assert run.responses().collect()["messages"][0][0]["content"] == "my EMPTY message"
+
+
+def test_a_key_that_an_answer_repeats_is_taken_out_however_it_is_written(tmp_path, monkeypatch):
+    key = "sk-a/b+0123456789"
+    monkeypatch.setenv("TEST_KEY", key)
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
+
+    async def chat(request):
+        token = {"token": key, "logprob": -0.1}
+        choice = {"message": {"content": "CONTENT"}, "finish_reason": f"{key}!", "logprobs": {"content": [token]}}
+        text = json.dumps({"choices": [choice]}).replace("CONTENT", f"you sent {escaped}")
+        return aiohttp.web.Response(text=text, content_type="application/json")
+
+    run = asyncio.run(run_against(chat, tmp_path, api_key_env="TEST_KEY", logprobs=True))
+    row = run.responses().collect().row(0, named=True)
+    assert row["messages"][0]["content"] == "you sent [key]"
+    assert row["finish_reason"] == "[key]!"
+    files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+    assert not [file for file in files if key.encode() in file.read_bytes() or b"\\u0073\\u006b" in file.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"error": {"message": "the model is still loading"}}', "the model is still loading"),
+        ("<html>502 from the proxy</html>", "502 from the proxy"),
+        ('{"choices": []}', "has no choices"),
+    ],
+)
+def test_an_endpoint_whose_answers_are_none_is_not_called_unreachable(tmp_path, body, said):
+    async def chat(request):
+        return aiohttp.web.Response(text=body)
+
+    with pytest.raises(EndpointDown) as raised:
+        asyncio.run(run_against(chat, tmp_path, patience_s=0.5))
+    assert said in str(raised.value)
+    assert "gives no usable answer" in str(raised.value)

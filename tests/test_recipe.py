@@ -6,6 +6,8 @@ import textwrap
 import jsonschema_rs
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import triptych as tp
@@ -79,6 +81,20 @@ def test_a_recipe_survives_being_written_as_yaml():
         assert again.id == recipe.id
 
 
+@given(st.text(), st.text(min_size=1))
+@example("1e5", "12e4567")
+@example("a\nb\x85c", "x\u2028\ny")
+def test_any_text_survives_being_written_as_yaml(description, criterion):
+    recipe = tp.Recipe(
+        name="texts",
+        description=description,
+        prompts=tp.InlinePrompts(prompts=["hello"]),
+        synthesis=[tp.Given()],
+        objective=tp.Objective(criteria={"it": tp.Criterion(text=criterion)}),
+    )
+    assert parse_recipe(recipe_yaml(recipe)) == recipe
+
+
 def test_descriptions_and_budgets_do_not_change_what_a_recipe_is():
     one = parse_recipe(GOOD)
     two = parse_recipe(GOOD + "description: words\nbudget: {calls: 5}\n")
@@ -122,6 +138,42 @@ def test_shipped_recipes_and_the_starter_hold_together():
         (("http://127.0.0.1:8000/v1", "http://me:pw@h/v1"), 4, "models.policy.base_url", "holds credentials"),
         (("scale: [1, 5]", "scale: [5, 1]"), 14, "evaluation.0", "the first must be the lower"),
         (("scale: [1, 5]", "read: logprobs"), 14, "evaluation.0.read", "is not declared to give log-probabilities"),
+        (
+            ("model: my-7b,", "model: my-7b, extra_body: {headers: {Authorization: x}},"),
+            4,
+            "models.policy.extra_body",
+            "'Authorization' looks like a secret",
+        ),
+        (
+            ("model: my-7b,", "model: my-7b, extra_body: {user: sk-0123456789abcdef},"),
+            4,
+            "models.policy.extra_body",
+            "'user' looks like a secret",
+        ),
+        (
+            ("honesty: {text: It is honest.}", "honesty: {text: It helps.}"),
+            12,
+            "objective.criteria.honesty",
+            "says the same as the criterion 'helpfulness'",
+        ),
+        (
+            ("model: big", "model: my-7b"),
+            5,
+            "models.judge",
+            "has the name of model 'policy' at another address",
+        ),
+        (
+            ("  - {kind: verify}", "  - {kind: rubric, model: judge, criteria: [honesty], name: again}"),
+            15,
+            "evaluation.1",
+            "makes the same rows as evaluation.0",
+        ),
+        (
+            ("objective:\n", "  - {kind: sample, model: policy, temperature: 0.9, name: more}\nobjective:\n"),
+            9,
+            "synthesis.1",
+            "makes the same rows as synthesis.0",
+        ),
         (("model: my-7b,", "model: my-7b, api_key: sk-123,"), 4, "models.policy.api_key", "is not a field here"),
         (
             ("criteria: [helpfulness, honesty]", "template: '{{ nope }}', criteria: [honesty]"),
@@ -137,6 +189,20 @@ def test_errors_name_the_line_the_field_and_the_near_word(wrong, line, field, sa
     assert found, problems(GOOD.replace(*wrong))
     assert found[0][0] == line
     assert said in found[0][2]
+
+
+@pytest.mark.parametrize(
+    ("right", "also"),
+    [
+        ("model: big", "model: my-7b, version: big"),
+        ("  - {kind: verify}", "  - {kind: rubric, model: policy, criteria: [honesty]}"),
+        ("  - {kind: verify}", "  - {kind: rubric, model: judge, criteria: [honesty], temperature: 0.1}"),
+        ("model: my-7b,", "model: my-7b, extra_body: {prompt_cache_key: mine, skip_special_tokens: false},"),
+    ],
+)
+def test_what_only_looks_alike_is_let_through(right, also):
+    assert right in GOOD
+    parse_recipe(GOOD.replace(right, also))
 
 
 def test_a_key_in_a_recipe_is_not_repeated_in_the_error():

@@ -1,5 +1,6 @@
 """Running recipes: tables, replay, resuming, budgets, faults, stopping."""
 
+import asyncio
 import json
 import os
 import random
@@ -18,7 +19,7 @@ import pytest
 import triptych as tp
 from endpoint import endpoint
 from runs import assert_same_tables, recipe, tables
-from triptych.errors import BudgetReached, EndpointDown, RunFolderError
+from triptych.errors import BudgetReached, EndpointDown, KeyRefused, PromptError, RunFolderError
 from triptych.recipes.write import recipe_yaml
 from triptych.store.run import read_manifest
 
@@ -250,6 +251,64 @@ def test_a_budget_ends_the_run_in_order_and_a_larger_one_goes_on(tmp_path):
     assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
 
 
+def test_a_sitting_that_stops_at_once_keeps_the_tables_of_the_one_before(tmp_path, monkeypatch):
+    """They cost nothing to make again, but nothing of them would be left to look at."""
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        before, text = tables(tmp_path / "run"), tp.open_run(tmp_path / "run").recipe_text()
+        changed = {"criteria": {"helpful": {"text": "It is of help."}, "honest": {"text": "It is honest."}}}
+        keyless = {"api_key_env": "NO_SUCH_KEY"}
+        with pytest.raises(KeyRefused):
+            tp.run(recipe(server.base_url, objective=changed, model=keyless), tmp_path / "run")
+        stopped = tp.open_run(tmp_path / "run")
+        assert_same_tables(before, tables(tmp_path / "run"))
+        assert stopped.recipe_text() == text, "the recipe in the folder is that of its tables"
+        assert stopped.manifest.status.endswith("the tables are of the sitting before)")
+        assert stopped.manifest.spent["calls"] == 180
+        tp.run(recipe(server.base_url, objective=changed), tmp_path / "run")
+    assert "It is of help." in tp.open_run(tmp_path / "run").recipe_text()
+
+
+def test_a_run_keeps_to_its_call_log(tmp_path):
+    with endpoint() as server:
+        tp.run(recipe(server.base_url), tmp_path / "run", calls=tmp_path / "shared.sqlite", limit=5)
+        server.reset()
+        tp.run(recipe(server.base_url), tmp_path / "run", limit=5)
+        assert server.stats()["requests"] == 0, "the log that was named at first is used again"
+        with pytest.raises(RunFolderError, match=r"are in .*shared.sqlite, not in .*other.sqlite"):
+            tp.run(recipe(server.base_url), tmp_path / "run", calls=tmp_path / "other.sqlite")
+        (tmp_path / "shared.sqlite").rename(tmp_path / "moved.sqlite")
+        moved = tp.run(recipe(server.base_url), tmp_path / "run", calls=tmp_path / "moved.sqlite", limit=5)
+        assert server.stats()["requests"] == 0
+    assert moved.manifest.spent["calls"] == 45
+
+
+def test_a_run_inside_a_running_loop_as_in_a_notebook(tmp_path):
+    async def cell():
+        return tp.run(recipe(server.base_url), tmp_path / "run", limit=3)
+
+    with endpoint() as server:
+        assert asyncio.run(cell()).prompts().collect().height == 3
+
+
+def test_a_source_that_breaks_in_the_middle_keeps_what_was_paid_for(tmp_path, monkeypatch):
+    good = tp.InlinePrompts.rows
+
+    def breaking(self, folder):
+        for place, row in enumerate(good(self, folder)):
+            if place == 60:
+                raise PromptError("the file ends in the middle of row 61")
+            yield row
+
+    monkeypatch.setattr(tp.InlinePrompts, "rows", breaking)
+    with endpoint(latency_ms=50) as server:
+        with pytest.raises(PromptError, match="row 61"):
+            tp.run(recipe(server.base_url, prompts=100), tmp_path / "run")
+        sent = server.stats()["requests"]
+    assert sent == tp.open_run(tmp_path / "run").manifest.spent["calls"] > 0
+
+
 def test_a_folder_of_another_recipe_or_of_strangers_is_left_alone(tmp_path):
     with endpoint() as server:
         tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
@@ -335,6 +394,26 @@ def test_ctrl_c_ends_in_order_and_the_run_goes_on_later(tmp_path):
         assert paid(tmp_path / "run") == server.stats()["answered"], "calls in flight were let come in"
         tp.run(value, tmp_path / "run")
         assert server.stats()["repeated_bodies"] == 0
+
+
+def test_prompts_that_are_slow_to_come_keep_nobody_waiting(tmp_path):
+    """The first prompts of a pipe are asked while the next ones have not been written."""
+    with endpoint() as server:
+        value = recipe(server.base_url).model_copy(update={"prompts": tp.PromptFile(path="-")})
+        process = start(written(tmp_path, value), tmp_path / "run", "--quiet", stdin=subprocess.PIPE)
+        process.stdin.write('{"prompt": "Say hi."}\n')
+        process.stdin.flush()
+        for _ in range(100):
+            if server.stats()["answered"] == 9:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("the first prompt was not worked on while the second was awaited")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert "Fatal" not in err
+    assert tables(tmp_path / "run")["prompts"].height == 1
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import msgspec
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from triptych.records import Judgement, Objective, Prompt, Response, content_id
+from triptych.records import Judgement, Objective, Prompt, Response, canonical_json, content_id
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,12 +108,18 @@ class Operator(BaseModel):
 
     def identity(self, *models: ModelSpec) -> str:
         """Hash of the operator's settings and of the models it uses. Settings left at their default do not count."""
-        return content_id("o", [self._settings, [model.identity for model in models]])
+        return _identified(self._settings, *(model.identity for model in models))
 
     @cached_property
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> bytes:
         model_fields = {name for name in type(self).model_fields if name.startswith("model")}
-        return self.model_dump(mode="json", exclude_defaults=True, exclude=set(self.not_in_identity | model_fields))
+        left_out = set(self.not_in_identity | model_fields)
+        return canonical_json(self.model_dump(mode="json", exclude_defaults=True, exclude=left_out))
+
+
+@lru_cache(maxsize=1024)
+def _identified(settings: bytes, *models: bytes) -> str:
+    return content_id("o", [msgspec.Raw(settings), [msgspec.Raw(model) for model in models]])
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,7 +79,7 @@ def transcript(messages: tuple[Message, ...]) -> str:
 def material(prompt: Prompt, *responses: Response) -> dict[str, Any]:
     """The texts that a judge is shown, each between marks that hold a hash of them all."""
     texts = [transcript(prompt.messages), *(transcript(response.messages) for response in responses)]
-    mark = blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=3).hexdigest()
+    mark = blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
     shown = {"prompt": _fenced("prompt", texts[0], mark), "mark": mark}
     if prompt.reference is not None:
         shown["reference"] = _fenced("reference", prompt.reference, mark)

@@ -162,8 +162,10 @@ def _say_error(message: str, exit_code: int, error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
+    from triptych.app.text import clean  # what an endpoint or a file said is untrusted
+
     for line in message.splitlines() or [""]:
-        click.echo(f"error: {line}", err=True)
+        click.echo(f"error: {clean(line)}", err=True)
     if exit_code == 70 and not os.environ.get("TRIPTYCH_DEBUG"):
         click.echo("set TRIPTYCH_DEBUG=1 for the traceback", err=True)
     return exit_code

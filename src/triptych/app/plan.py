@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from triptych.app.text import count, duration, many, usd
+from triptych.app.text import count, duration, many, one_line, usd
 from triptych.planning.plan import ModelPlan, Plan, plan
 from triptych.recipes.load import find_recipe, load_recipe
 
@@ -46,6 +46,7 @@ def plan_text(planned: Plan) -> str:
     lines.append("Estimates: four bytes a token, answers of a usual length, the models' declared speed.")
     if planned.budget_usd is not None:
         lines.append(f"Budget: {usd(planned.budget_usd)}.")
+    lines += [f"Not ready to run here: {one_line(reason, 300)}." for reason in planned.not_ready]
     return "\n".join(lines + [f"Note: {note}." for note in planned.notes])
 
 

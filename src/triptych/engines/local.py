@@ -8,22 +8,33 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 import triptych
+from triptych.engines.reader import NOT_YET, NotYet, PromptReader
 from triptych.engines.tables import example_maker
 from triptych.errors import Interrupted, OperatorFailed, RunFolderError, TriptychError
 from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
-from triptych.operators import BadRow, Case, PromptRow
+from triptych.operators import Case, PromptRow
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.records import Judgement, Prompt, Response
 from triptych.store.call_log import CallLog
-from triptych.store.run import CALLS, RECIPE, SET_ASIDE, Manifest, Run, claim, write_manifest, write_whole
+from triptych.store.run import (
+    RECIPE,
+    SET_ASIDE,
+    Manifest,
+    Run,
+    claim,
+    has_tables,
+    write_manifest,
+    write_whole,
+)
 from triptych.store.writer import TableWriter
 
 _LONGEST_QUEUE = 4096
@@ -41,7 +52,6 @@ class Progress(msgspec.Struct):
     """Prompts whose rows are written."""
     synthesised: int = 0
     evaluated: int = 0
-    set_aside: int = 0
     synthesis: Counts = msgspec.field(default_factory=Counts)
     evaluation: Counts = msgspec.field(default_factory=Counts)
     spent_usd: float = 0.0
@@ -79,23 +89,52 @@ def run(
     out = Path(out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id)
     try:
-        manifest.calls = str(Path(calls).resolve()) if calls is not None else CALLS
+        manifest.calls = _call_log(out, manifest, calls)
         log = CallLog(out / manifest.calls)
         try:
             sitting = _Sitting(recipe, out, manifest, log, Path(folder), limit, progress)
             try:
                 with _seldom_collecting():
-                    asyncio.run(sitting.run())
+                    _to_its_end(sitting)
             except TriptychError as error:
-                manifest.status = f"stopped: {error}"
-                with suppress(RunFolderError):  # on a full disk the first error is the one to tell
-                    write_manifest(out, manifest)
+                if not manifest.status.startswith("stopped"):
+                    manifest.status = f"stopped: {error}"
+                    with suppress(RunFolderError):  # on a full disk the first error is the one to tell
+                        write_manifest(out, manifest)
                 raise
         finally:
             log.close()
     finally:
         lock.release()
     return Run(out, manifest)
+
+
+def _call_log(out: Path, manifest: Manifest, calls: str | Path | None) -> str:
+    """Where the run's calls are. A run keeps to its log: in another one its spending would start anew."""
+    if calls is None:
+        return manifest.calls
+    own, given = (out / manifest.calls).resolve(), Path(calls).resolve()
+    if own != given and own.exists():
+        raise RunFolderError(
+            f"the calls of the run in {out} are in {own}, not in {given}; leave --calls out, or choose another --out"
+        )
+    return manifest.calls if own == given else str(given)
+
+
+def _to_its_end(sitting: _Sitting) -> None:
+    """Run the sitting; where an event loop is running already, as in a notebook, in a thread with its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(sitting.run())
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="run") as thread:
+        done = thread.submit(asyncio.run, sitting.run())
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            sitting.interrupt()
+            done.result()
 
 
 class _Sitting:
@@ -120,50 +159,78 @@ class _Sitting:
         self.ledger = Ledger(recipe.budget, calls=spent.calls, tokens=spent.tokens, usd=spent.usd)
         self.calls = Calls(recipe.models, log, self.ledger, manifest.run)
         self.writer = TableWriter(out, example_maker(recipe))
-        self.rows = self._read_rows(folder, limit)
         self.progress = Progress(total=_total(recipe, folder, limit), started=time.monotonic())
+        self.rows = PromptReader(recipe.prompts.rows(folder), out / SET_ASIDE, limit)
+        self.news = asyncio.Event()
         self.window = max(8, sum(spec.concurrency for spec in recipe.models.values()) * 3 // 2)
 
     async def run(self) -> None:
         """Go through all prompts, or to where the run has to stop."""
+        self.loop = asyncio.get_running_loop()
         self._begin()
         async with self.calls:
             ticker = asyncio.create_task(self._tick())
-            with _on_signals(self.calls.stop):
+            with _on_signals(self._stop):
                 await self._all_prompts()
             ticker.cancel()
         try:
-            self.writer.finish()
             self._end()
         finally:
             if self.calls.stopped is not None:
                 raise self.calls.stopped
 
+    def interrupt(self) -> None:
+        """End in order, as after Ctrl-C; may be called from another thread."""
+        self.loop.call_soon_threadsafe(self._stop, _interrupted())
+
+    def _stop(self, reason: TriptychError) -> None:
+        self.calls.stop(reason)
+        self.news.set()
+
     def _begin(self) -> None:
-        manifest = self.manifest
-        manifest.recipe_id, manifest.status, manifest.version = self.recipe.id, "running", triptych.__version__
-        manifest.addresses = {name: getattr(spec, "base_url", "embedded") for name, spec in self.recipe.models.items()}
-        write_manifest(self.out, manifest)
+        self.manifest.status = "running"
+        if not has_tables(self.out):
+            self._sign()
+        write_manifest(self.out, self.manifest)
+
+    def _sign(self) -> None:
+        """Say which recipe made the tables. Those of an earlier sitting keep theirs until there are new ones."""
+        manifest, recipe = self.manifest, self.recipe
+        manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
+        manifest.addresses = {name: getattr(spec, "base_url", "embedded") for name, spec in recipe.models.items()}
         origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
-        write_whole(self.out / RECIPE, (origin + recipe_yaml(self.recipe)).encode())
+        write_whole(self.out / RECIPE, (origin + recipe_yaml(recipe)).encode())
 
     def _end(self) -> None:
-        manifest, progress, ledger = self.manifest, self.progress, self.ledger
-        stopped = self.calls.stopped
+        """Write the tables. Where no prompt was completed, those of an earlier sitting are kept."""
+        manifest, ledger, stopped = self.manifest, self.ledger, self.calls.stopped
+        manifest.spent = {"calls": ledger.calls, "tokens": ledger.tokens, "usd": ledger.usd}
         manifest.status = "finished" if stopped is None else f"stopped: {stopped}"
-        manifest.prompts, manifest.set_aside = self.writer.prompts, progress.set_aside
+        if stopped is not None and self.writer.prompts == 0 and has_tables(self.out):
+            self.writer.give_up()
+            manifest.status += " (before any prompt was complete; the tables are of the sitting before)"
+        else:
+            self.writer.finish()
+            self.rows.keep()
+            self._sign()
+            self._sum_up()
+        write_manifest(self.out, manifest)
+        self._say()
+
+    def _sum_up(self) -> None:
+        manifest, progress = self.manifest, self.progress
+        manifest.prompts, manifest.set_aside = self.writer.prompts, self.rows.set_aside
         manifest.counts = {
             stage: msgspec.structs.asdict(getattr(progress, stage)) for stage in ("synthesis", "evaluation")
         }
-        manifest.spent = {"calls": ledger.calls, "tokens": ledger.tokens, "usd": ledger.usd}
         manifest.seconds = round(time.monotonic() - progress.started, 3)
-        write_manifest(self.out, manifest)
-        self._say()
 
     async def _all_prompts(self) -> None:
         """Keep a window of prompts open; write the finished ones in the order in which they came."""
         queue: deque[asyncio.Task[_Finished]] = deque()
-        news = asyncio.Event()
+        news = self.news
+        if self.progress.total is None:
+            self.rows.read_ahead(news)
         open_prompts = 0
 
         def closed(task: asyncio.Task[_Finished]) -> None:
@@ -175,10 +242,11 @@ class _Sitting:
         more = True
         while more or queue:
             news.clear()
+            waiting = False
             while more and open_prompts < self.window and len(queue) < _LONGEST_QUEUE:
-                row = None if self.calls.stopped else next(self.rows, None)
-                if row is None:
-                    more = False
+                row = self._next_row()
+                more, waiting = row is not None, row is NOT_YET
+                if row is None or row is NOT_YET:
                     break
                 task = asyncio.create_task(self._one_prompt(row))
                 task.add_done_callback(closed)
@@ -186,9 +254,19 @@ class _Sitting:
                 open_prompts += 1
             while queue and queue[0].done():
                 self._write(queue.popleft())
-            if queue and not queue[0].done():
+            if waiting or (queue and not queue[0].done()):
                 await news.wait()
         await self.calls.drain()
+
+    def _next_row(self) -> PromptRow | NotYet | None:
+        """The next prompt, if there is one and the run goes on."""
+        if self.calls.stopped is not None:
+            return None
+        try:
+            return self.rows.take()
+        except TriptychError as error:
+            self.calls.stop(error)  # what is in flight is paid for, and comes in first
+            return None
 
     async def _one_prompt(self, row: PromptRow) -> _Finished:
         case = Case(prompt=row.prompt, given=row.given, objective=self.recipe.objective, seed=self.recipe.seed)
@@ -225,21 +303,6 @@ class _Sitting:
             self.calls.stop(error)
         self.progress.done += 1
 
-    def _read_rows(self, folder: Path, limit: int | None) -> Iterator[PromptRow]:
-        """Read the prompts; bad rows are set aside with their reasons."""
-        taken = 0
-        aside = (self.out / SET_ASIDE).open("wb")
-        with aside:
-            for row in self.recipe.prompts.rows(folder):
-                if isinstance(row, BadRow):
-                    aside.write(msgspec.json.encode(row) + b"\n")
-                    self.progress.set_aside += 1
-                    continue
-                yield row
-                taken += 1
-                if taken == limit:
-                    return
-
     async def _tick(self) -> None:
         while True:
             self._say()
@@ -270,6 +333,10 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
+def _interrupted() -> Interrupted:
+    return Interrupted("stopped by Ctrl-C; what was paid for is kept, run the same command again to go on")
+
+
 @contextmanager
 def _on_signals(stop: Callable[[TriptychError], None]) -> Iterator[None]:
     """First Ctrl-C (or SIGTERM): end in order. The second one ends at once; the call log stays sound."""
@@ -283,7 +350,7 @@ def _on_signals(stop: Callable[[TriptychError], None]) -> Iterator[None]:
             import os
 
             os._exit(Interrupted.exit_code)
-        stop(Interrupted("stopped by Ctrl-C; what was paid for is kept, run the same command again to go on"))
+        stop(_interrupted())
 
     signals = (signal.SIGINT, signal.SIGTERM)
     try:

@@ -10,10 +10,9 @@ import msgspec
 
 from triptych.errors import RunFolderError, StopRun, TriptychError
 from triptych.models.budget import Ledger
-from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply, call_id
+from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply, asked, call_id
 from triptych.models.endpoint import Answer, Endpoint
 from triptych.models.spec import ModelSpec, Price
-from triptych.records.ids import canonical_json
 from triptych.store.call_log import CallLog, LoggedCall
 
 _decode_reply = msgspec.json.Decoder(Reply).decode
@@ -166,7 +165,7 @@ class Calls:
             completion_tokens=reply.completion_tokens,
             cost_usd=reply.cost_usd,
             reply=_encode(reply).decode(),
-            request=canonical_json([spec.identity, request]).decode(),
+            request=asked(spec.identity, request).decode(),
         )
         try:
             await self.log.put(logged)

@@ -34,9 +34,14 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     tools: tuple[dict[str, Any], ...] = ()
 
 
-def call_id(identity: dict[str, Any], request: ChatRequest) -> str:
-    """Key of a call in the call log: the hash of the model's identity and the request."""
-    return blake2b(canonical_json([identity, request]), digest_size=16).hexdigest()
+def call_id(identity: bytes, request: ChatRequest) -> str:
+    """Key of a call in the call log: the hash of the model's identity (JSON) and the request."""
+    return blake2b(asked(identity, request), digest_size=16).hexdigest()
+
+
+def asked(identity: bytes, request: ChatRequest) -> bytes:
+    """What was asked of which model, as JSON."""
+    return canonical_json([msgspec.Raw(identity), request])
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -29,6 +29,12 @@ def find_weights(path: str | None = None) -> Path:
     return weights[0]
 
 
+def check_runtime() -> None:
+    """Raise `MissingExtra` where llama.cpp is not installed."""
+    if find_spec("xllamacpp") is None:
+        raise MissingExtra(f"the embedded model's runtime is not installed: {_RUNTIME}")
+
+
 def _checked(file: Path) -> Path:
     try:
         with file.open("rb") as opened:
@@ -55,10 +61,9 @@ class EmbeddedServer:
 
     def start(self) -> str:
         """Load the weights and listen; returns the base URL. Takes about two seconds."""
-        try:
-            import xllamacpp
-        except ImportError as error:
-            raise MissingExtra(f"the embedded model's runtime is not installed: {_RUNTIME}") from error
+        check_runtime()
+        import xllamacpp
+
         params = xllamacpp.CommonParams()
         params.model.path = str(self.weights)
         params.n_parallel = self.slots

@@ -27,6 +27,7 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _FAILURES_BEFORE_DOWN = 8
 _REFUSALS_BEFORE_STOP = 20
+_SHORTEST_SECRET = 8
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -91,9 +92,11 @@ class Endpoint:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key is not None else {}
         self.address = base_url
         self._url = f"{base_url}/chat/completions"
+        self._connect_s = max(1.0, self.spec.patience_s / 4)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
-            timeout=aiohttp.ClientTimeout(total=None),  # `_post` keeps the time, at half the cost
+            # `_post` keeps the time of whole attempts, at half the cost
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -137,7 +140,7 @@ class Endpoint:
         started = await self.limiter.acquire()
         try:
             may_send()
-            choices, usage = read_or_retry(request, await self._post(body))
+            choices, usage = self._read(await self._post(body), request)
         except _Retry as retry:
             self.limiter.refused(started) if retry.overload else self.limiter.failed()
             raise
@@ -155,20 +158,21 @@ class Endpoint:
         payload = aiohttp.BytesPayload(body, content_type="application/json")
         try:
             async with timeout(self.spec.timeout_s), self._session.post(self._url, data=payload) as response:
-                content = self._redact(await response.read())
+                content = await response.read()
                 if response.status == 200:
                     return content
                 raise self._error(response.status, content, response.headers.get("Retry-After"))
+        except aiohttp.ConnectionTimeoutError as error:
+            raise _Retry(f"no connection in {self._connect_s:g} s", reached=False) from error
         except TimeoutError as error:
             raise _Retry(f"no answer in {self.spec.timeout_s:g} s", overload=True, reached=False) from error
         except (aiohttp.ClientError, OSError) as error:
             cause = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else str(error)
-            reason = self._redact((cause or str(error)).encode()).decode() or type(error).__name__
-            raise _Retry(reason, reached=False) from error
+            raise _Retry(self._without_key(cause or str(error)) or type(error).__name__, reached=False) from error
 
     def _error(self, status: int, content: bytes, retry_after: str | None) -> Exception:
         """Sort a bad status: worth another attempt, the end of this call, or the end of the run."""
-        said = f"HTTP {status}: {_message_in(content)}"
+        said = f"HTTP {status}: {_in_a_line(self._without_key(_message_in(content)))}"
         if status == 401 or (status == 403 and not self._has_answered):  # later, a 403 is of one request: moderation
             return KeyRefused(f"{self._place} refuses the key ({said}). {self._key_hint()}")
         if status == 402 or (status == 429 and b"insufficient_quota" in content):
@@ -188,8 +192,9 @@ class Endpoint:
         self._failing_since = self._failing_since or now
         enough = self._failures >= _FAILURES_BEFORE_DOWN or not self._has_answered
         if enough and now - self._failing_since >= self.spec.patience_s:
+            state = "gives no usable answer" if retry.reached else "can not be reached"
             raise EndpointDown(
-                f"{self._place} {'has stopped answering' if self._has_answered else 'can not be reached'}: {retry}. "
+                f"{self._place} {'has stopped answering' if self._has_answered else state}: {retry}. "
                 "What was paid for is kept; run the same command again when it is back"
             )
 
@@ -213,9 +218,10 @@ class Endpoint:
     def check(self) -> None:
         """Raise `KeyRefused` or `MissingExtra` where it is plain beforehand that no call can succeed."""
         if isinstance(self.spec, EmbeddedModel):
-            from triptych.models.embedded import find_weights
+            from triptych.models.embedded import check_runtime, find_weights
 
             find_weights(self.spec.path)
+            check_runtime()
         else:
             self._declared_key()
 
@@ -226,38 +232,69 @@ class Endpoint:
         key = os.environ.get(variable)
         if not key:
             raise KeyRefused(f"model {self.name!r} takes its key from {variable}, which is not set in the environment")
-        return key.strip()
+        if not (key := key.strip()).isprintable():
+            raise KeyRefused(f"the key in {variable} holds a line break or another character that can't be sent")
+        return key
 
     def _key_hint(self) -> str:
         variable = getattr(self.spec, "key_variable", None)
         return f"Check {variable}" if variable else "Name the variable that holds the key in api_key_env"
 
-    def _redact(self, content: bytes) -> bytes:
-        """Take the key out of whatever the endpoint says: it must not reach a log, a file or a screen."""
-        return content.replace(self._key.encode(), b"[key]") if self._key else content
+    def _read(self, content: bytes, request: ChatRequest) -> tuple[tuple[Choice, ...], Usage]:
+        """Read an answer; one that is no chat completion is worth another attempt."""
+        try:
+            choices, usage = read_answer(content, request)
+        except ValueError as error:
+            said = _in_a_line(self._without_key(_message_in(content)))
+            raise _Retry(f"{error}; it says: {said}") from error
+        return tuple(map(self._choice_without_key, choices)), usage
+
+    def _without_key(self, said: str) -> str:
+        """Take the key out of what the endpoint says: it must not reach a log, a file or a screen.
+
+        A key of a few characters, such as `EMPTY` for a server that wants none, is no secret but may be a word.
+        """
+        return said.replace(self._key, "[key]") if self._key and len(self._key) >= _SHORTEST_SECRET else said
+
+    def _choice_without_key(self, choice: Choice) -> Choice:
+        texts = (
+            choice.text,
+            choice.refusal,
+            choice.finish_reason,
+            *(f"{c.name}{c.arguments}" for c in choice.tool_calls),
+        )
+        if not any(text and self._without_key(text) != text for text in texts):
+            return choice
+        said = choice if choice.logprobs is None else msgspec.structs.replace(choice, logprobs=None)  # they spell it
+        return msgspec.convert(_in_texts(msgspec.to_builtins(said), self._without_key), Choice)
 
     @property
     def _place(self) -> str:
         return f"the endpoint of model {self.name!r} ({self.address})"
 
 
-def read_or_retry(request: ChatRequest, content: bytes) -> tuple[tuple[Choice, ...], Usage]:
-    """Read an answer; one that is no chat completion is worth another attempt."""
-    try:
-        return read_answer(content, request)
-    except ValueError as error:
-        raise _Retry(str(error)) from error
-
-
 def _message_in(content: bytes) -> str:
-    """The sentence in an error's body, in any of the forms that servers use, cut to a line."""
+    """The sentence in an error's body, in any of the forms that servers use."""
     try:
         said = msgspec.json.decode(content)
         said = said.get("error", said) if isinstance(said, dict) else said
         said = said.get("message", said.get("detail", said)) if isinstance(said, dict) else said
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = content.decode(errors="replace")
-    return " ".join(str(said).split())[:300] or "no message"
+    return str(said)
+
+
+def _in_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A value with all texts in it changed."""
+    if isinstance(value, dict):
+        return {name: _in_texts(inner, change) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_texts(inner, change) for inner in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _in_a_line(said: str) -> str:
+    return " ".join(said.split())[:300] or "no message"
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +18,16 @@ from pydantic import (
     model_serializer,
 )
 
+from triptych.records.ids import canonical_json
+
 OPENAI_URL = "https://api.openai.com/v1"
+
+
+_SECRET_NAME = re.compile(
+    r"(^|[_-])(api_?key|secret|password|passwd|authorization|credentials?|(access|auth|bearer|api)_?token)($|[_-])",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(r"^(Bearer\s|(sk-|hf_|ghp_|AKIA)[\w-]{12,}$)")
 
 
 class Price(BaseModel):
@@ -62,7 +73,18 @@ class _ModelBase(BaseModel):
     tokens_per_s: float = Field(default=50, gt=0)
     """Assumed speed of one stream, for the plan's estimate of time."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """More fields for each request, such as `top_k`; part of the call's key."""
+    """More fields for each request, such as `top_k`; part of the call's key, so no secret may be among them."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _no_secrets(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        secret = next(_secret_names(fields), None)
+        if secret is not None:
+            raise ValueError(
+                f"{secret!r} looks like a secret, and recipes are written to files; "
+                "put a key into the environment and name its variable in api_key_env"
+            )
+        return fields
 
     @model_serializer(mode="wrap")
     def _with_backend(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -102,8 +124,8 @@ class OpenAIModel(_ModelBase):
         return self.api_key_env
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What names the model in the call log. The address is not part of it: servers move, weights stay."""
+    def identity(self) -> bytes:
+        """What names the model in the call log, as JSON. The address is not part of it: servers move, weights stay."""
         return _identity(self.model, self.version, self.extra_body)
 
 
@@ -135,14 +157,26 @@ class EmbeddedModel(_ModelBase):
         return Price(input=0, output=0)
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What names the model in the call log: for a file of yours, all of its path."""
+    def identity(self) -> bytes:
+        """What names the model in the call log, as JSON: for a file of yours, all of its path."""
         weights = self.model if self.path is None else str(Path(self.path).expanduser().resolve())
         return _identity(weights, self.version, self.extra_body)
 
 
-def _identity(model: str, version: str, extra_body: dict[str, Any]) -> dict[str, Any]:
-    return {"model": model, "version": version} | ({"extra_body": extra_body} if extra_body else {})
+def _secret_names(value: Any, name: str = "") -> Iterator[str]:
+    """Names of fields that hold secrets, by their names or by the look of their values."""
+    if isinstance(value, dict):
+        for inner_name, inner in value.items():
+            yield from _secret_names(inner, str(inner_name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secret_names(inner, name)
+    elif _SECRET_NAME.search(name) or (isinstance(value, str) and _SECRET_VALUE.search(value)):
+        yield name
+
+
+def _identity(model: str, version: str, extra_body: dict[str, Any]) -> bytes:
+    return canonical_json({"model": model, "version": version} | ({"extra_body": extra_body} if extra_body else {}))
 
 
 ModelSpec = OpenAIModel | EmbeddedModel

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
+from triptych.errors import TriptychError
+from triptych.models.endpoint import Endpoint
 from triptych.models.spec import ModelSpec
 from triptych.operators import BadRow, Load, Outlook, PromptRow, estimate_tokens
 from triptych.recipes.recipe import Recipe
@@ -48,6 +51,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Should every answer be as long as it may be."""
     seconds: float
     budget_usd: float | None
+    not_ready: tuple[str, ...]
+    """What would stop the run at once on this machine, such as a key that is not set."""
     notes: tuple[str, ...]
     """What the reader should know before running."""
 
@@ -73,6 +78,7 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
         most_usd=sum(most) if complete else None,
         seconds=sum(stage.seconds for stage in stages),
         budget_usd=recipe.budget.usd,
+        not_ready=tuple(_not_ready(recipe)),
         notes=tuple(_notes(recipe, prompts, sum(most) if complete else None)),
     )
 
@@ -134,6 +140,14 @@ def _seconds(spec: ModelSpec, calls: float, prompt_tokens: int, completion_token
     """Streams side by side; reading a prompt is taken as ten times as fast as writing an answer."""
     streams = min(spec.concurrency, getattr(spec, "slots", spec.concurrency), max(calls, 1))
     return (completion_tokens + prompt_tokens / 10) / (spec.tokens_per_s * streams)
+
+
+def _not_ready(recipe: Recipe) -> Iterator[str]:
+    for name, spec in recipe.models.items():
+        try:
+            Endpoint(name, spec).check()
+        except TriptychError as error:
+            yield str(error)
 
 
 def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[str]:

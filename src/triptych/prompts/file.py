@@ -168,4 +168,8 @@ class PromptFile(Operator):
 def _standard_input() -> IO[bytes]:
     if sys.stdin is None:
         raise PromptError("there is no standard input")
-    return sys.stdin.buffer
+    try:
+        # A reader of its own: Python aborts if it ends while a thread is still waiting in that of `sys.stdin`.
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except (OSError, ValueError):  # put in its place, as in a notebook
+        return sys.stdin.buffer

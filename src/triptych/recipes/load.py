@@ -72,14 +72,16 @@ def build_recipe(
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as recipes use it; `1e-5` is a number, as in YAML 1.2."""
+    """YAML as recipes use it."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+def read_exponents(reader_or_writer: Any) -> None:
+    """Take `1e-5` for a number, as YAML 1.2 does."""
+    pattern = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+    reader_or_writer.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789"))
+
+
+read_exponents(_Loader)
 
 
 def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:

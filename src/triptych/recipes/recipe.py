@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import combinations
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from triptych.models.budget import Budget
-from triptych.models.spec import Model
+from triptych.models.spec import Model, ModelSpec
 from triptych.operators import Evaluator, Generator, Instantiator, PromptSource, operator_classes, suggestion
 from triptych.records import Objective, content_id
 
@@ -102,6 +103,7 @@ class Recipe(BaseModel):
                 if spec.price is None:
                     said = "has no price, so the budget could not hold; declare one (0 for a server of your own)"
                     yield f"models.{name}.price", said
+        yield from self._mistaken_for_another()
         for panel in ("synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
                 field = f"{panel}.{place}"
@@ -111,9 +113,55 @@ class Recipe(BaseModel):
                 if check is not None and not missing:
                     yield from ((f"{field}.{inner}", said) for inner, said in check(self.models, self.objective))
 
+    def _mistaken_for_another(self) -> Iterator[tuple[str, str]]:
+        """Whatever has the identity of something before it: its rows would have the same ids."""
+        for one, other in combinations(self.objective.criteria, 2):
+            if self.objective.criteria[one].id == self.objective.criteria[other].id:
+                yield f"objective.criteria.{other}", f"says the same as the criterion {one!r}"
+        for one, other in combinations(self.models, 2):
+            first, second = self.models[one], self.models[other]
+            if _address(first) != _address(second) and first.identity == second.identity:
+                yield (
+                    f"models.{other}",
+                    f"has the name of model {one!r} at another address, so that the answers of one would count for "
+                    "both; if their weights differ, declare a version for each",
+                )
+        for panel in ("synthesis", "evaluation"):
+            for (place, first), (later, second) in combinations(enumerate(getattr(self, panel)), 2):
+                if _repeats(first, second, self.models):
+                    yield f"{panel}.{later}", f"makes the same rows as {panel}.{place}; leave one of them out"
+
+
+def _address(spec: ModelSpec) -> str:
+    return getattr(spec, "base_url", "here")
+
+
+def _repeats(one: Any, other: Any, models: Mapping[str, ModelSpec]) -> bool:
+    """Whether two operators would make rows of the same ids: equal in all that counts, and for the same things."""
+    if type(one) is not type(other):
+        return False
+    first, second = _scope(one), _scope(other)
+    if first and second and first.isdisjoint(second):
+        return False
+    return not _identities(one, models).isdisjoint(_identities(other, models))
+
+
+def _scope(operator: Any) -> set[str]:
+    """The criteria that it judges, or the generators whose responses it takes up; empty for all."""
+    return set(getattr(operator, "criteria", None) or getattr(operator, "of", None) or ())
+
+
+def _identities(operator: Any, models: Mapping[str, ModelSpec]) -> set[str]:
+    used = [models[name] for name in _used_models(operator) if name in models]
+    return {operator.identity(spec) for spec in used} or {operator.identity()}
+
+
+def _used_models(operator: Any) -> Sequence[str]:
+    used = getattr(operator, "model", ())
+    return (used,) if isinstance(used, str) else used or ()
+
 
 def _undeclared_models(operator: Any, models: Mapping[str, Any]) -> Iterator[str]:
-    used = getattr(operator, "model", ())
-    for name in (used,) if isinstance(used, str) else used or ():
+    for name in _used_models(operator):
         if name not in models:
             yield f"model {name!r} is not declared under models{suggestion(name, models)}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import yaml
 
+from triptych.recipes.load import read_exponents
 from triptych.recipes.recipe import Recipe
 
 
@@ -12,10 +15,15 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    style = "|" if "\n" in value else None
+    if _OTHER_BREAKS.search(value):  # in a block they would read back as plain line feeds
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
+_OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 _Dumper.add_representer(str, _text)
+read_exponents(_Dumper)  # so that a text that looks like such a number is quoted
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -150,14 +151,18 @@ class CallLog:
             raise RunFolderError(f"the call log {self.path} has format {version}; this Triptych reads format {FORMAT}")
 
     def _write_groups(self) -> None:
-        connection = _connect(self.path)
+        connection: sqlite3.Connection | None = None
         for group in self._groups():
-            failure = self._failure or self._commit(connection, group)
-            self._failure = failure
-            loop = group[0][1]
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, group, failure)
-        connection.close()
+            if self._failure is None:
+                try:
+                    connection = connection or _connect(self.path)
+                    _commit(connection, group)
+                except Exception as error:  # whatever it is, those who wait for this thread must be told
+                    self._failure = _unwritable(self.path, error)
+            with suppress(RuntimeError):  # the loop was closed, so nobody waits any more
+                group[0][1].call_soon_threadsafe(_settle, group, self._failure)
+        if connection is not None:
+            connection.close()
 
     def _groups(self) -> Iterator[list[_Pending]]:
         while (first := self._queue.get()) is not None:
@@ -172,18 +177,6 @@ class CallLog:
             except queue.Empty:
                 pass
             yield group
-
-    def _commit(self, connection: sqlite3.Connection, group: list[_Pending]) -> RunFolderError | None:
-        try:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                _insert(connection, [_row(call) for call, _, _ in group])
-        except sqlite3.Error as error:
-            return RunFolderError(
-                f"can't write to the call log {self.path}: {error}. What was paid for before is kept; "
-                "make room, then run the same command again"
-            )
-        return None
 
 
 class _ReadAhead:
@@ -231,6 +224,20 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _commit(connection: sqlite3.Connection, group: list[_Pending]) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        _insert(connection, [_row(call) for call, _, _ in group])
+
+
+def _unwritable(path: Path, error: Exception) -> RunFolderError:
+    said = str(error) if isinstance(error, sqlite3.Error) else f"{type(error).__name__}: {error}"
+    return RunFolderError(
+        f"can't write to the call log {path}: {said}. What was paid for before is kept; "
+        "make room, then run the same command again"
+    )
 
 
 def _insert(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:

@@ -124,6 +124,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
 
 
+def has_tables(folder: Path) -> bool:
+    """Whether an earlier sitting left its tables in the folder."""
+    return (folder / "prompts.parquet").exists()
+
+
 def write_whole(file: Path, content: bytes) -> None:
     """Write a file under another name, then give it its own."""
     new = file.with_name(f".{file.name}.new")

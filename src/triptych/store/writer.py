@@ -67,6 +67,11 @@ class TableWriter:
             os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
         shutil.rmtree(self._parts)
 
+    def give_up(self) -> None:
+        """Leave the tables of an earlier sitting as they are."""
+        self._thread.shutdown()
+        shutil.rmtree(self._parts, ignore_errors=True)
+
     def _hand_over(self) -> None:
         rows, self._rows = self._rows, _no_rows()
         self._at_work.append(self._thread.submit(self._write_part, rows))

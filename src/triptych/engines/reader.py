@@ -1,0 +1,112 @@
+"""Reading a run's prompts: bad rows are set aside, and a source that is slow to give keeps nobody waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+import msgspec
+
+from triptych.errors import RunFolderError
+from triptych.operators import BadRow, PromptRow
+
+_READ_AHEAD = 64
+
+
+class _State(Enum):
+    NOT_YET = "not yet"
+
+
+NotYet = Literal[_State.NOT_YET]
+NOT_YET: Final = _State.NOT_YET
+"""There may be another prompt later: the one who writes to our input has not said."""
+
+
+class PromptReader:
+    """Hands out the good rows of a source in their order, and writes the bad ones to a file with their reasons."""
+
+    def __init__(self, rows: Iterator[PromptRow | BadRow], aside: Path, limit: int | None) -> None:
+        self.set_aside = 0
+        self._aside = aside
+        self._new = aside.with_name(f".{aside.name}.new")
+        self._rows = self._good(rows, limit)
+        self._ahead: deque[PromptRow | Exception | None] | None = None
+        self._room = threading.Semaphore(_READ_AHEAD)
+
+    def read_ahead(self, news: asyncio.Event) -> None:
+        """Read in a thread of its own from now on, and set `news` for each row: for pipes and standard input."""
+        self._ahead = deque()
+        # A daemon: while nothing comes, nothing can end it, and the run must be able to end.
+        threading.Thread(
+            target=self._fill, args=(self._ahead, asyncio.get_running_loop(), news), name="prompts", daemon=True
+        ).start()
+
+    def take(self) -> PromptRow | NotYet | None:
+        """Take the next good row; None after the last.
+
+        Raises what the source raises, and `RunFolderError` where a bad row can't be written down.
+        """
+        if self._ahead is None:
+            return next(self._rows, None)
+        if not self._ahead:
+            return NOT_YET
+        found = self._ahead.popleft()
+        self._room.release()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def keep(self) -> None:
+        """Give the file of bad rows its name, replacing that of an earlier sitting."""
+        with suppress(FileNotFoundError):  # no row was read
+            os.replace(self._new, self._aside)
+
+    def _fill(
+        self, ahead: deque[PromptRow | Exception | None], loop: asyncio.AbstractEventLoop, news: asyncio.Event
+    ) -> None:
+        last: Exception | None = None
+        try:
+            for row in self._rows:
+                self._room.acquire()
+                ahead.append(row)
+                loop.call_soon_threadsafe(news.set)
+        except Exception as error:  # told to the one who takes
+            last = error
+        ahead.append(last)
+        with suppress(RuntimeError):  # the run has ended without us
+            loop.call_soon_threadsafe(news.set)
+
+    def _good(self, rows: Iterator[PromptRow | BadRow], limit: int | None) -> Iterator[PromptRow]:
+        taken = 0
+        with self._open() as file:
+            for row in rows:
+                if isinstance(row, BadRow):
+                    self._write(file, row)
+                    continue
+                yield row
+                taken += 1
+                if taken == limit:
+                    return
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._new.open("wb", buffering=0)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _write(self, file: BinaryIO, row: BadRow) -> None:
+        try:
+            file.write(msgspec.json.encode(row) + b"\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.set_aside += 1
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(f"can't write the rows that are set aside to {self._aside}: {error.strerror or error}")
