@@ -229,10 +229,61 @@ def test_a_schema_makes_no_request_for_other_documents():
         check("{}", "json_schema", schema={"$ref": "http://127.0.0.1:9/other"})
 
 
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "other.json"}, {"$ref": "file:///etc/hostname"}, {"$schema": "http://127.0.0.1:9/draft"}]
+)
+def test_a_schema_that_refers_to_what_it_does_not_hold_is_refused(schema):
+    pytest.importorskip("jsonschema_rs", reason="needs the extra triptych[verify]")
+    with pytest.raises(ValidationError, match="is no JSON Schema"):
+        check("{}", "json_schema", schema=schema)
+
+
+def test_a_schema_that_nests_too_deeply_is_refused():
+    pytest.importorskip("jsonschema_rs", reason="needs the extra triptych[verify]")
+    deep: dict[str, Any] = {}
+    for _ in range(2000):
+        deep = {"items": deep}
+    with pytest.raises(ValidationError, match="nests too deeply"):
+        check("[]", "json_schema", schema=deep)
+
+
 def test_a_pattern_that_would_never_end_does_not_hang():
-    pytest.importorskip("regex", reason="needs the extra triptych[verify]")
     start = time.monotonic()
     assert not check("a" * 40 + "!", "regex", pattern=r"^(a|a|aa)+$").passed
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("schema", [{"pattern": "^(a+)+$"}, {"patternProperties": {"^(a|aa)+$": False}}])
+def test_a_schemas_pattern_that_would_never_end_does_not_hang(schema):
+    pytest.importorskip("jsonschema_rs", reason="needs the extra triptych[verify]")
+    start = time.monotonic()
+    text = "a" * 50_000 + "b"
+    assert check(json.dumps({text: 1}), "json_schema", schema=schema).passed
+    assert check(json.dumps(text), "json_schema", schema=schema).passed == ("pattern" not in schema)
+    assert time.monotonic() - start < 5
+
+
+LONG = [
+    ("words", {"max": 3}, ["日", "a. "]),
+    ("sentences", {"max": 3}, ["a. ", "a.", "Dr. x ", "e.g. ", "x\n", '."']),
+    ("paragraphs", {"max": 3}, ["\n", " \n"]),
+    ("sections", {"max": 3}, ["\n", " \n", "# "]),
+    ("json", {}, ["```\n ", "\n ", "["]),
+    ("json_schema", {"schema": {"items": {"type": "string"}}}, ["```\n ", "1,"]),
+    ("final_answer", {"answer": "12"}, ["3 ", "3:3", "3e", "3e3", "3 million ", "--"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "piece"), [(kind, fields, piece) for kind, fields, some in LONG for piece in some]
+)
+def test_a_long_text_is_checked_in_a_time_near_its_length(kind, fields, piece):
+    if kind in NEEDS:
+        pytest.importorskip(NEEDS[kind], reason="needs the extra triptych[verify]")
+    text = piece * (500_000 // len(piece))
+    start = time.monotonic()
+    for each in (text, f"```\n{text}x", f"[{text}1]"):
+        check(each, kind, **fields)
     assert time.monotonic() - start < 5
 
 
@@ -337,6 +388,16 @@ RIGHT_ANSWERS = [
     ("7", "7 birds"),
     ("0", "There are 0 left."),
     (12, "12"),
+    ("1000", "It is 1e3."),
+    ("0.00025", "2.5E-4"),
+    ("6.02e23", "602,000,000,000,000,000,000,000"),
+    ("12000", "12 thousand"),
+    ("1000000", "about 1 million people"),
+    ("2.5 billion", "$2,500,000,000"),
+    ("2500000", r"\boxed{2.5\text{ million}}"),
+    ("3:30", "It leaves at 3:30."),
+    ("3:30 pm", "At 3:30 P.M. the train leaves."),
+    ("3:2", r"The ratio is \boxed{3:2}"),
 ]
 WRONG_ANSWERS = [
     ("12", "112"),
@@ -367,18 +428,26 @@ WRONG_ANSWERS = [
     ("12", "1/0"),
     ("3/4", "3 and 4"),
     ("12", "9" * 5000),
+    ("1", "1e3"),
+    ("1", "1e9999"),
+    ("1", "1 million"),
+    ("1000", "1 million"),
+    ("30", "It leaves at 3:30."),
+    ("3", "It leaves at 3:30."),
+    ("3:30", "It takes 30 minutes."),
+    ("3:30", "It leaves at 3:30 in all, so 4:30."),
+    ("3:30 pm", "3:30 am"),
 ]
 KNOWN_TO_MISS = [
     ("12", "The answer is twelve."),
     ("12", "The answer is 12. You can check it with 3 times 4."),
     ("1.5", "1,5 litres"),
-    ("12000", "12 thousand"),
     ("12", "12 = 7 + 5"),
 ]
 KNOWN_TO_PASS_WRONGLY = [
     ("12", "I do not think that it is 12."),
     ("5", "12 = 7 + 5"),
-    ("12", "12 thousand"),
+    ("2", "The answer is 12. I took 2 steps."),
 ]
 
 
@@ -393,7 +462,7 @@ def test_a_wrong_final_answer_fails(answer, text):
 
 
 def test_the_known_mistakes_about_final_answers_are_still_these():
-    assert [check(text, "final_answer", answer=answer).passed for answer, text in KNOWN_TO_MISS] == [False] * 5
+    assert [check(text, "final_answer", answer=answer).passed for answer, text in KNOWN_TO_MISS] == [False] * 4
     assert [check(text, "final_answer", answer=answer).passed for answer, text in KNOWN_TO_PASS_WRONGLY] == [True] * 3
 
 
@@ -412,7 +481,7 @@ def test_only_the_same_number_is_the_right_answer(number, other):
     assert check(f"So it is {other}.", "final_answer", answer=str(number)).passed == (number == other)
 
 
-@pytest.mark.parametrize("text", ["12x", "x = 12", "10 to 12", r"\sqrt{2}", "12 + 1", "", "apples", "1e5"])
+@pytest.mark.parametrize("text", ["12x", "x = 12", "10 to 12", r"\sqrt{2}", "12 + 1", "", "apples", "1e5x", "3:30"])
 def test_what_is_more_than_a_number_is_not_read_as_one(text):
     assert lone_number(text) is None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import aiohttp.web
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import triptych as tp
 from judging import Scripted, case, judged
 from triptych.errors import EndpointDown, PromptError
+from triptych.evaluation._asking import Unparsable, json_object
 from triptych.models.chat import ChatRequest, Choice, TokenLogprob
 from triptych.models.wire import read_answer
 from triptych.records import Message
@@ -56,6 +58,53 @@ def test_what_a_judge_says_is_at_worst_unparsed(said):
     (got,) = judged(tp.Rubric(model="judge", criteria=["helpful"]), case("x"), Scripted(lambda request: said))
     assert (got.status, got.scores) == ("unparsed", None)
     assert got.raw.startswith(said[:50])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"' * 500_000,
+        "{" * 1_000_000,
+        "{}" * 500_000,
+        '{"a":' * 200_000,
+        "{\n" * 500_000,
+        '{"\n' * 300_000,
+        ('{"a":' * 900 + "x") * 200,
+        "{" + " " * 1_000_000,
+        '{"a' + " " * 1_000_000,
+    ],
+    ids=lambda said: repr(said[:6]),
+)
+def test_an_answer_of_nothing_but_beginnings_of_json_is_soon_given_up(said):
+    start = time.monotonic()
+    with pytest.raises(Unparsable):
+        json_object(said)
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"score": 3}',
+        '```json\n{ \n"score": 3}\n```',
+        r"So \frac{1}{2} of {x | x > 0}, " * 5000 + 'that is {"score": 3}. {And} {"so on',
+        '{"score" 3} no: {"score": 3}',
+    ],
+    ids=lambda said: said[:12],
+)
+def test_one_json_object_among_words_and_braces_is_found(said):
+    assert json_object(said) == {"score": 3}
+
+
+def test_only_an_answer_that_was_to_be_json_is_said_to_be_cut():
+    cut = Choice(text='{"rationale": "it', finish_reason="length")
+    (got,) = judged(tp.Rubric(model="judge", criteria=["helpful"]), case("x"), Scripted(lambda request: cut))
+    assert "cut at max_tokens" in got.error
+    one_token = Choice(text="So", finish_reason="length", logprobs=(TokenLogprob("So", -0.1, (("So", -0.1),)),))
+    rubric = tp.Rubric(model="judge", criteria=["helpful"], read="logprobs")
+    (got,) = judged(rubric, case("x"), Scripted(lambda request: one_token))
+    assert got.status == "unparsed"
+    assert "cut" not in got.error
 
 
 def test_a_log_probability_that_is_none_is_unparsed():

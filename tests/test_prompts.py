@@ -113,6 +113,47 @@ def test_objects_may_come_as_json_text(tmp_path):
         assert as_text == one(tmp_path, {"prompt": "x", name: objects}).prompt
 
 
+NULLS = {"type": "object", "properties": {"a": {"enum": ["x", None], "default": None}, "b": {"const": None}}}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_nulls_inside_of_schemas_and_parameters_are_kept(tmp_path, as_text):
+    content = {
+        "constraints": [{"kind": "json_schema", "schema": NULLS, "max": None}],
+        "tools": [{"type": "function", "function": {"name": "f", "description": None, "parameters": NULLS}}],
+    }
+    content = {name: json.dumps(value) if as_text else value for name, value in content.items()}
+    prompt = one(tmp_path, {"prompt": "x", **content}).prompt
+    assert prompt.constraints == ({"kind": "json_schema", "schema": NULLS},)
+    assert prompt.tools == ({"type": "function", "function": {"name": "f", "parameters": NULLS}},)
+    assert next(iter(InlinePrompts(prompts=[{"prompt": "x", **content}]).rows(tmp_path))).prompt.id == prompt.id
+
+
+def test_nulls_inside_of_the_arguments_of_calls_are_kept(tmp_path):
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": {"x": None}}}
+    chat = [
+        {"role": "user", "content": "Look"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "", "tool_call_id": "c1"},
+    ]
+    assert one(tmp_path, {"prompt": chat}).prompt.messages[1].tool_calls[0].arguments == '{"x":null}'
+
+
+@pytest.mark.parametrize("path", ["p.parquet", "folder"])
+def test_in_tables_nulls_fill_what_is_absent_but_json_text_keeps_its_own(tmp_path, path):
+    def rows(write):
+        first = {"kind": "json_schema", "schema": {"enum": ["x", None]}}
+        second = {"kind": "json_schema", "schema": {"type": "object", "required": ["a"]}}
+        return [{"prompt": "1", "constraints": write([first])}, {"prompt": "2", "constraints": write([second])}]
+
+    for write in (list, json.dumps):
+        write_all(tmp_path, rows(write))
+        found = [r.prompt.constraints[0] for r in good(read(tmp_path, path))]
+        assert found == [r["constraints"][0] for r in rows(list)]
+    write_all(tmp_path, [{"prompt": "1", "tools": json.dumps([{"parameters": NULLS}])}])
+    assert good(read(tmp_path, path))[0].prompt.tools == ({"parameters": NULLS},)
+
+
 def test_numbers_as_references_are_taken_as_text(tmp_path):
     assert one(tmp_path, {"prompt": "6 * 7?", "reference": 42}).prompt.reference == "42"
 
@@ -313,7 +354,12 @@ def test_a_line_that_is_not_utf8_is_a_bad_row(tmp_path):
 
 
 def test_half_a_surrogate_pair_is_a_bad_row(tmp_path):
-    assert why(tmp_path, b'{"prompt": "half \\ud800 of one"}').startswith("is not valid JSON")
+    for half in ("\\ud800", "\\udfff"):
+        said = f"holds a lone surrogate {half}, which is no text"
+        assert why(tmp_path, f'{{"prompt": "half {half} of one"}}'.encode()) == said
+    assert why(tmp_path, b'{"prompt": "half \\ud800').startswith("is not valid JSON: it ends early")
+    jsonl(tmp_path / "p.jsonl", b'{"prompt": "\\ud83d\\ude00"}')
+    assert texts(read(tmp_path)) == ["\U0001f600"]
 
 
 def test_what_is_shown_of_a_bad_row_is_cut(tmp_path):

@@ -191,6 +191,36 @@ def test_errors_name_the_line_the_field_and_the_near_word(wrong, line, field, sa
     assert said in found[0][2]
 
 
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("weight: 2", "weight: {}", "objective.criteria.helpfulness.weight"),
+        ("scale: [1, 5]", "scale: [1, {}]", "evaluation.0.scale.1"),
+        ("scale: [1, 5]", "min_mass: {}", "evaluation.0.min_mass"),
+        ("min_margin: 0.5", "min_margin: {}", "instantiation.min_margin"),
+        ("temperature: 0.9", "temperature: {}", "synthesis.0.temperature"),
+        ("temperature: 0.9", "top_p: {}", "synthesis.0.top_p"),
+        ("input: 2.5", "input: {}", "models.judge.price.input"),
+        ("input: 2.5", "cached_input: {}, input: 1", "models.judge.price.cached_input"),
+        ("model: my-7b", "timeout_s: {}, model: my-7b", "models.policy.timeout_s"),
+        ("model: my-7b", "patience_s: {}, model: my-7b", "models.policy.patience_s"),
+        ("model: my-7b", "tokens_per_s: {}, model: my-7b", "models.policy.tokens_per_s"),
+        ("seed: 7", "budget: {{usd: {}}}", "budget.usd"),
+    ],
+)
+def test_no_number_of_a_recipe_may_be_infinite_or_none(old, new, field, value):
+    found = [message for _, where, message in problems(GOOD.replace(old, new.format(value))) if where == field]
+    assert found
+    assert "finite number" in found[0]
+
+
+def test_a_misspelt_field_of_a_constraint_is_met_by_the_name_that_is_written():
+    wrong = GOOD.replace("{kind: verify}", "{kind: verify, constraints: [{kind: json_schema, shema: {}}]}")
+    said = {field: message for _, field, message in problems(wrong)}
+    assert said["evaluation.1.constraints.0.shema"] == "is not a field here; did you mean 'schema'?"
+
+
 @pytest.mark.parametrize(
     ("right", "also"),
     [

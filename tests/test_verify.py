@@ -1,8 +1,13 @@
 """The verifier: programs judge, and what they can't check never passes."""
 
+import asyncio
+import time
+
 import pytest
 
 from judging import case, judged
+from triptych.errors import MissingExtra
+from triptych.evaluation.constraints import math_process
 from triptych.evaluation.verify import Verify
 from triptych.records import Criterion
 
@@ -50,3 +55,50 @@ def test_a_declared_criterion_gives_its_identity():
     one = case("hi", criteria={"form": "It has the form."}, constraints=TWO)
     got = judged(Verify(criterion="form"), one)
     assert {j.criterion_id for j in got} == {Criterion(text="It has the form.").id}
+
+
+def test_everything_else_goes_on_while_a_formula_is_compared(monkeypatch):
+    pytest.importorskip("math_verify", reason="needs triptych[verify]")
+    monkeypatch.setattr(math_process, "LIMIT_S", 1.0)
+    one = case(r"\boxed{9^{9^{9^{9}}}}", "It is 12.", reference="12")
+
+    async def longest_wait():
+        longest, last = 0.0, time.monotonic()
+        judging = asyncio.create_task(Verify(final_answer=True).judge(one, None))
+        while not judging.done():
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        return longest, judging.result()
+
+    start = time.monotonic()
+    longest, got = asyncio.run(longest_wait())
+    assert time.monotonic() - start > 0.9
+    assert longest < 0.6
+    assert [j.scores for j in got] == [(0.0,), (1.0,)]
+
+
+def test_what_is_not_installed_is_said_from_a_thread_too(monkeypatch):
+    monkeypatch.setattr(math_process, "find_spec", lambda name: None)
+    math_process.same_mathematics.cache_clear()
+    with pytest.raises(MissingExtra, match="final_answer needs math-verify"):
+        judged(Verify(final_answer=True), case(r"\boxed{\sqrt{3}}", reference="2"))
+
+
+@pytest.mark.parametrize("depth", [300, 900])
+def test_a_schema_that_nests_deeply_is_checked_or_fails_alone(depth):
+    pytest.importorskip("jsonschema_rs", reason="needs triptych[verify]")
+    schema = {}
+    for _ in range(depth):
+        schema = {"items": schema}
+    deep, words = judged(Verify(), case("[]", constraints=({"kind": "json_schema", "schema": schema}, TWO[0])))
+    assert deep.status == "failed"
+    assert "can't be checked" in deep.error
+    assert words.scores == (1.0,)
+
+
+def test_a_schema_that_refers_to_another_document_fails_and_says_why():
+    pytest.importorskip("jsonschema_rs", reason="needs triptych[verify]")
+    schema = {"$ref": "http://127.0.0.1:9/other"}
+    (got,) = judged(Verify(), case("{}", constraints=({"kind": "json_schema", "schema": schema},)))
+    assert (got.status, got.scores) == ("failed", None)
+    assert "it refers to another document (http://127.0.0.1:9/other" in got.error

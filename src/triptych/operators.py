@@ -96,7 +96,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 class Operator(BaseModel):
     """Settings of one step of a recipe; the field `kind` names it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset()
     """Fields that say what to do but do not change what any single row means."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,10 @@ from triptych.records import JudgementStatus, Message
 
 Verdict = TypeVar("Verdict")
 _DECODER = json.JSONDecoder()
+_START = re.compile(r'\{(?=[ \t\n\r]*+["}])')
+_MOST_TRIES = 1000
+"""Places that begin like a JSON object and are none, after which an answer is given up. Each costs a time in proportion
+to the answer's length, so that an answer of nothing else would hold up everything for minutes."""
 
 
 class Unparsable(Exception):
@@ -54,29 +59,33 @@ async def ask_judge(
 ) -> list[Asked[Verdict]]:
     """Put the questions to a judge. An answer that `parse` refuses is asked for once more, with the reason."""
     replies = await ask(model, requests)
-    asked = [_read(reply, parse) for reply in replies]
+    asked = [_read(*each, parse) for each in zip(requests, replies, strict=True)]
     again = [place for place, one in enumerate(asked) if one.status == "unparsed"]
     if again:
         repairs = [_ask_again(requests[place], asked[place], wanted) for place in again]
         for place, reply in zip(again, await ask(model, repairs), strict=True):
-            asked[place] = _joined(asked[place], _read(reply, parse))
+            asked[place] = _joined(asked[place], _read(requests[place], reply, parse))
     return asked
 
 
 def json_object(text: str) -> dict[str, Any]:
     """Read the one JSON object in an answer, bare, in a code fence or among words. Raises `Unparsable`."""
-    found = []
-    place = text.find("{")
-    while place >= 0:
+    found, tries = [], 0
+    start = _START.search(text)
+    while start:
         try:
-            value, end = _DECODER.raw_decode(text, place)
+            value, end = _DECODER.raw_decode(text, start.start())
         except RecursionError:
             raise Unparsable("it nests JSON too deeply") from None
         except ValueError:  # no JSON, or a number too long
-            end = place + 1
+            end, tries = start.end(), tries + 1
+            if tries > _MOST_TRIES:
+                raise Unparsable(
+                    f"it holds more than {_MOST_TRIES:,} beginnings of JSON objects that are none"
+                ) from None
         else:
             found.append(value)
-        place = text.find("{", end)
+        start = _START.search(text, end)
     if len(found) != 1:
         raise Unparsable(
             f"it holds {len(found) or 'no'} JSON objects; exactly one is wanted" if text.strip() else "it is empty"
@@ -92,7 +101,7 @@ def rationale_in(answer: dict[str, Any]) -> str | None:
     return said if isinstance(said, str) and said.strip() else None
 
 
-def _read(reply: Reply | CallFailed, parse: Callable[[Choice], Verdict]) -> Asked[Verdict]:
+def _read(request: ChatRequest, reply: Reply | CallFailed, parse: Callable[[Choice], Verdict]) -> Asked[Verdict]:
     if isinstance(reply, CallFailed):
         return Asked(status="failed", error=reply.error)
     choice = reply.choices[0]
@@ -102,7 +111,10 @@ def _read(reply: Reply | CallFailed, parse: Callable[[Choice], Verdict]) -> Aske
     try:
         return Asked(verdict=parse(choice), **paid)
     except (Unparsable, ValueError, ArithmeticError, RecursionError) as error:  # text from a model can be anything
-        cut = " (the answer was cut at max_tokens)" if choice.finish_reason == "length" else ""
+        short = (
+            choice.finish_reason == "length" and request.top_logprobs is None
+        )  # of log-probabilities one token will do
+        cut = " (the answer was cut at max_tokens)" if short else ""
         return Asked(status="unparsed", error=f"{error}{cut}", raw=choice.text, **paid)
 
 

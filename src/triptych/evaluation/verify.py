@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from triptych.evaluation.constraints import Constraint
 from triptych.models.chat import Ask
 from triptych.operators import Case, Load, Operator, Outlook
-from triptych.records import Judgement, Response, canonical_json, content_id, make_judgement
+from triptych.records import Judgement, canonical_json, content_id, make_judgement
 
 _ADAPTER: TypeAdapter[Constraint] = TypeAdapter(Constraint)
 
@@ -50,7 +53,7 @@ class Verify(Operator):
         }
         checks = self._checks(case)
         return [
-            make_judgement(**about, response_ids=(response.id,), check=label, **_outcome(check, response))
+            make_judgement(**about, response_ids=(response.id,), check=label, **await _outcome(check, response.text))
             for response in case.responses
             if response.status == "ok"
             for label, check in checks
@@ -86,11 +89,20 @@ def _parsed(written: bytes) -> Constraint | str:
         return f"the prompt's constraint {written.decode()[:200]} can't be checked: {place}: {first['msg']}"
 
 
-def _outcome(check: Constraint | str, response: Response) -> dict[str, Any]:
+@lru_cache
+def _thread(process: int) -> ThreadPoolExecutor:
+    """The thread of a process for slow checks. Asyncio's own threads look up hosts, which must not wait for these."""
+    return ThreadPoolExecutor(1, thread_name_prefix=f"checks-{process}")
+
+
+async def _outcome(check: Constraint | str, text: str) -> dict[str, Any]:
     if isinstance(check, str):
         return {"status": "failed", "error": check}
     try:
-        result = check.check(response.text)
+        if check.may_be_slow(text):
+            result = await asyncio.get_running_loop().run_in_executor(_thread(os.getpid()), check.check, text)
+        else:
+            result = check.check(text)
     except (ValueError, ArithmeticError, RecursionError) as error:  # prompts and responses can be anything
         return {"status": "failed", "error": f"{check.kind} can't be checked: {error}"[:500]}
     return {"scores": (1.0,) if result.passed else (0.0,), "rationale": result.found}

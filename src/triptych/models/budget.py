@@ -10,7 +10,7 @@ from triptych.errors import BudgetReached
 class Budget(BaseModel):
     """Limits of a run, counted over all its sittings. At most the calls in flight come on top."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     usd: float | None = Field(default=None, ge=0)
     """Most US dollars. Each model then needs a price."""

@@ -33,7 +33,7 @@ _SECRET_VALUE = re.compile(r"^(Bearer\s|(sk-|hf_|ghp_|AKIA)[\w-]{12,}$)")
 class Price(BaseModel):
     """Prices in US dollars for a million tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     input: float = Field(ge=0)
     """For prompt tokens."""
@@ -52,7 +52,7 @@ class Price(BaseModel):
 class _ModelBase(BaseModel):
     """What all models declare."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: str = ""
     """Names the weights, such as a round or a checkpoint. Declaring another version asks everything anew."""

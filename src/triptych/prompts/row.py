@@ -25,6 +25,9 @@ NAMES = (
 )
 """What Triptych wants of a row."""
 
+_OBJECTS = ("constraints", "criteria", "tools")
+_FREE_FORM = frozenset({"schema", "parameters", "arguments"})
+"""Fields of constraints, tools and calls whose values are not Triptych's to change."""
 _SHOWN = 2000
 _SHAREGPT_ROLES = {
     "human": "user",
@@ -43,6 +46,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """Its cells by the names of their columns."""
     raw: bytes | None = None
     """The row as it stands in the source, where it is text."""
+    from_table: bool = False
+    """Whether nulls inside its cells fill the fields that an object does not have, as in Parquet and Arrow."""
 
 
 def prompt_rows(
@@ -63,7 +68,8 @@ def prompt_rows(
             yield record
             continue
         try:
-            prompt, given = read_prompt(wanted(record.values), source)
+            picked = wanted(record.values)
+            prompt, given = read_prompt(_unfilled(picked) if record.from_table else picked, source)
         except (ValueError, OverflowError, TypeError, RecursionError) as error:
             yield BadRow(record.row, str(error), _shown(record))
             continue
@@ -89,7 +95,7 @@ def read_prompt(wanted: Mapping[str, Any], source: str) -> tuple[Prompt, tuple[G
     for name in ("reference", "parent_id", "family_id"):
         if (value := wanted.get(name)) is not None and (text := _text(name, value)):
             fields[name] = text
-    for name in ("constraints", "criteria", "tools"):
+    for name in _OBJECTS:
         if (value := wanted.get(name)) is not None and (objects := _objects(name, value)):
             fields[name] = objects
     if (tags := wanted.get("tags")) is not None:
@@ -182,11 +188,8 @@ def _with_system(system: str | None, messages: tuple[Message, ...]) -> tuple[Mes
 
 
 def _objects(name: str, value: Any) -> tuple[dict[str, Any], ...]:
-    """Read a list of objects, or JSON text of one.
-
-    Nulls inside are dropped: tables fill the fields that an object does not have with them, and the same row
-    must be the same prompt in every format.
-    """
+    """Read a list of objects, or JSON text of one. A field that is null is as if absent, but for those inside of what
+    is free in form: there `{"const": null}` means something."""
     value = list_from_json(name, value) if isinstance(value, str) and value.strip() else value or ()
     if not isinstance(value, list | tuple):
         raise ValueError(f"{name} is {_kind_of(value)}, not a list of objects")
@@ -198,11 +201,22 @@ def _objects(name: str, value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(_without_nulls(each) for each in value)
 
 
-def _without_nulls(value: Any) -> Any:
+def _unfilled(picked: Mapping[str, Any]) -> dict[str, Any]:
+    """Take a table's filling out of what was picked from its row, so that the row is the same prompt in every format."""
+    nested = {name: _without_nulls(picked[name], kept=frozenset()) for name in ("prompt", *_OBJECTS) if name in picked}
+    return {**picked, **nested}
+
+
+def _without_nulls(value: Any, kept: frozenset[str] = _FREE_FORM) -> Any:
+    """Drop fields that are null, but for those inside of fields that are kept."""
     if isinstance(value, Mapping):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+        return {
+            key: inner if key in kept else _without_nulls(inner, kept)
+            for key, inner in value.items()
+            if inner is not None
+        }
     if isinstance(value, list | tuple):
-        return [_without_nulls(inner) for inner in value]
+        return [_without_nulls(inner, kept) for inner in value]
     return value
 
 

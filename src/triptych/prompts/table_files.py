@@ -48,7 +48,7 @@ def table_records(shards: list[Path], picker: Picker, name: str) -> Iterator[Rec
                 for part in table.iter_slices(_BATCH):
                     for values in part.iter_rows(named=True):
                         row += 1
-                        yield Record(row, values)
+                        yield Record(row, values, from_table=True)
         except (pl.exceptions.PolarsError, OSError, ValueError, struct.error) as error:
             if row == start:
                 raise PromptError(f"{_shown(shard, name)} can't be read: {_first_line(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import os
 import re
 import zlib
@@ -224,6 +225,9 @@ def _object(number: int, raw: bytes, decode: Callable[[bytes], Any]) -> Record |
     except UnicodeDecodeError:
         return BadRow(number, _why_not_utf8(raw), cut(raw))
     except (ValueError, RecursionError) as error:
+        surrogate = _lone_surrogate(raw)
+        if surrogate:
+            return BadRow(number, f"holds a lone surrogate {surrogate}, which is no text", cut(raw))
         return BadRow(number, f"is not valid JSON: {_why_not_json(error, raw)}", cut(raw))
     if not isinstance(values, dict):
         return BadRow(number, f"is {_json_kind(values)}, not an object", cut(raw))
@@ -236,6 +240,17 @@ def _why_not_utf8(raw: bytes) -> str:
     except UnicodeDecodeError as error:
         return f"is not valid UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1}"
     return "is not valid UTF-8"
+
+
+def _lone_surrogate(raw: bytes) -> str | None:
+    """The first half of a surrogate pair that stands alone in JSON, if nothing else is wrong with it."""
+    try:
+        json.dumps(json.loads(raw), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(error.object[error.start]):04x}"
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _why_not_json(error: Exception, content: bytes) -> str:

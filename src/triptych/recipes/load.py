@@ -197,12 +197,14 @@ def _without_tags(loc: Path_) -> Path_:
 
 
 def _fields_at(loc: Path_) -> list[str]:
-    """Fields that the place at `loc` could have."""
+    """Fields that the place at `loc` could have, by the names under which they are written."""
     model: Any = Recipe
     for part in loc:
         tags = _tagged(model)
         model = tags[part] if part in tags else _inside(model, part)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _tagged(annotation: Any) -> dict[str | int, Any]:

@@ -13,7 +13,7 @@ from triptych.records.ids import content_id
 class Criterion(BaseModel):
     """One thing that makes a response better or worse."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     text: str = Field(min_length=1)
     """What to look for, in words that a judge is shown."""

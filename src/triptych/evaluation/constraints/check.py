@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+_LONG = 100_000
+
 
 class Check(msgspec.Struct, frozen=True):
     """The outcome of one checkable constraint on one text."""
@@ -23,6 +25,10 @@ class Checkable(BaseModel):
     def check(self, text: str) -> Check:
         """Check one text."""
         raise TypeError(f"{type(self).__name__} is no constraint by itself")
+
+    def may_be_slow(self, text: str) -> bool:
+        """Whether checking this text may take so long that the caller does better to wait for it in a thread."""
+        return len(text) > _LONG
 
 
 class Counted(Checkable):

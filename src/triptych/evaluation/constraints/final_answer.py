@@ -12,6 +12,7 @@ from triptych.evaluation.constraints.math_process import same_mathematics
 from triptych.evaluation.constraints.numbers import NUMBER, lone_number, read_number, spelled_out
 
 _LONGEST = 500
+_LOOKED_AT = 100_000
 # A dollar sign opens a formula only before a character and closes one only after a character and before no
 # digit (Pandoc's rule), so that "$12 and $15" holds none.
 _FORMULA = re.compile(
@@ -19,6 +20,7 @@ _FORMULA = re.compile(
     r"(?<![\\$\w])\$(?P<inline>(?=\S)(?:\\.|[^$\\\n]){1,500}?(?<=\S))\$(?![\d$])",
     re.DOTALL,
 )
+_TIME = re.compile(r"(?<![\w.^])\d++(?::\d++(?:\.\d++)?)+(?:\s?[ap]\.?m\b\.?)?", re.IGNORECASE)
 _ITEM_NUMBER = re.compile(r"^[^\S\n]*(?:#+ *)?(?:\*\*)?\d+[.)](?=\**\s+\S)", re.MULTILINE)
 
 
@@ -26,8 +28,9 @@ class FinalAnswer(Checkable):
     r"""The final answer is mathematically equal to a known one. Units and currencies are not compared.
 
     The final answer is the last `\boxed{}`; else what follows the last `####`; else the last number or formula,
-    the numbers of list items left out. So "12 or 13" answers 13. Numbers in words and decimal commas are not
-    understood. Numbers are compared exactly (see `Number.equals`); all else needs the extra `verify`: math-verify
+    the numbers of list items left out, wherever it stands: "12 or 13" answers 13, and "12. It took 2 steps." answers 2.
+    Only the last 100,000 characters are looked at. `1e3` and `2.5 million` are numbers; other numbers in words and
+    decimal commas are not understood. A time or ratio such as `3:30` equals only what is written alike. Numbers are compared exactly (see `Number.equals`); all else needs the extra `verify`: math-verify
     compares it with SymPy, and what it can't decide in 5 seconds is taken for unequal.
     """
 
@@ -49,9 +52,14 @@ class FinalAnswer(Checkable):
             return Check(False, f"a final answer of {len(found):,} characters; {self.answer} wanted")
         return Check(_equal(self.answer, found), f"final answer {found}; {self.answer} wanted")
 
+    def may_be_slow(self, text: str) -> bool:
+        """Whether two formulas may have to be compared; finding that out costs more than a thread."""
+        return True
+
 
 def final_answer(text: str) -> str | None:
     """The final answer of a text as it is written there, or None."""
+    text = text[-_LOOKED_AT:]
     boxed = _last_boxed(text)
     if boxed is not None:
         return boxed.strip() or None
@@ -75,13 +83,18 @@ def _last_boxed(text: str) -> str | None:
 
 
 def _last_number_or_formula(text: str) -> str | None:
-    formula = next(reversed(list(_FORMULA.finditer(text))), None)
+    formula = _last(_FORMULA, text)
     words = _blank(_FORMULA, text)
     # an answer such as "12. That is all" looks like the item of a list
     number = _last_number(_blank(_ITEM_NUMBER, words)) or _last_number(words)
-    if formula and (number is None or formula.start() > number.start()):
-        return next(inside for inside in formula.groups() if inside).strip()
-    return number[0].strip() if number else None
+    last = max(filter(None, (formula, number, _last(_TIME, words))), key=lambda found: found.start(), default=None)
+    if last is None:
+        return None
+    return (next(inside for inside in last.groups() if inside) if last is formula else last[0]).strip()
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(reversed(list(pattern.finditer(text))), None)
 
 
 def _last_number(text: str) -> re.Match[str] | None:
@@ -93,10 +106,20 @@ def _blank(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _equal(answer: str, found: str) -> bool:
+    wanted_time, given_time = _time(answer), _time(found)
+    if wanted_time or given_time:
+        return wanted_time == given_time
     wanted, given = lone_number(_bare(answer)), lone_number(_last_side(_bare(found)))
     if wanted and given:
         return wanted.equals(given)
     return same_mathematics(_as_latex(answer), _as_latex(found))
+
+
+def _time(text: str) -> str | None:
+    """A text that is a time or a ratio, in one way of writing: 3:30pm of "3:30 P.M."."""
+    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", _bare(text))
+    text = " ".join(text.split()).strip("* ")
+    return re.sub(r"\s|\.$|\.(?=m)", "", text.lower()) if _TIME.fullmatch(text.removesuffix(".")) else None
 
 
 def _last_side(formula: str) -> str:

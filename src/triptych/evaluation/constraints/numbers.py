@@ -1,4 +1,4 @@
-"""How numbers are written in a text: 12, -3.5, 1,200, 3/4, 1 1/2, 12%. Read exactly; nothing is evaluated."""
+"""How numbers are written in a text: 12, -3.5, 1,200, 3/4, 1 1/2, 12%, 1e3, 2 million. Read exactly; nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import msgspec
 _GROUP = ",\u00a0\u202f\u2009"
 """What may stand between thousands: a comma or one of the spaces that don't break a line."""
 _WHOLE = rf"(?:\d{{1,3}}(?:[{_GROUP}]\d{{3}})++(?!\d)|\d++)"
-_DECIMAL = rf"(?:{_WHOLE}(?:\.\d++)?|\.\d++)"
+_DECIMAL = rf"(?:{_WHOLE}(?:\.\d++)?|\.\d++)(?:[eE][-+]?\d++(?![^\W_]))?+"
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALE = (
+    r"(?:(?:[^\S\n]|-|\\[,; ])?(?P<text>\\text\{\s*)?"
+    rf"(?P<scale>(?i:{'|'.join(_SCALES)}))\b(?(text)\s*\}}))?"
+)
 _CURRENCY = "$€£¥₹"
 _VULGAR = {
     "½": "1/2",
@@ -31,15 +36,16 @@ _VULGAR = {
 }
 
 NUMBER = re.compile(
-    rf"(?<![\w.^])(?P<minus>(?<![\w)\]])[-\u2212](?:\\?[{_CURRENCY}])?)?(?<![^\W_])"
+    rf"(?<![\w.^])(?<!\d:)(?P<minus>(?<![\w)\]])[-\u2212](?:\\?[{_CURRENCY}])?)?(?<![^\W_])"
     rf"(?:(?P<mixed>\d{{1,9}})[ -](?=\d{{1,9}}/\d))?"
-    rf"(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>{_DECIMAL}))?(?![²³¹⁰-⁹^])"
+    rf"(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>{_DECIMAL}))?(?![²³¹⁰-⁹^])(?!:\d){_SCALE}"
     r"(?P<percent>\s?\\?%|\s?percent\b)?"
 )
-"""A number in running text. Digits after a letter ("H2O"), with an exponent ("10²") or in one ("10^2") are none; a
-minus counts as a sign only where nothing that it could be taken from stands before it."""
+"""A number in running text. Digits after a letter ("H2O"), with an exponent ("10²") or in one ("10^2"), and in a time
+or ratio ("3:30") are none; a minus counts as a sign only where nothing that it could be taken from stands before it."""
 
 _LONGEST = 100
+_HUGE = re.compile(r"[eE][-+]?\d{4}")
 _AROUND = re.compile(rf"(?:\\text\{{[^{{}}]*\}}|\\?[{_CURRENCY}]|°|[^\W\d_]+|\\[,;! ]|[\s.,;:!?*_`\"'()])*")
 
 
@@ -72,13 +78,13 @@ def spelled_out(text: str) -> str:
 
 
 def read_number(found: re.Match[str]) -> Number | None:
-    """Read what `NUMBER` found. None where it is longer than 100 characters, or divided by nought."""
-    if len(found[0]) > _LONGEST:
+    """Read what `NUMBER` found. None where it is longer than 100 characters, above 1e999, or divided by nought."""
+    if len(found[0]) > _LONGEST or _HUGE.search(found[0]):
         return None
     top, bottom = _decimal(found["top"]), _decimal(found["bottom"] or "1")
     if not bottom:
         return None
-    value = int(found["mixed"] or 0) + top / bottom
+    value = (int(found["mixed"] or 0) + top / bottom) * _SCALES.get((found["scale"] or "").lower(), 1)
     return Number(-value if found["minus"] else value, bool(found["percent"]))
 
 

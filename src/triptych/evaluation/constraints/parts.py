@@ -24,7 +24,7 @@ class Sections(Counted):
 
     def check(self, text: str) -> Check:
         """Count the sections."""
-        start = rf"^[\s#*_]*{re.escape(self.word)}\s+(?:\d+|[IVX]+)\b"
+        start = rf"^(?:[^\S\n]|[#*_])*{re.escape(self.word)}\s+(?:\d+|[IVX]+)\b"
         return self.counted(len(re.findall(start, text, re.MULTILINE | re.IGNORECASE)), "sections")
 
 

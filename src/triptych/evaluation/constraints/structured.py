@@ -13,7 +13,7 @@ from pydantic_core import SchemaError
 from triptych.errors import MissingExtra
 from triptych.evaluation.constraints.check import Check, Checkable
 
-_FENCE = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*")
 
 
 class Json(Checkable):
@@ -50,6 +50,8 @@ class JsonSchema(Checkable):
             pass  # said when something is checked
         except ValueError as error:
             raise ValueError(f"is no JSON Schema: {error}") from error
+        except RecursionError:
+            raise ValueError("is no JSON Schema: it nests too deeply") from None
         return schema
 
     def check(self, text: str) -> Check:
@@ -57,11 +59,15 @@ class JsonSchema(Checkable):
         value, error = _parse(text)
         if error is not None:
             return Check(False, error)
-        failure = next(iter(_schema_validator(json.dumps(self.json_schema)).iter_errors(value)), None)
-        if failure is None:
-            return Check(True, "follows the schema")
-        place = ".".join(map(str, failure.instance_path)) or "the whole"
-        return Check(False, f"{place}: {failure.message}"[:300])
+        validator = _schema_validator(json.dumps(self.json_schema))
+        from jsonschema_rs import ValidationError as DoesNotFollow
+
+        try:
+            validator.validate(value)
+        except DoesNotFollow as failure:
+            place = ".".join(map(str, failure.instance_path)) or "the whole"
+            return Check(False, f"{place}: {failure.message}"[:300])
+        return Check(True, "follows the schema")
 
 
 class Regex(Checkable):
@@ -121,11 +127,17 @@ def _schema_validator(schema: str) -> Any:
 
 
 def _parse(text: str) -> tuple[Any, str | None]:
-    fenced = _FENCE.match(text)
     try:
-        return json.loads(fenced.group(1) if fenced else text, parse_constant=_refuse_constant), None
+        return json.loads(_without_fence(text), parse_constant=_refuse_constant), None
     except (ValueError, RecursionError) as error:
         return None, f"is not JSON: {error}"[:200]
+
+
+def _without_fence(text: str) -> str:
+    plain = text.strip()
+    first, line_end, rest = plain.partition("\n")
+    fenced = line_end and rest.endswith("```") and _FENCE.fullmatch(first)
+    return rest.removesuffix("```").strip() if fenced else text
 
 
 def _refuse_constant(name: str) -> Any:

@@ -7,10 +7,14 @@ import re
 _UNSPACED = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Kana and Han characters: scripts that put no space between words."""
 
-_TOKEN = re.compile(r"(?:(?!—|--)\S)+")
+_TOKEN = re.compile(rf"[{_UNSPACED}]|(?:(?!--)[^\s—{_UNSPACED}])+")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _ONE_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _LIST_MARK = re.compile(r"\s*(?:[-*•]|\d+[.)])\s+")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]*_]*(?=\s|$)|[。！？]+[”’」』）]*")
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]*_]*+(?=\s|$)|[。！？]+[”’」』）]*")
+_NOT_BLANK = re.compile(r"\S")
+_LONGEST_ABBREVIATION = 40
+"""In characters, with the brackets and quotes before it."""
 _ABBREVIATIONS = frozenset(
     {"mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "cf", "approx", "no", "fig", "vol"}
     | {"dept", "inc", "ltd", "a.m", "p.m", "u.s", "u.k", "etc"}
@@ -25,8 +29,7 @@ def words(text: str) -> list[str]:
     "don't" and "12.5" are one word each, a lone "-", "&" or emoji is none. Each kana or Han character is a word of
     its own. Runs of Thai, Lao, Khmer and Burmese, which have no spaces either, count as one word.
     """
-    tokens = _TOKEN.findall(_ONE_UNSPACED.sub(r" \g<0> ", text))
-    return [token for token in tokens if any(character.isalnum() for character in token)]
+    return list(filter(_LETTER_OR_DIGIT.search, _TOKEN.findall(text)))
 
 
 def lines(text: str) -> list[str]:
@@ -51,37 +54,39 @@ def sentences(text: str) -> list[str]:
 
 def _items(text: str) -> list[str]:
     """Blocks and list items of a text, without the marks of the lists."""
-    items: list[str] = []
+    items: list[list[str]] = []
     for paragraph in paragraphs(text):
         starts_anew = True
         for line in paragraph.split("\n"):
             mark = _LIST_MARK.match(line)
             if starts_anew or mark:
-                items.append(line[mark.end() :] if mark else line)
+                items.append([line[mark.end() :] if mark else line])
             else:
-                items[-1] += "\n" + line
+                items[-1].append(line)
             starts_anew = False
-    return items
+    return ["\n".join(lines) for lines in items]
 
 
 def _split(item: str) -> list[str]:
     found, start = [], 0
     for end in _SENTENCE_END.finditer(item):
-        if not _goes_on(item[start : end.start()], end.group(), item[end.end() :].lstrip()):
+        before = item[max(start, end.start() - _LONGEST_ABBREVIATION) : end.start()]
+        after = _NOT_BLANK.search(item, end.end())
+        if not _goes_on(before, end.group(), after[0] if after else ""):
             found.append(item[start : end.end()])
             start = end.end()
     return [*found, item[start:]]
 
 
 def _goes_on(before: str, mark: str, after: str) -> bool:
-    """Whether a sentence goes on after a mark that could end it."""
+    """Whether a sentence goes on between two pieces of text, after a mark that could end it."""
     if not after:
         return False
     if mark.startswith(("...", "…")) or mark[-1] in "\"'”’»":
         return after[0].islower()
     if not mark.startswith("."):
         return False
-    last = before.split()[-1].lstrip("(\"'“‘*_").lower() if before.split() else ""
+    last = "".join(before.rsplit(None, 1)[-1:]).lstrip("(\"'“‘*_").lower()
     if last in _MAY_END_A_SENTENCE:
         return not after[0].isupper()
     return last in _ABBREVIATIONS or (len(last) == 1 and last.isalpha() and last not in "i")
