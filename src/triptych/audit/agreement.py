@@ -115,8 +115,10 @@ def swap_consistency(judgements: pl.LazyFrame) -> Diagnostic:
 
     a_first, b_first = pl.col("a_first"), pl.col("b_first")
     both = a_first.is_not_null() & b_first.is_not_null() & ~((a_first == 0) & (b_first == 0))
-    rows = pair_verdicts(judgements).filter(both).with_columns(
-        part=a_first == b_first, whole=1, id="judgement_id", shows=a_first != b_first
+    rows = (
+        pair_verdicts(judgements)
+        .filter(both)
+        .with_columns(part=a_first == b_first, whole=1, id="judgement_id", shows=a_first != b_first)
     )
 
     def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding:
@@ -225,7 +227,9 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> Diagnostic:
     )
     by = ("evaluator", "evaluator_id", "criterion", "verifier", "verifier_id")
 
-    def say(share: Share, shown: tuple[str, ...], judge: str, _id: str, criterion: str, verifier: str, _verifier_id: str) -> Finding:
+    def say(
+        share: Share, shown: tuple[str, ...], judge: str, _id: str, criterion: str, verifier: str, _verifier_id: str
+    ) -> Finding:
         return share_finding(
             share,
             name="judge_verifier_agreement",

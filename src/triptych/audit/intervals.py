@@ -51,7 +51,9 @@ def sums(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
     )  # fmt: skip
 
 
-def shares(parts: Sequence[pl.DataFrame], by: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Share, tuple[str, ...]]]:
+def shares(
+    parts: Sequence[pl.DataFrame], by: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], Share, tuple[str, ...]]]:
     """Estimate sum(part) / sum(whole) for each group of `by`, clustered by prompt, from `sums` of different prompts.
 
     Yields the group, its share, and the ids of up to ten rows that show it.

@@ -165,7 +165,9 @@ def _message_columns(run: Run) -> list[str]:
         "name": field("name").is_not_null(),
     }
     asked = [pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()]
-    found = [table.select(asked).collect(engine="streaming").row(0, named=True) for table in (run.prompts(), run.responses())]
+    found = [
+        table.select(asked).collect(engine="streaming").row(0, named=True) for table in (run.prompts(), run.responses())
+    ]
     return [name for name in used if any(row[name] for row in found)]
 
 

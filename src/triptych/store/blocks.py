@@ -10,7 +10,7 @@ from triptych.store.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
-_PROMPTS_A_BLOCK = 1024
+_PROMPTS_A_BLOCK = 4096
 _COLUMNS = {
     "responses": ("id", "prompt_id", "model", "status", "messages"),
     "judgements": (
@@ -29,10 +29,9 @@ def blocks(run: Run, *tables: str) -> Iterator[dict[str, pl.LazyFrame]]:
     """
     import polars as pl
 
-    keys = prompt_keys(run)
-    numbered = keys.with_columns(block=pl.col("prompt_row") // _PROMPTS_A_BLOCK)
+    numbered = prompt_keys(run).with_columns(block=pl.col("prompt_row") // _PROMPTS_A_BLOCK)
     places = {name: spans(run.table(name), numbered, "block") for name in tables}
-    for number in range(-(-keys.height // _PROMPTS_A_BLOCK)):
+    for number in numbered["block"].unique(maintain_order=True):
         ids = run.prompts().select("id").slice(number * _PROMPTS_A_BLOCK, _PROMPTS_A_BLOCK)
         yield {
             name: _block(run.table(name).select(_COLUMNS[name]), places[name], number, ids).collect().lazy()
@@ -42,14 +41,13 @@ def blocks(run: Run, *tables: str) -> Iterator[dict[str, pl.LazyFrame]]:
 
 def prompt_keys(run: Run) -> pl.DataFrame:
     """Where each prompt stands in its table. Columns: key (see `key`), prompt_row."""
-    import polars as pl
 
     rows = run.prompts().select(key("id")).with_row_index("prompt_row")
     return rows.unique("key", keep="first", maintain_order=True).collect()
 
 
 def key(prompt_id: str) -> pl.Expr:
-    """A number for each prompt id: a tenth of its size."""
+    """Make a number of each prompt id: it takes a tenth of the room."""
     import polars as pl
 
     return pl.col(prompt_id).hash().alias("key")
