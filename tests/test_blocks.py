@@ -105,7 +105,7 @@ def judgement(shown, by: str, **more):
 @pytest.mark.parametrize("seed", range(3))
 def test_findings_over_blocks_are_those_over_the_whole_tables(tmp_path, monkeypatch, seed, size):
     run = drawn_run(tmp_path / "run", seed)
-    whole = findings(**{name: run.table(name) for name in TABLES})
+    whole = findings(**{name: run.table(name).collect().lazy() for name in TABLES})
     monkeypatch.setattr("triptych.store.blocks._PROMPTS_A_BLOCK", size)
     seen = list(blocks(run, *TABLES))
     assert len(seen) == -(-60 // size)
@@ -130,7 +130,8 @@ def test_blocks_hold_each_row_once_and_all_rows_of_their_prompts(tmp_path, monke
 @pytest.mark.parametrize("size", [1, 7, 4096])
 def test_what_became_of_the_prompts_is_counted_over_blocks(tmp_path, monkeypatch, size):
     run = drawn_run(tmp_path / "run", seed=4)
-    told = [Pairs.model_validate(each).tally(run.responses(), run.judgements(), Objective(), 0) for each in STRATEGIES]
+    whole = [run.table(name).collect().lazy() for name in ("responses", "judgements")]
+    told = [Pairs.model_validate(each).tally(*whole, Objective(), 0) for each in STRATEGIES]
     monkeypatch.setattr("triptych.store.blocks._PROMPTS_A_BLOCK", size)
     assert tallies(run).rows() == pl.concat(told).rows()
 
