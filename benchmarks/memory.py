@@ -13,9 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from setting import endpoint, write_prompts
-
 import triptych as tp
+from setting import endpoint, write_prompts
 
 WANTED = 1.3
 _PEAK = """

@@ -145,12 +145,12 @@ def orders_asked(judgements: pl.LazyFrame) -> Diagnostic:
     rows = pair_verdicts(judgements).with_columns(part=both, whole=1, id="judgement_id", shows=False)
 
     def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding | None:
-        return None if share.value else _one_order(evaluator, share.n)
+        return None if share.value else _one_order(evaluator, share)
 
     return Diagnostic(rows, ("evaluator", "evaluator_id"), say)
 
 
-def _one_order(evaluator: str, n: int) -> Finding:
+def _one_order(evaluator: str, share: Share) -> Finding:
     return Finding(
         name="swap_consistency",
         failure_mode="E1",
@@ -158,9 +158,10 @@ def _one_order(evaluator: str, n: int) -> Finding:
         value=None,
         low=None,
         high=None,
-        n=n,
+        n=share.n,
+        prompts=share.prompts,
         severity="warn",
-        message=f"{evaluator} saw each of its {n:,} pairs in one order only: its position bias is unknown.",
+        message=f"{evaluator} saw each of its {share.n:,} pairs in one order only: its position bias is unknown.",
         change="judge each pair in both orders",
     )
 

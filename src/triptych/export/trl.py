@@ -44,8 +44,8 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
     `objective_version`. Messages have a role and a content; tool calls in OpenAI's form, call ids and names
     only where any message of the run has them.
 
-    Works through a few thousand pairs at a time. The files get their
-    names when they are whole. Raises `TriptychError` where there is no pair, or no room.
+    Works through a few thousand pairs at a time. The files get their names when they are whole. Raises
+    `TriptychError` where there is no pair, or no room.
     """
     unknown = set(formats) - {"parquet", "jsonl"}
     if unknown or not formats:
@@ -100,10 +100,11 @@ def _chunks(run: Run, columns: Sequence[str], has_tools: bool) -> Iterator[pl.Da
     """The pairs with their texts, in the order of the examples, a few thousand at a time."""
     import polars as pl
 
-    examples, prompts, responses = run.examples(), run.prompts(), run.responses()
+    examples = run.examples().drop("judgement_ids")
+    prompts, responses = run.prompts().select("id", "messages", "tools"), run.responses().select("id", "messages")
     # Rows stand in prompt order in every table, so the texts of neighbouring pairs are neighbours too.
     keys = prompt_keys(run)
-    where = keys.join(spans(responses, keys, "key"), on="key")
+    where = keys.join(spans(run.responses(), keys, "key"), on="key")
     total = examples.select(pl.len()).collect().item()
     for start in range(0, total, _ROWS_AT_ONCE):
         pairs = examples.slice(start, _ROWS_AT_ONCE).collect().filter(pl.col("kind") == "pair")
