@@ -157,7 +157,8 @@ def test_the_plan_says_calls_tokens_and_money(tmp_path):
     sampling, judging = plan["stages"]
     assert (sampling["calls"], sampling["prompt_tokens"], sampling["most_completion_tokens"]) == (6, 6 * 2, 6 * 100)
     assert sampling["usd"] == pytest.approx((12 * 1 + 600 * 10) / 1e6)
-    assert (judging["calls"], judging["most_completion_tokens"]) == (6, 6 * 50)
+    assert (judging["calls"], judging["most_calls"], judging["most_completion_tokens"]) == (6, 12, 12 * 50)
+    assert (plan["calls"], plan["most_calls"]) == (12, 18)
     assert plan["usd"] == pytest.approx(sampling["usd"] + judging["usd"])
     assert "no instantiation is given" in " ".join(plan["notes"])
 

@@ -43,6 +43,7 @@ from triptych.evaluation.constraints.check import Counted
 from triptych.evaluation.verify import _ADAPTER
 from triptych.operators import operator_classes
 from triptych.prompts.columns import Columns
+from triptych.recipes.load import load_recipe, shipped_recipes
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.schema import field_meanings
 from triptych.store.run import Manifest
@@ -190,6 +191,22 @@ def fields_of(name: str) -> str:
     return model_table(getattr(importlib.import_module(f"triptych.{module}"), cls))
 
 
+def methods_table(_: str) -> str:
+    """What each shipped method is, from its recipe."""
+    rows = []
+    for name in shipped_recipes():
+        if (method := load_recipe(name).method) is not None:
+            paper = f"[{method.title}](https://arxiv.org/abs/{method.arxiv})" if method.arxiv else method.title
+            axes = [f"{axis} {value}" for axis, value in method.place.model_dump().items() if value not in ORDINARY]
+            survey = "".join(f"; the survey: {axis} {value}" for axis, value in method.survey.items())
+            settings = ", ".join(f"{key}: {value}" for key, value in method.trl.items())
+            rows.append(
+                (f"`{name}`", f"{paper}, {method.year}", ", ".join(axes) + survey, method.data, method.loss,
+                 method.approximated, f"`{settings}`" if settings else "")
+            )  # fmt: skip
+    return table(("recipe", "method", "place", "data", "left to the trainer", "otherwise than the paper", "TRL"), rows)
+
+
 def operator_table(cls: type[BaseModel]) -> str:
     kind = cls.model_fields["kind"].default
     return f"### `{kind}`\n\n{paragraphs(cls)}\n\n{model_table(cls)}"
@@ -284,7 +301,10 @@ GENERATORS = {
     "record": record_table,
     "manifest": manifest_table,
     "exit-codes": exit_code_table,
+    "methods": methods_table,
 }
+ORDINARY = ("random", "none", "outcome", "one")
+"""Places in the taxonomy that go without saying."""
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

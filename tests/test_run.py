@@ -493,3 +493,23 @@ def test_keys_reach_no_file_and_no_screen(tmp_path, monkeypatch):
     files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
     assert len(files) > 7
     assert not [file for file in files if b"very-secret" in file.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        {"kind": "rubric", "model": "m", "criteria": ["helpful", "honest"], "max_tokens": 60},
+        {"kind": "pairwise", "model": "m", "criteria": ["helpful"], "max_tokens": 60},
+        {"kind": "listwise", "model": "m", "criteria": ["honest"], "orders": 3, "max_tokens": 60},
+    ],
+    ids=lambda judge: judge["kind"],
+)
+def test_a_judge_whose_every_verdict_is_useless_costs_at_most_what_the_plan_says(tmp_path, judge):
+    with endpoint(malformed=1.0, malformed_always=True) as server:
+        priced = {"price": {"input": 1, "output": 10}}
+        asked = recipe(server.base_url, prompts=5, model=priced, evaluation=judge, instantiation=[])
+        planned, run = tp.plan(asked), tp.run(asked, tmp_path / "run")
+    assert set(run.judgements().collect()["status"]) == {"unparsed"}
+    spent = run.manifest.spent
+    assert spent["calls"] == planned.most_calls > planned.calls
+    assert spent["usd"] <= planned.most_usd

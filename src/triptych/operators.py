@@ -30,6 +30,7 @@ BUILT_IN = {
     "prompts": {
         "file": "triptych.prompts.file:PromptFile",
         "inline": "triptych.prompts.inline:InlinePrompts",
+        "examples": "triptych.prompts.examples:ExamplePrompts",
     },
     "synthesis": {
         "sample": "triptych.synthesis.sample:Sample",
@@ -106,6 +107,11 @@ class Operator(BaseModel):
         """Always write the kind, even where defaults are left out: without it nobody could read the settings back."""
         return {"kind": getattr(self, "kind", ""), **write(self)}
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of prompts or models, in words."""
+        return ()
+
     def identity(self, *models: ModelSpec) -> str:
         """Hash of the operator's settings and of the models it uses. Settings left at their default do not count."""
         return _identified(self._settings, *(model.identity for model in models))
@@ -156,8 +162,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     calls: float
     prompt_tokens: float
     completion_tokens: float
+    most_calls: float
+    """Should every question that may be asked again be asked again. Attempts that fail are not counted."""
+    most_prompt_tokens: float
     most_completion_tokens: float
-    """Should every answer be as long as its `max_tokens` allows."""
+    """Should every answer be as long as its `max_tokens` allows, too."""
 
 
 class PromptSource(Protocol):

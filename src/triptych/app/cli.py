@@ -111,13 +111,42 @@ def export(folder: str, target: str, out: str | None, as_json: bool) -> None:
     export_command(folder, target, out, as_json=as_json)
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
+@click.option("--source", type=click.Choice(["offline", "online", "mixed"]), help="Only methods with such responses.")
+@click.option("--selection", type=click.Choice(["random", "margin", "uncertainty"]), help="Only those that choose so.")
+@click.option(
+    "--exploration",
+    type=click.Choice(["none", "verbalized", "spanning", "diversity", "multi_signal"]),
+    help="Only those that explore so.",
+)
+@click.option("--granularity", type=click.Choice(["outcome", "step", "atomic"]), help="Only those that judge so much.")
+@click.option("--dimensions", type=click.Choice(["one", "several"]), help="Only those with so many criteria.")
+@click.option("--form", type=click.Choice(["point", "pair", "group"]), help="Only those with such examples.")
 @json_option
-def methods(as_json: bool) -> None:
-    """List the shipped recipes and the operators that recipes are made of."""
-    from triptych.app.methods import methods_command
+def methods(as_json: bool, **axes: str | None) -> None:
+    """List the shipped recipes by their place in the taxonomy, and the operators that recipes are made of."""
+    if click.get_current_context().invoked_subcommand is None:
+        from triptych.app.methods import methods_command
 
-    methods_command(as_json=as_json)
+        methods_command(axes, as_json=as_json)
+
+
+@methods.command("show")
+@click.argument("name")
+def methods_show(name: str) -> None:
+    """Show what a method does, what it costs and what it needs."""
+    from triptych.app.methods import show_command
+
+    show_command(name)
+
+
+@methods.command("use")
+@click.argument("name")
+def methods_use(name: str) -> None:
+    """Print a method's recipe, to be saved and changed: methods use NAME > recipe.yaml."""
+    from triptych.app.methods import use_command
+
+    use_command(name)
 
 
 @cli.command()

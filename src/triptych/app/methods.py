@@ -3,31 +3,83 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from typing import Any
 
 import click
 
-from triptych.operators import BUILT_IN, operator_classes
-from triptych.recipes.load import load_recipe, shipped_recipes
+from triptych.errors import RecipeError
+from triptych.operators import BUILT_IN, Operator, operator_classes
+from triptych.planning.plan import plan
+from triptych.recipes.load import find_recipe, load_recipe, shipped_recipes
+from triptych.recipes.method import AXES, Method
+from triptych.recipes.recipe import Recipe
 from triptych.recipes.schema import recipe_schema
 
+_PANELS = ("synthesis", "evaluation", "instantiation")
+_PANEL_WIDTH, _WIDTH = 34, 110
 
-def methods_command(*, as_json: bool) -> None:
-    """List the shipped recipes, and each panel's operators."""
-    recipes = {name: load_recipe(name).description.strip() for name in shipped_recipes()}
+
+def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
+    """List the shipped recipes, those at the chosen places of the taxonomy only; and each panel's operators."""
+    recipes = {name: load_recipe(name) for name in shipped_recipes()}
+    wanted = {axis: value for axis, value in chosen.items() if value is not None}
+    if wanted:
+        recipes = {name: recipe for name, recipe in recipes.items() if _is_at(recipe.method, wanted)}
     operators = {panel: _operators(panel) for panel in BUILT_IN}
     if as_json:
-        click.echo(json.dumps({"recipes": recipes, "operators": operators}, indent=2))
+        about = {name: recipe.method and recipe.method.model_dump(mode="json") for name, recipe in recipes.items()}
+        click.echo(json.dumps({"recipes": about, "operators": operators}, indent=2))
         return
-    click.echo("Shipped recipes (triptych run NAME --out DIR)")
-    _rows(recipes)
-    for panel, kinds in operators.items():
-        click.echo(f"\n{panel}: operators, named by `kind`")
-        _rows(kinds)
+    if not recipes:
+        click.echo("No shipped recipe is there; leave out an axis.")
+        return
+    click.echo("Shipped recipes: triptych methods show NAME, methods use NAME > recipe.yaml, run NAME --out DIR\n")
+    click.echo(_row("name", "year", *AXES))
+    for name, recipe in recipes.items():
+        method = recipe.method
+        click.echo(_row(name, *((str(method.year), *_place(method)) if method else ("", *[""] * len(AXES)))))
+    if not wanted:
+        for panel, kinds in operators.items():
+            click.echo(f"\n{panel}: operators, named by `kind`")
+            for kind, said in kinds.items():
+                click.echo(f"  {kind:<12} {' '.join(said.split())}")
+
+
+def show_command(name: str) -> None:
+    """Show one shipped recipe: its panels, its place in the taxonomy, what it costs and needs."""
+    click.echo("\n".join(_shown(load_recipe(_shipped(name)))))
+
+
+def use_command(name: str) -> None:
+    """Print a shipped recipe's YAML."""
+    click.echo(find_recipe(_shipped(name)).read_text(encoding="utf-8"), nl=False)
 
 
 def schema_command() -> None:
     """Print the JSON Schema of recipes."""
     click.echo(json.dumps(recipe_schema(), indent=2))
+
+
+def _shipped(name: str) -> str:
+    if name not in shipped_recipes():
+        find_recipe(name)  # says which name is near
+        raise RecipeError(name, [])
+    return name
+
+
+def _is_at(method: Method | None, wanted: Mapping[str, str]) -> bool:
+    return method is not None and all(getattr(method.place, axis) == value for axis, value in wanted.items())
+
+
+def _place(method: Method) -> list[str]:
+    return [getattr(method.place, axis) for axis in AXES]
+
+
+def _row(name: str, year: str, *places: str) -> str:
+    return f"  {name:<18}{year:<6}" + "".join(f"{place:<13}" for place in places).rstrip()
 
 
 def _operators(panel: str) -> dict[str, str]:
@@ -36,6 +88,75 @@ def _operators(panel: str) -> dict[str, str]:
     }
 
 
-def _rows(rows: dict[str, str]) -> None:
-    for name, said in rows.items():
-        click.echo(f"  {name:<12} {' '.join(said.split())}")
+def _shown(recipe: Recipe) -> Iterator[str]:
+    method = recipe.method
+    if method is None:
+        yield f"{recipe.name}: {recipe.description}"
+    else:
+        source = f"{method.year}, arXiv {method.arxiv}" if method.arxiv else str(method.year)
+        yield f"{recipe.name}: {method.title} ({source})"
+    yield ""
+    yield from _panels(recipe)
+    yield ""
+    if method is not None:
+        yield from _said(
+            "place", ", ".join(f"{axis} {value}" for axis, value in zip(AXES, _place(method), strict=True))
+        )
+        yield from _said("the survey", ", ".join(f"{axis} {value}" for axis, value in method.survey.items()))
+        yield from _said("data", method.data)
+        yield from _said("loss", method.loss)
+        yield from _said("otherwise", method.approximated)
+        yield from _said("TRL", _trl(method.trl))
+    yield from _said("needs", "; ".join(_needs(recipe)))
+    yield from _said("a prompt", _cost(recipe))
+
+
+def _panels(recipe: Recipe) -> Iterator[str]:
+    """The three panels side by side."""
+    columns = []
+    for number, panel in enumerate(_PANELS, 1):
+        lines = [f"{number} {panel}", "-" * (_PANEL_WIDTH - 3)]
+        for operator in getattr(recipe, panel):
+            lines += textwrap.wrap(_in_words(operator), _PANEL_WIDTH - 3, subsequent_indent="  ")
+        columns.append(lines)
+    for line in zip_longest(*columns, fillvalue=""):
+        yield "  " + "".join(f"{part:<{_PANEL_WIDTH}}" for part in line).rstrip()
+
+
+def _in_words(operator: Operator) -> str:
+    """An operator with its settings, but for its long texts."""
+    set_here = operator.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+    set_here.pop("kind", None)
+    short = {name: value for name, value in set_here.items() if name not in ("template", "constraints")}
+    said = (f"{name} {_in_short(name, value)}" for name, value in short.items())
+    return f"{getattr(operator, 'kind', '')}: {', '.join(said)}" if short else str(getattr(operator, "kind", ""))
+
+
+def _in_short(name: str, value: Any) -> str:
+    if name == "principles":
+        return f"({len(value)})"
+    text = json.dumps(value, ensure_ascii=False).replace('"', "").strip("[]{}")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _trl(settings: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in settings.items() if name != "trainer")
+    return f"{settings['trainer']}: {given}" if given else str(settings.get("trainer", ""))
+
+
+def _needs(recipe: Recipe) -> Iterator[str]:
+    yield f"models {', '.join(recipe.models)}" if recipe.models else "no model"
+    operators = [operator for panel in _PANELS for operator in getattr(recipe, panel)]
+    yield from dict.fromkeys(need for operator in operators for need in operator.needs)
+
+
+def _cost(recipe: Recipe) -> str:
+    planned = plan(recipe, limit=1)
+    calls = ", ".join(f"{stage.calls} of {stage.model} ({stage.stage.split()[-1]})" for stage in planned.stages)
+    most = f", at most {planned.most_calls}" if planned.most_calls > planned.calls else ""
+    return f"{planned.calls} calls{most}: {calls}" if calls else "no call"
+
+
+def _said(name: str, text: str) -> Iterator[str]:
+    if text:
+        yield from textwrap.wrap(f"{name:<12}{text}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 14)

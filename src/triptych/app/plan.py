@@ -41,9 +41,12 @@ def plan_text(planned: Plan) -> str:
     cost = "not priced" if planned.usd is None else f"about {usd(planned.usd)}, at most {usd(planned.most_usd or 0)}"
     if not planned.stages:
         cost = "no cost"
+    calls = many(planned.calls, "call")
+    if planned.most_calls > planned.calls:
+        calls += f" (at most {count(planned.most_calls)}, should every verdict be asked for again)"
     lines += [
         "",
-        f"In all {many(planned.calls, 'call')}, {count(planned.tokens)} tokens, {cost}, {duration(planned.seconds)}.",
+        f"In all {calls}, {count(planned.tokens)} tokens, {cost}, {duration(planned.seconds)}.",
     ]
     lines.append("Estimates: four bytes a token, answers of a usual length, the models' declared speed.")
     if planned.budget_usd is not None:

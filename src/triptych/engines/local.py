@@ -161,6 +161,7 @@ class _Sitting:
         self.writer = TableWriter(out, example_maker(recipe))
         self.progress = Progress(total=_total(recipe, folder, limit), started=time.monotonic())
         self.rows = PromptReader(recipe.prompts.rows(folder), out / SET_ASIDE, limit)
+        self.asks = self.calls.ask(self.progress.synthesis), self.calls.ask(self.progress.evaluation)
         self.news = asyncio.Event()
         self.window = max(8, sum(spec.concurrency for spec in recipe.models.values()) * 3 // 2)
 
@@ -270,7 +271,7 @@ class _Sitting:
 
     async def _one_prompt(self, row: PromptRow) -> _Finished:
         case = Case(prompt=row.prompt, given=row.given, objective=self.recipe.objective, seed=self.recipe.seed)
-        synthesis, evaluation = self.calls.ask(self.progress.synthesis), self.calls.ask(self.progress.evaluation)
+        synthesis, evaluation = self.asks
         for generator in self.recipe.synthesis:
             made = await generator.respond(case, synthesis)
             case = msgspec.structs.replace(case, responses=(*case.responses, *made))

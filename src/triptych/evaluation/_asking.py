@@ -11,8 +11,6 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
-from triptych.models.spec import ModelSpec
-from triptych.operators import Case
 from triptych.records import JudgementStatus, Message
 
 Verdict = TypeVar("Verdict")
@@ -41,16 +39,23 @@ class Asked(msgspec.Struct, Generic[Verdict], frozen=True, kw_only=True):
 
     def fields(self) -> dict[str, Any]:
         """What a judgement records of it."""
-        return {name: getattr(self, name) for name in ("status", "error", "raw", "call_ids", "cost_usd", "created_at")}
+        return {
+            "status": self.status,
+            "error": self.error,
+            "raw": self.raw,
+            "call_ids": self.call_ids,
+            "cost_usd": self.cost_usd,
+            "created_at": self.created_at,
+        }
 
 
-def signature(case: Case, spec: ModelSpec) -> dict[str, Any]:
-    """What all judgements of one judge on one prompt have in common."""
+def answer_schema(**verdict: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of an answer: a rationale, then the verdict."""
     return {
-        "prompt_id": case.prompt.id,
-        "model": spec.model,
-        "model_version": spec.version,
-        "objective_version": case.objective.version,
+        "type": "object",
+        "properties": {"rationale": {"type": "string"}, **verdict},
+        "required": ["rationale", *verdict],
+        "additionalProperties": False,
     }
 
 

@@ -8,8 +8,6 @@ from collections.abc import Collection
 from triptych.evaluation._asking import Unparsable
 from triptych.models.chat import Choice
 
-TOP_LOGPROBS = 20
-
 
 def spread(choice: Choice, answers: Collection[str], min_mass: float) -> dict[str, float]:
     """Give each allowed one-token answer its probability, normalised over them.

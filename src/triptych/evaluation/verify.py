@@ -39,6 +39,13 @@ class Verify(Operator):
     final_answer: bool = False
     """Whether to check that the final answer equals the prompt's reference, as a number or formula."""
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of prompts, in words."""
+        if self.final_answer:
+            return ("prompts with a reference",)
+        return ("prompts with constraints",) if self.use_prompt and not self.constraints else ()
+
     async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
         """Check all responses of status ok."""
         declared = case.objective.criteria.get(self.criterion)

@@ -26,7 +26,11 @@ class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     prompt_tokens: int
     completion_tokens: int
+    most_calls: int
+    """Should every question that may be asked again, such as a judge's, be asked again."""
+    most_prompt_tokens: int
     most_completion_tokens: int
+    """Should every answer be as long as it may be, too."""
     usd: float | None
     """None where the model has no price."""
     most_usd: float | None
@@ -45,10 +49,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     first_bad: str | None
     stages: tuple[ModelPlan, ...]
     calls: int
+    most_calls: int
     tokens: int
     usd: float | None
     most_usd: float | None
-    """Should every answer be as long as it may be."""
+    """Should every question be asked again that may be, and every answer be as long as it may be."""
     seconds: float
     budget_usd: float | None
     not_ready: tuple[str, ...]
@@ -73,6 +78,7 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
         first_bad=f"row {bad[0].row}: {bad[0].reason}" if bad else None,
         stages=stages,
         calls=sum(stage.calls for stage in stages),
+        most_calls=sum(stage.most_calls for stage in stages),
         tokens=sum(stage.prompt_tokens + stage.completion_tokens for stage in stages),
         usd=sum(priced) if complete else None,
         most_usd=sum(most) if complete else None,
@@ -120,19 +126,20 @@ def _stages(recipe: Recipe, outlook: Outlook, prompts: int) -> list[ModelPlan]:
 
 def _stage(stage: str, load: Load, recipe: Recipe, prompts: int) -> ModelPlan:
     spec: ModelSpec = recipe.models[load.model]
-    tokens = [
-        round(prompts * each) for each in (load.prompt_tokens, load.completion_tokens, load.most_completion_tokens)
-    ]
+    usual = round(prompts * load.prompt_tokens), round(prompts * load.completion_tokens)
+    most = round(prompts * load.most_prompt_tokens), round(prompts * load.most_completion_tokens)
     return ModelPlan(
         stage=stage,
         model=load.model,
         calls=round(prompts * load.calls),
-        prompt_tokens=tokens[0],
-        completion_tokens=tokens[1],
-        most_completion_tokens=tokens[2],
-        usd=None if spec.price is None else spec.price.usd(tokens[0], tokens[1]),
-        most_usd=None if spec.price is None else spec.price.usd(tokens[0], tokens[2]),
-        seconds=_seconds(spec, prompts * load.calls, tokens[0], tokens[1]),
+        prompt_tokens=usual[0],
+        completion_tokens=usual[1],
+        most_calls=round(prompts * load.most_calls),
+        most_prompt_tokens=most[0],
+        most_completion_tokens=most[1],
+        usd=None if spec.price is None else spec.price.usd(*usual),
+        most_usd=None if spec.price is None else spec.price.usd(*most),
+        seconds=_seconds(spec, prompts * load.calls, *usual),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
 from triptych.operators import Evaluator, Generator, Instantiator, PromptSource, operator_classes, suggestion
+from triptych.recipes.method import Method
 from triptych.records import Objective, content_id
 
 
@@ -55,6 +56,8 @@ class Recipe(BaseModel):
     """Names the pipeline; a run folder belongs to the recipe of this name."""
     description: str = ""
     """For people; not part of the recipe's identity."""
+    method: Method | None = None
+    """The published method that it runs; not part of the recipe's identity."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """All random draws follow from it."""
     models: dict[str, Model] = Field(default_factory=dict)
@@ -83,9 +86,9 @@ class Recipe(BaseModel):
 
     @property
     def id(self) -> str:
-        """Hash of all that the recipe says, apart from its description and its budget."""
+        """Hash of all that the recipe says, apart from its description, its method and its budget."""
         return content_id(
-            "recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "budget"})
+            "recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "method", "budget"})
         )
 
     @model_validator(mode="after")

@@ -79,19 +79,26 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
     """Lay rows of one record type out as a frame."""
     import polars as pl
 
+    if not rows:
+        return pl.DataFrame(schema=schema(table))
     columns = []
     for name, dtype in schema(table).items():
         values = list(map(attrgetter(name), rows))
-        if values.count(None) == len(values):
-            columns.append(pl.Series(name, dtype=dtype).extend_constant(None, len(values)))
-        elif dtype.is_nested() or dtype.is_temporal():
-            # By way of JSON: Polars reads it many times faster than nested Python values.
-            decoded = pl.Series(name, [_json(values)], dtype=pl.String).str.json_decode(pl.List(dtype)).explode()
-            columns.append(_with_contents(decoded) if name == "messages" else decoded)
+        if values.count(values[0]) == len(values):  # many columns say the same in all rows
+            columns.append(_column(name, values[:1], dtype).new_from_index(0, len(values)))
         else:
-            plain = [_json(value) for value in values] if name in FREE_FORM else values
-            columns.append(pl.Series(name, plain, dtype=dtype))
+            columns.append(_column(name, values, dtype))
     return pl.DataFrame(columns)
+
+
+def _column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    import polars as pl
+
+    if dtype.is_nested() or dtype.is_temporal():
+        # By way of JSON: Polars reads it many times faster than nested Python values.
+        decoded = pl.Series(name, [_json(values)], dtype=pl.String).str.json_decode(pl.List(dtype)).explode()
+        return _with_contents(decoded) if name == "messages" else decoded
+    return pl.Series(name, [_json(value) for value in values] if name in FREE_FORM else values, dtype=dtype)
 
 
 def _with_contents(messages: pl.Series) -> pl.Series:

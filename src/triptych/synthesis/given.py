@@ -14,6 +14,11 @@ class Given(Operator):
 
     kind: Literal["given"] = "given"
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of prompts, in words."""
+        return ("prompts with responses",)
+
     async def respond(self, case: Case, ask: Ask) -> list[Response]:
         """Make one response of each that came with the prompt."""
         return [

@@ -99,12 +99,16 @@ class Revise(Operator):
         """Expect a call, or two with critiques, for each response and round."""
         calls = outlook.responses * self.rounds * (1 + self.critique)
         length = min(self.max_tokens, _USUAL_TOKENS)
-        shown = outlook.prompt_tokens + max(outlook.response_tokens, length) + _OVERHEAD_TOKENS
+        around = outlook.prompt_tokens + _OVERHEAD_TOKENS
+        critiques = calls / 2 if self.critique else 0
+        longest = max(outlook.longest_response_tokens, self.max_tokens if self.rounds > 1 else 0)
         load = Load(
             model=self.model,
             calls=calls,
-            prompt_tokens=calls * shown + (calls / 2 * length if self.critique else 0),
+            prompt_tokens=calls * (around + max(outlook.response_tokens, length)) + critiques * length,
             completion_tokens=calls * length,
+            most_calls=calls,
+            most_prompt_tokens=calls * (around + longest) + critiques * self.max_tokens,
             most_completion_tokens=calls * self.max_tokens,
         )
         return [load], outlook.with_responses(outlook.responses * self.rounds, length, self.max_tokens)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
+from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens
-from triptych.records import Message, Response, draw, make_response
+from triptych.records import Message, Prompt, Response, draw, make_response
 
 _USUAL_TOKENS = 300
 
@@ -80,21 +81,20 @@ class Sample(Operator):
 
     def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
         """Expect each response to take its `max_tokens`, or 300 tokens where it may be longer."""
-        draws = [
-            _Draw(i, self.temperature[i % len(self.temperature)], str(i % max(len(self.system), 1)))
-            for i in range(self.n)
-        ]
-        calls = self.n if self.principles else len(self._groups(draws))
+        calls = self.n if self.principles else len(self._same)
         instructions = max(map(estimate_tokens, self.system), default=0) + max(
             map(estimate_tokens, self.principles), default=0
         )
         length = min(self.max_tokens, _USUAL_TOKENS)
+        asked = calls * (outlook.prompt_tokens + instructions)
         loads = [
             Load(
                 model=model,
                 calls=calls,
-                prompt_tokens=calls * (outlook.prompt_tokens + instructions),
+                prompt_tokens=asked,
                 completion_tokens=self.n * length,
+                most_calls=calls,
+                most_prompt_tokens=asked,
                 most_completion_tokens=self.n * self.max_tokens,
             )
             for model in self.model
@@ -103,8 +103,9 @@ class Sample(Operator):
 
     async def _from(self, model: str, case: Case, ask: Ask) -> list[Response]:
         spec = ask.model(model)
-        groups = self._groups([self._draw(case, index) for index in range(self.n)])
-        requests = [self._request(case, spec, group) for group in groups]
+        groups = self._groups([self._draw(case, index) for index in range(self.n)]) if self.principles else self._same
+        start = draw(case.seed, case.prompt.id) if spec.send_seed else None
+        requests = [self._request(case.prompt, group, spec, start) for group in groups]
         outcomes = await ask(model, requests)
         maker: dict[str, Any] = {
             "prompt_id": case.prompt.id,
@@ -122,10 +123,16 @@ class Sample(Operator):
 
     def _draw(self, case: Case, index: int) -> _Draw:
         """Settle what is particular to response `index`."""
+        principle = self.principles[draw(case.seed, case.prompt.id, "principle", index) % len(self.principles)]
+        return self._particular(index, principle)
+
+    @cached_property
+    def _same(self) -> list[list[_Draw]]:
+        """Without principles, what is particular to each response is the same for all prompts."""
+        return self._groups([self._particular(index) for index in range(self.n)])
+
+    def _particular(self, index: int, principle: str = "") -> _Draw:
         own = self.system[index % len(self.system)] if self.system else ""
-        principle = ""
-        if self.principles:
-            principle = self.principles[draw(case.seed, case.prompt.id, "principle", index) % len(self.principles)]
         system = f"{own}\n\n{principle}" if own and principle else own or principle
         return _Draw(index, self.temperature[index % len(self.temperature)], system)
 
@@ -141,19 +148,20 @@ class Sample(Operator):
             calls[-1].append(drawn)
         return [group for calls in alike.values() for group in calls]
 
-    def _request(self, case: Case, spec: ModelSpec, group: list[_Draw]) -> ChatRequest:
+    def _request(self, prompt: Prompt, group: list[_Draw], spec: ModelSpec, start: int | None) -> ChatRequest:
+        """What asks for the responses of one group. The seeds of a prompt's responses follow on one another."""
         place, temperature, system = group[0]
-        messages = case.prompt.messages
+        messages = prompt.messages
         return ChatRequest(
             messages=(Message("system", system), *messages) if system else messages,
             temperature=temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             stop=self.stop,
-            seed=draw(case.seed, case.prompt.id, place) % 2**31 if spec.send_seed and temperature > 0 else None,
+            seed=(start + place) % 2**31 if start is not None and temperature > 0 else None,
             n=len(group),
             sample_index=place,
-            tools=case.prompt.tools,
+            tools=prompt.tools,
             top_logprobs=0 if self.logprobs and spec.logprobs else None,
         )
 
@@ -167,13 +175,8 @@ class Sample(Operator):
             params["seed"] = request.seed
         if drawn.system:
             params["system"] = drawn.system
-        made = {**maker, "sample_index": drawn.place, "params": params}
-        if isinstance(outcome, CallFailed):
-            return make_response(**made, messages=(), status="failed", error=outcome.error)
-        if place >= len(outcome.choices):
-            error = f"the endpoint gave {len(outcome.choices)} of {request.n} choices; set samples_per_call: 1"
-            return make_response(**made, call_ids=(outcome.call_id,), messages=(), status="failed", error=error)
-        return make_response(**made, **_answered(outcome, outcome.choices[place]))
+        answered = _answered(outcome, place)
+        return make_response(**maker, sample_index=drawn.place, params=params, **answered)
 
 
 class _Draw(NamedTuple):
@@ -185,8 +188,14 @@ class _Draw(NamedTuple):
     system: str
 
 
-def _answered(reply: Reply, choice: Choice) -> dict[str, Any]:
-    """What a choice says of the response: its text, its log-probabilities, its share of the call's cost."""
+def _answered(reply: Reply | CallFailed, place: int) -> dict[str, Any]:
+    """What a call says of the response: its text, its log-probabilities, its share of the call's cost."""
+    if isinstance(reply, CallFailed):
+        return {"messages": (), "status": "failed", "error": reply.error}
+    if place >= len(reply.choices):
+        error = f"the endpoint gave only {len(reply.choices)} of the choices asked for; set samples_per_call: 1"
+        return {"call_ids": (reply.call_id,), "messages": (), "status": "failed", "error": error}
+    choice = reply.choices[place]
     logprobs = tuple(token.logprob for token in choice.logprobs) if choice.logprobs else None
     shares = len(reply.choices)
     return {

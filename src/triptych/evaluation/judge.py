@@ -1,0 +1,189 @@
+"""The language model as judge: what every kind of it declares, and how its questions become judgements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import Field, field_validator
+
+from triptych.evaluation._asking import ask_judge
+from triptych.models.chat import Ask, ChatRequest, Choice
+from triptych.models.spec import ModelSpec
+from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens, undefined_criteria
+from triptych.records import Criterion, Judgement, Message, Objective, Response, draw, make_judgement
+from triptych.templates import checked_template, material, render
+
+_TOP_LOGPROBS = 20
+_USUAL_TOKENS, _CORRECTION_TOKENS = 100, 100
+
+
+class Verdict(Protocol):
+    """What an answer means: a named tuple whose fields are fields of a judgement."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class Question(NamedTuple):
+    """One thing that a judge is asked."""
+
+    shown: tuple[Response, ...]
+    """The responses, in the order of showing."""
+    name: str
+    criterion: Criterion
+    repeat: int = 0
+
+
+class Form(NamedTuple):
+    """What an answer must look like."""
+
+    wanted: str
+    """In words."""
+    schema: dict[str, Any]
+    """As a JSON Schema."""
+    parse: Callable[[Choice], Verdict]
+    """Reads it; raises `Unparsable`."""
+
+
+class Judge(Operator):
+    """Asks a language model about responses, on one criterion at a time.
+
+    An answer that can't be read is asked for once more, then recorded as `unparsed`; it never becomes a verdict.
+    """
+
+    default_template: ClassVar[str]
+    example: ClassVar[Mapping[str, object]]
+    """The names that a template may use, with values to try it with."""
+
+    kind: str
+    name: str | None = None
+    """What judgements call the evaluator; its kind if not given."""
+    model: str
+    """The name of a declared model."""
+    criteria: tuple[str, ...] = Field(min_length=1)
+    """Names of criteria of the objective."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """The judge's sampling temperature."""
+    max_tokens: int = Field(default=512, ge=1)
+    """Longest answer, in tokens."""
+    system: str | None = None
+    """A system message."""
+    template: str | None = None
+    """A Jinja template for the judge's prompt."""
+
+    @field_validator("template")
+    @classmethod
+    def _usable(cls, template: str | None) -> str | None:
+        return template if template is None else checked_template(template, cls.example)
+
+    def problems(self, models: Mapping[str, ModelSpec], objective: Objective) -> Iterator[tuple[str, str]]:
+        """Say what of the recipe does not fit this judge: (field, message)."""
+        yield from undefined_criteria(self.criteria, objective)
+
+    async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
+        """Ask about the responses of status ok; one judgement comes of each question."""
+        questions = list(self._questions(case, [response for response in case.responses if response.status == "ok"]))
+        if not questions:
+            return []
+        form = self._form(len(questions[0].shown))
+        spec = ask.model(self.model)
+        requests = [self._request(case, spec, question, form) for question in questions]
+        asked = await ask_judge(ask, self.model, requests, form.parse, form.wanted)
+        shared = self._shared(case, spec)
+        return [
+            make_judgement(
+                **shared,
+                response_ids=tuple(response.id for response in question.shown),
+                criterion_id=question.criterion.id,
+                criterion=question.name,
+                repeat=question.repeat,
+                **(one.verdict._asdict() if one.verdict else {}),
+                **one.fields(),
+            )
+            for question, one in zip(questions, asked, strict=True)
+        ]
+
+    def _questions(self, case: Case, good: list[Response]) -> Iterator[Question]:
+        """What to ask about these responses; each question shows as many of them as every other."""
+        raise NotImplementedError
+
+    def _form(self, count: int) -> Form:
+        """What an answer about so many responses must look like."""
+        raise NotImplementedError
+
+    def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
+        """What a template may use, beside the criterion and the words for what is wanted."""
+        return shown
+
+    def _shared(self, case: Case, spec: ModelSpec) -> dict[str, Any]:
+        """What all judgements on one prompt have in common."""
+        return {
+            "prompt_id": case.prompt.id,
+            "evaluator": self.name or self.kind,
+            "evaluator_id": self.identity(spec),
+            "model": spec.model,
+            "model_version": spec.version,
+            "objective_version": case.objective.version,
+        }
+
+    @property
+    def _one_token(self) -> bool:
+        return False
+
+    def _request(self, case: Case, spec: ModelSpec, question: Question, form: Form) -> ChatRequest:
+        values = self._values(question, material(case.prompt, *question.shown))
+        values |= {"criterion": question.criterion.text, "wanted": form.wanted}
+        text = render(self.template or self.default_template, values)
+        seed = None
+        if self.temperature > 0 and spec.send_seed:
+            ids = (response.id for response in question.shown)
+            seed = draw(case.seed, *ids, question.criterion.id, question.repeat) % 2**31
+        return ChatRequest(
+            messages=(*((Message("system", self.system),) if self.system else ()), Message("user", text)),
+            temperature=self.temperature,
+            max_tokens=1 if self._one_token else self.max_tokens,
+            seed=seed,
+            sample_index=question.repeat,
+            response_schema=None if self._one_token or not spec.json_schema else form.schema,
+            top_logprobs=_TOP_LOGPROBS if self._one_token else None,
+        )
+
+    def _load(self, outlook: Outlook, calls: float, shown: int) -> Load:
+        """So many calls that show so many responses each; at most, each is asked again and answered at full length."""
+        words = (self.template or self.default_template, self._form(shown).wanted, self.system or "")
+        around = outlook.prompt_tokens + sum(map(estimate_tokens, words))
+        longest = 1 if self._one_token else self.max_tokens
+        most_at_first = around + shown * outlook.longest_response_tokens
+        return Load(
+            model=self.model,
+            calls=calls,
+            prompt_tokens=calls * (around + shown * outlook.response_tokens),
+            completion_tokens=calls * min(longest, _USUAL_TOKENS),
+            most_calls=2 * calls,
+            most_prompt_tokens=calls * (2 * most_at_first + longest + _CORRECTION_TOKENS),
+            most_completion_tokens=calls * 2 * longest,
+        )
+
+
+class LogprobJudge(Judge):
+    """A judge that may be read by one token's log-probabilities."""
+
+    read: Literal["json", "logprobs"] = "json"
+    """`json` asks for a rationale and a verdict; `logprobs` for the verdict alone, as log-probabilities."""
+    min_mass: float = Field(default=0.5, ge=0, le=1)
+    """With `logprobs`: the share of the probability that must be on the allowed answers; less is unparsed."""
+
+    def problems(self, models: Mapping[str, ModelSpec], objective: Objective) -> Iterator[tuple[str, str]]:
+        """Say what of the recipe does not fit this judge: (field, message)."""
+        yield from super().problems(models, objective)
+        if self._one_token and not models[self.model].logprobs:
+            yield "read", f"model {self.model!r} is not declared to give log-probabilities (logprobs: true)"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of its model, in words."""
+        return (f"log-probabilities of {self.model}",) if self._one_token else ()
+
+    @property
+    def _one_token(self) -> bool:
+        return self.read == "logprobs"

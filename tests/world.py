@@ -1,0 +1,118 @@
+"""An endpoint whose answers have a known quality, and whose judge sees it: what a method makes of it can be told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from importlib.resources import files
+from typing import Any
+
+from aiohttp import web
+
+_SHOWN = re.compile(r"<response(?:_[a-z])? (\w+)>\n(.*?)\n</response(?:_[a-z])? \1>", re.DOTALL)
+_ANSWERS = {
+    row["prompt"]: row["reference"]
+    for row in map(json.loads, (files("triptych.prompts") / "examples/maths.jsonl").read_text().splitlines())
+}
+
+
+def quality(text: str) -> int:
+    """From 0 to 10. What does not come from this endpoint, such as a worked solution, is as good as can be."""
+    found = re.search(r"Quality (\d+)\.", text)
+    return int(found[1]) if found else 10
+
+
+class World:
+    """Answers as policy and as judge, and remembers what each model was asked."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.shown: list[list[int]] = []
+        """The qualities of the responses that a judge saw, in the order of showing."""
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        kind, message = self._say(body, body["messages"][-1]["content"])
+        self.asked[body["model"], kind] += 1
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant"} | message.pop("message"),
+            **message,
+        }
+        return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+
+    def _say(self, body: dict[str, Any], text: str) -> tuple[str, dict[str, Any]]:
+        seen = [quality(shown) for _, shown in _SHOWN.findall(text)]
+        if "response_format" in body:
+            self.shown.append(seen)
+            properties = body["response_format"]["json_schema"]["schema"]["properties"]
+            return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **_verdict(properties, seen)})}}
+        if body.get("logprobs"):
+            self.shown.append(seen)
+            best = "A" if seen[0] > seen[1] else "B"
+            top = [{"token": letter, "logprob": -0.1 if letter == best else -2.4} for letter in "AB"]
+            said = {"token": best, "logprob": -0.1, "top_logprobs": top}
+            return "judge", {"message": {"content": best}, "logprobs": {"content": [said]}}
+        if "where the response falls short" in text:
+            return "critique", {"message": {"content": "It falls short."}}
+        if "Write a better response" in text:
+            return "revise", {"message": {"content": f"Quality {min(seen[0] + 1, 10)}. Better, by {body.get('seed')}."}}
+        return "sample", {"message": {"content": _sampled(body["messages"], body.get("seed"))}}
+
+
+def _verdict(properties: dict[str, Any], seen: list[int]) -> dict[str, Any]:
+    if "score" in properties:
+        low, high = properties["score"]["minimum"], properties["score"]["maximum"]
+        return {"score": round(low + (high - low) * seen[0] / 10)}
+    if "better" in properties:
+        return {"better": "A" if seen[0] > seen[1] else "B"}
+    order = sorted(range(len(seen)), key=lambda place: -seen[place])
+    return {"ranking": ["ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place] for place in order]}
+
+
+def _sampled(messages: list[dict[str, str]], seed: int | None) -> str:
+    name = blake2b(f"{messages} {seed}".encode(), digest_size=4).hexdigest()
+    drawn = 3 * (int(name, 16) % 4)  # 0, 3, 6 and 9 are told apart on every scale that a method uses
+    right = _ANSWERS.get(messages[-1]["content"])
+    answer = f" The answer is {right if drawn > 5 else int(right) + 1}." if right else ""
+    return f"Quality {drawn}. So says draft x{name}.{answer}"
+
+
+@contextmanager
+def world() -> Iterator[tuple[World, str]]:
+    """Serve a world; gives it and its base URL."""
+    one, loop, ready = World(), asyncio.new_event_loop(), threading.Event()
+    port = []
+
+    async def chat(request: web.Request) -> web.Response:
+        return web.json_response(one.answer(await request.json()))
+
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", chat)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port.append(site._server.sockets[0].getsockname()[1])
+        ready.set()
+
+    def work() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(serve())
+        loop.run_forever()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    ready.wait(10)
+    try:
+        yield one, f"http://127.0.0.1:{port[0]}/v1"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
