@@ -42,7 +42,7 @@ def show_command(folder: str, row_id: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(story, default=str))
     else:
-        say("\n".join(_lines(story)))
+        say("\n".join([*_lines(story), *_gone(run)]))
 
 
 def find_row(run: Run, row_id: str) -> tuple[str, dict[str, Any]]:
@@ -184,6 +184,14 @@ def _lines(story: dict[str, Any]) -> Iterator[str]:
         yield from _judgement_lines(row, names)
     for row in story.get("examples", ()):
         yield from _example_lines(row, names)
+
+
+def _gone(run: Run) -> Iterator[str]:
+    if not run.calls_path.exists():
+        yield from (
+            "",
+            f"the call log {run.calls_path} is not there: calls and the tokens of judgements can't be shown",
+        )
 
 
 def _call_lines(call: dict[str, Any]) -> Iterator[str]:
