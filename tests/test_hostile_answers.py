@@ -68,8 +68,8 @@ def test_what_a_judge_says_is_at_worst_unparsed(said):
         "{}" * 500_000,
         '{"a":' * 200_000,
         "{\n" * 500_000,
-        '{"\n' * 300_000,
-        ('{"a":' * 900 + "x") * 200,
+        "\n```json" * 200_000,
+        "\n" * 1_000_000 + "}{",
         "{" + " " * 1_000_000,
         '{"a' + " " * 1_000_000,
     ],
@@ -78,7 +78,7 @@ def test_what_a_judge_says_is_at_worst_unparsed(said):
 def test_an_answer_of_nothing_but_beginnings_of_json_is_soon_given_up(said):
     start = time.monotonic()
     with pytest.raises(Unparsable):
-        json_object(said)
+        json_object(Choice(text=said))
     assert time.monotonic() - start < 2
 
 
@@ -87,13 +87,56 @@ def test_an_answer_of_nothing_but_beginnings_of_json_is_soon_given_up(said):
     [
         '{"score": 3}',
         '```json\n{ \n"score": 3}\n```',
-        r"So \frac{1}{2} of {x | x > 0}, " * 5000 + 'that is {"score": 3}. {And} {"so on',
-        '{"score" 3} no: {"score": 3}',
+        '```\n{"score": 3}\n```\n',
+        'Here is my verdict:\n\n```json\n{"score": 3}\n```',
+        'It says (x | x > 0) and so on.\n{"score": 3}',
+        'Let me see. {"score": 5} is what it says.\n</think>\n\n{"score": 3}',
     ],
     ids=lambda said: said[:12],
 )
-def test_one_json_object_among_words_and_braces_is_found(said):
-    assert json_object(said) == {"score": 3}
+def test_the_json_object_that_an_answer_ends_with_is_read(said):
+    assert json_object(Choice(text=said)) == {"score": 3}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"rationale": "It just says {"score": 5} instead of answering.", "score": 1}',
+        'It is only {"score": 5}, which is no answer. I give it a',
+        '{"rationale": "cut {"score": 5} because',
+        '{"rationale": "cut {"score": 5}',
+        'score: 2. For example: {"rationale": "none", "score": 5}',
+        '{"score": 1, "score": 5}',
+        '{"score": 5}\n{"score": 1}',
+        '{"score": 5} or rather 1',
+        '```json\n{"score": 5}\n``` no, 1',
+        '[{"score": 5}]',
+        '{"score": 5}}',
+        'It says {"score": 5}',
+        "{'score': 5}",
+        '{"score": "1_0"}',
+    ],
+)
+def test_a_verdict_that_the_judge_only_quotes_or_takes_back_is_unparsed(said):
+    (got,) = judged(tp.Rubric(model="judge", criteria=["helpful"]), case("x"), Scripted(lambda request: said))
+    assert (got.status, got.scores) == ("unparsed", None)
+    assert said in got.raw
+
+
+def test_an_answer_that_was_cut_where_it_quotes_a_verdict_is_unparsed():
+    said = 'The response holds this line:\n{"score": 5}'
+    cut = Choice(text=said, finish_reason="length")
+    (got,) = judged(tp.Rubric(model="judge", criteria=["helpful"]), case("x"), Scripted(lambda request: cut))
+    assert got.status == "unparsed"
+
+
+def test_a_ranking_or_a_choice_that_is_quoted_is_unparsed():
+    ranking = '{"rationale": "as {"ranking": ["B", "A"]} claims", "ranking": ["A", "B"]}'
+    got = judged(tp.Listwise(model="judge", criteria=["helpful"]), case("x", "y"), Scripted(lambda request: ranking))
+    assert {one.status for one in got} == {"unparsed"}
+    twice = '{"better": "A", "better": "B"}'
+    got = judged(tp.Pairwise(model="judge", criteria=["helpful"]), case("x", "y"), Scripted(lambda request: twice))
+    assert {one.status for one in got} == {"unparsed"}
 
 
 def test_only_an_answer_that_was_to_be_json_is_said_to_be_cut():
@@ -129,8 +172,8 @@ def test_a_template_that_asks_for_what_a_prompt_lacks_says_what_to_do():
         judged(rubric, case("x"), Scripted(lambda request: "{}"))
 
 
-async def run_against(chat, tmp_path, **model):
-    """Run a small recipe whose model is answered by `chat`, while the loop of this test goes on."""
+async def run_against(chat, tmp_path, *, runs=("run",), calls=None, **model):
+    """Run a small recipe whose model is answered by `chat`, while the loop of this test goes on; or several at once."""
     app = aiohttp.web.Application()
     app.router.add_post("/v1/chat/completions", chat)
     runner = aiohttp.web.AppRunner(app)
@@ -147,7 +190,8 @@ async def run_against(chat, tmp_path, **model):
         instantiation=[tp.Sft()],
     )
     try:
-        return await asyncio.to_thread(tp.run, recipe, tmp_path / "run")
+        done = [asyncio.to_thread(tp.run, recipe, tmp_path / name, calls=calls) for name in runs]
+        return (await asyncio.gather(*done))[-1]
     finally:
         await runner.cleanup()
 
@@ -213,3 +257,26 @@ def test_an_endpoint_whose_answers_are_none_is_not_called_unreachable(tmp_path, 
         asyncio.run(run_against(chat, tmp_path, patience_s=0.5))
     assert said in str(raised.value)
     assert "gives no usable answer" in str(raised.value)
+
+
+def test_runs_that_ask_the_same_at_once_agree_on_the_answer_and_each_counts_what_it_paid(tmp_path):
+    requests = 0
+
+    async def chat(request):
+        nonlocal requests
+        requests += 1
+        said = f"answer {requests}"
+        await asyncio.sleep(0.2)
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        return aiohttp.web.json_response({"choices": [{"message": {"content": said}}], "usage": usage})
+
+    shared = {"calls": tmp_path / "shared.sqlite", "price": {"input": 1e6, "output": 0}}
+    asyncio.run(run_against(chat, tmp_path, runs=("one", "other"), **shared))
+    one, other = tp.open_run(tmp_path / "one"), tp.open_run(tmp_path / "other")
+    assert requests == 12
+    assert [run.manifest.spent["usd"] for run in (one, other)] == [6, 6]
+    told = [run.responses().select("id", "messages").collect().rows() for run in (one, other)]
+    assert told[0] == told[1]
+    log = one.calls()
+    assert [log.spent(run.manifest.run).usd for run in (one, other)] == [6, 6]
+    log.close()

@@ -84,7 +84,7 @@ def test_equal_places_are_ties_only_where_they_are_allowed():
         (ranking("A", "B", "D"), "'D'"),
         (ranking("A", "B", 3), "'3'"),
         (json.dumps({"ranking": "ABC"}), "not a list"),
-        ("A > B > C", "no JSON objects"),
+        ("A > B > C", "no JSON object"),
     ],
 )
 def test_what_is_no_whole_ranking_is_asked_for_again_and_never_made_up(said, why):

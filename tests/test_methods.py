@@ -261,3 +261,23 @@ def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command)
     assert done.returncode == 2
     assert "did you mean 'dpo'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback"]
+)
+def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
+    pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")
+    content = yaml.safe_load(find_recipe(name).read_text())
+    for operator in (*content["synthesis"], *content["evaluation"]):  # so small a model may talk for a long time
+        if "model" in operator:
+            operator["max_tokens"] = 40
+    recipe = parse_recipe(yaml.safe_dump(content))
+    run = tp.run(recipe, tmp_path / "run", limit=2)
+    assert run.manifest.status == "finished"
+    assert run.manifest.spent["calls"] >= tp.plan(recipe, limit=2).calls  # questions may be asked again
+    assert set(run.responses().collect()["status"]) == {"ok"}
+    judged = run.judgements().collect()
+    assert set(judged["status"]) <= {"ok", "unparsed"}
+    assert judged.height >= 2

@@ -66,9 +66,9 @@ def test_the_schema_is_asked_for_unless_the_endpoint_has_none():
 
 
 @pytest.mark.parametrize(
-    "said", [score(3), f"```json\n{score(3)}\n```", f"Here you are: {score(3)} Good luck.", score("3"), score(3.0)]
+    "said", [score(3), f"```json\n{score(3)}\n```", f"Here you are:\n{score(3)}", score("3"), score(3.0)]
 )
-def test_a_score_is_found_bare_in_a_fence_or_among_words(said):
+def test_a_score_is_found_bare_in_a_fence_or_after_words(said):
     got = judged(rubric(criteria=["helpful"]), case("hi"), Scripted(lambda request: said))
     assert (got[0].status, got[0].scores) == ("ok", (3.0,))
 

@@ -282,6 +282,10 @@ def test_a_run_keeps_to_its_call_log(tmp_path):
         moved = tp.run(recipe(server.base_url), tmp_path / "run", calls=tmp_path / "moved.sqlite", limit=5)
         assert server.stats()["requests"] == 0
     assert moved.manifest.spent["calls"] == 45
+    (tmp_path / "moved.sqlite").unlink()
+    with pytest.raises(RunFolderError, match="moved.sqlite, which is not there"):
+        tp.run(recipe(server.base_url), tmp_path / "run", limit=5)
+    assert not (tmp_path / "moved.sqlite").exists()
 
 
 def test_a_run_inside_a_running_loop_as_in_a_notebook(tmp_path):

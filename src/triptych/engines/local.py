@@ -111,9 +111,13 @@ def run(
 
 def _call_log(out: Path, manifest: Manifest, calls: str | Path | None) -> str:
     """Where the run's calls are. A run keeps to its log: in another one its spending would start anew."""
-    if calls is None:
-        return manifest.calls
-    own, given = (out / manifest.calls).resolve(), Path(calls).resolve()
+    own = (out / manifest.calls).resolve()
+    given = own if calls is None else Path(calls).resolve()
+    if manifest.spent.get("calls") and not own.exists() and not given.exists():
+        raise RunFolderError(
+            f"the calls of the run in {out} were in {own}, which is not there, so all would be paid for again; "
+            "name its new place with --calls, or choose another --out"
+        )
     if own != given and own.exists():
         raise RunFolderError(
             f"the calls of the run in {out} are in {own}, not in {given}; leave --calls out, or choose another --out"

@@ -14,11 +14,8 @@ from triptych.models.chat import Ask, CallFailed, ChatRequest, Choice, Reply
 from triptych.records import JudgementStatus, Message
 
 Verdict = TypeVar("Verdict")
-_DECODER = json.JSONDecoder()
-_START = re.compile(r'\{(?=[ \t\n\r]*+["}])')
-_MOST_TRIES = 1000
-"""Places that begin like a JSON object and are none, after which an answer is given up. Each costs a time in proportion
-to the answer's length, so that an answer of nothing else would hold up everything for minutes."""
+_ALONE = re.compile(r"(?:[^}]*\n|[^}]*```(?:json)?)?[ \t]*")
+"""What may stand before the object of an answer."""
 
 
 class Unparsable(Exception):
@@ -73,31 +70,34 @@ async def ask_judge(
     return asked
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """Read the one JSON object in an answer, bare, in a code fence or among words. Raises `Unparsable`."""
-    found, tries = [], 0
-    start = _START.search(text)
-    while start:
-        try:
-            value, end = _DECODER.raw_decode(text, start.start())
-        except RecursionError:
-            raise Unparsable("it nests JSON too deeply") from None
-        except ValueError:  # no JSON, or a number too long
-            end, tries = start.end(), tries + 1
-            if tries > _MOST_TRIES:
-                raise Unparsable(
-                    f"it holds more than {_MOST_TRIES:,} beginnings of JSON objects that are none"
-                ) from None
-        else:
-            found.append(value)
-        start = _START.search(text, end)
-    if len(found) != 1:
-        raise Unparsable(
-            f"it holds {len(found) or 'no'} JSON objects; exactly one is wanted" if text.strip() else "it is empty"
-        )
-    value = found[0]
-    assert isinstance(value, dict)
+def json_object(choice: Choice) -> dict[str, Any]:
+    """Read the JSON object that an answer is, or that it ends with on a line of its own, in a code fence or not.
+
+    Nothing else will do: an object among words may be one that the judge quotes, such as a verdict that the response
+    holds ready for it. Raises `Unparsable`.
+    """
+    thought, end_of_thought, said = choice.text.partition("</think>")
+    text = (said if end_of_thought else thought).strip()
+    start = text.find("{")
+    if start < 0:
+        raise Unparsable("it holds no JSON object" if text else "it is empty")
+    before, body = text[:start], text[start:].removesuffix("```")
+    if not _ALONE.fullmatch(before) or (before and choice.finish_reason == "length"):
+        raise Unparsable("it does not end with a JSON object on a line of its own, with nothing after it")
+    try:
+        value: dict[str, Any] = json.loads(body, object_pairs_hook=_without_repeats)
+    except RecursionError:
+        raise Unparsable("it nests JSON too deeply") from None
+    except ValueError as error:  # no JSON, something after it, or a number too long
+        raise Unparsable(f"what begins with a brace is not one JSON object: {str(error)[:100]}") from None
     return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Unparsable("its JSON names a field twice")
+    return found
 
 
 def rationale_in(answer: dict[str, Any]) -> str | None:

@@ -101,7 +101,7 @@ class Listwise(Judge):
         return Form(wanted, answer_schema(ranking=ranking), partial(self._parse, count=count))
 
     def _parse(self, choice: Choice, *, count: int) -> _Ranked:
-        answer = json_object(choice.text)
+        answer = json_object(choice)
         said = answer.get("ranking")
         if not isinstance(said, list):
             raise Unparsable("ranking is not a list of letters")

@@ -115,7 +115,7 @@ class Pairwise(LogprobJudge):
         if self.read == "logprobs":
             first = spread(choice, ("A", "B"), self.min_mass)["A"]
             return _Compared((1, 2) if first > 0.5 else (2, 1) if first < 0.5 else (1, 1), first, None)
-        answer = json_object(choice.text)
+        answer = json_object(choice)
         said = answer.get("better")
         better = said.strip().upper() if isinstance(said, str) else ""
         if better not in _RANKS or (better == "TIE" and not self.ties):

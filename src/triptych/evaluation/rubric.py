@@ -120,7 +120,7 @@ class Rubric(LogprobJudge):
             low, high = self.scale
             shares = spread(choice, [str(score) for score in range(int(low), int(high) + 1)], self.min_mass)
             return _Scored((sum(int(score) * share for score, share in shares.items()),), None)
-        answer = json_object(choice.text)
+        answer = json_object(choice)
         if "score" not in answer:
             raise Unparsable("the JSON object has no score")
         return _Scored((self._score(answer["score"]),), rationale_in(answer))
@@ -128,7 +128,7 @@ class Rubric(LogprobJudge):
     def _score(self, said: Any) -> float:
         low, high = self.scale
         try:
-            if isinstance(said, bool) or not isinstance(said, int | float | str):
+            if isinstance(said, bool) or not isinstance(said, int | float | str) or "_" in str(said):
                 raise ValueError
             score = float(said)
             if not math.isfinite(score) or (self._whole and not score.is_integer()):

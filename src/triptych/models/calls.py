@@ -127,8 +127,7 @@ class Calls:
             return CallFailed(call_id=key, error=outcome.error, attempts=outcome.attempts)
         reply = _reply(key, outcome, self.specs[model].price)
         self._count(reply, counts)
-        await self._keep(model, key, request, reply)
-        return reply
+        return await self._kept(model, key, request, reply)
 
     def _check_all(self) -> None:
         """Before the first call of a run goes out: a key that is missing for the judge stops the policy too."""
@@ -154,8 +153,9 @@ class Calls:
         counts.usd += reply.cost_usd
         self.ledger.add(reply.prompt_tokens + reply.completion_tokens, reply.cost_usd)
 
-    async def _keep(self, model: str, key: str, request: ChatRequest, reply: Reply) -> None:
-        spec = self.specs[model]
+    async def _kept(self, model: str, key: str, request: ChatRequest, reply: Reply) -> Reply:
+        """The answer that is in the log: this one, or that of another run that shares the log and was faster."""
+        spec, said = self.specs[model], _encode(reply).decode()
         logged = LoggedCall(
             call_id=key,
             model=spec.model,
@@ -164,14 +164,15 @@ class Calls:
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
             cost_usd=reply.cost_usd,
-            reply=_encode(reply).decode(),
+            reply=said,
             request=asked(spec.identity, request).decode(),
         )
         try:
-            await self.log.put(logged)
+            kept = await self.log.put(logged)
         except RunFolderError as error:
             self.stop(error)
             raise
+        return reply if kept == said else _decode_reply(kept)
 
 
 class _StageAsk:

@@ -34,8 +34,17 @@ CREATE TABLE IF NOT EXISTS calls (
     cost_usd REAL NOT NULL,
     reply TEXT NOT NULL,
     request NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS repeats (
+    call_id TEXT NOT NULL,
+    run TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL
+);
 """
+"""`repeats` holds what was paid for a second time, by runs that asked the same at the same time: its cost counts."""
 _COMPRESSED_FROM = 8192
 """Requests of so many bytes and more are kept as zlib-compressed BLOBs, shorter ones as TEXT."""
 _BLOCK, _BLOCKS = 256, 16
@@ -82,7 +91,7 @@ class CallLog:
         self.path = path
         try:
             self._reader = _connect(path)
-            self._reader.execute(_SCHEMA)
+            self._reader.executescript(_SCHEMA)
             self._check_format()
         except sqlite3.Error as error:
             raise RunFolderError(f"can't open the call log {path}: {error}") from error
@@ -122,19 +131,25 @@ class CallLog:
         rows = self._reader.execute(query, (msgspec.json.encode(call_ids).decode(),)).fetchall()
         return {call_id: (prompt, completion) for call_id, prompt, completion in rows}
 
-    def put(self, call: LoggedCall) -> asyncio.Future[None]:
-        """Write a call; the future is done once the call is safe on the disk.
+    def put(self, call: LoggedCall) -> asyncio.Future[str]:
+        """Write a call; the future is done once the call is safe on the disk, and gives the reply that the log holds.
 
-        The future raises `RunFolderError` where it could not be written, as on a full disk.
+        That is another one where a run that shares the log was faster. The future raises `RunFolderError` where the
+        call could not be written, as on a full disk.
         """
         loop = asyncio.get_running_loop()
-        saved: asyncio.Future[None] = loop.create_future()
+        saved: asyncio.Future[str] = loop.create_future()
         self._queue.put((call, loop, saved))
         return saved
 
     def spent(self, run: str) -> Spent:
         """Sum what `run` itself has paid for; calls that another run paid for are not counted."""
-        query = "SELECT count(*), total(prompt_tokens + completion_tokens), total(cost_usd) FROM calls WHERE run = ?"
+        query = """
+            SELECT count(*), total(prompt_tokens + completion_tokens), total(cost_usd) FROM (
+                SELECT prompt_tokens, completion_tokens, cost_usd FROM calls WHERE run = ?1
+                UNION ALL SELECT prompt_tokens, completion_tokens, cost_usd FROM repeats WHERE run = ?1
+            )
+        """
         calls, tokens, usd = self._reader.execute(query, (run,)).fetchone()
         return Spent(calls, int(tokens), usd)
 
@@ -159,14 +174,15 @@ class CallLog:
     def _write_groups(self) -> None:
         connection: sqlite3.Connection | None = None
         for group in self._groups():
+            earlier: dict[str, str] = {}
             if self._failure is None:
                 try:
                     connection = connection or _connect(self.path)
-                    _commit(connection, group)
+                    earlier = _commit(connection, group)
                 except Exception as error:  # whatever it is, those who wait for this thread must be told
                     self._failure = _unwritable(self.path, error)
             with suppress(RuntimeError):  # the loop was closed, so nobody waits any more
-                group[0][1].call_soon_threadsafe(_settle, group, self._failure)
+                group[0][1].call_soon_threadsafe(_settle, group, earlier, self._failure)
         if connection is not None:
             connection.close()
 
@@ -222,7 +238,7 @@ class _ReadAhead:
             self._resting = _REST
 
 
-_Pending = tuple[LoggedCall, asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+_Pending = tuple[LoggedCall, asyncio.AbstractEventLoop, "asyncio.Future[str]"]
 
 
 def _logged(row: tuple[object, ...]) -> LoggedCall:
@@ -239,10 +255,30 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _commit(connection: sqlite3.Connection, group: list[_Pending]) -> None:
+def _commit(connection: sqlite3.Connection, group: list[_Pending]) -> dict[str, str]:
+    """Write a group. Returns the replies that the log held already, by call id."""
+    calls = [call for call, _, _ in group]
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        _insert(connection, [_row(call) for call, _, _ in group])
+        before = connection.total_changes
+        _insert(connection, [_row(call) for call in calls])
+        if connection.total_changes - before == len(calls):
+            return {}
+        return _repeated(connection, calls)
+
+
+def _repeated(connection: sqlite3.Connection, calls: list[LoggedCall]) -> dict[str, str]:
+    """Note down what the calls cost that were in the log already, and find the replies there."""
+    earlier = {}
+    for call in calls:
+        run, created_at, reply = connection.execute(
+            "SELECT run, created_at, reply FROM calls WHERE call_id = ?", (call.call_id,)
+        ).fetchone()
+        if (run, created_at, reply) != (call.run, call.created_at, call.reply):
+            earlier[call.call_id] = reply
+            paid = (call.call_id, call.run, call.created_at, call.prompt_tokens, call.completion_tokens, call.cost_usd)
+            connection.execute("INSERT INTO repeats VALUES (?, ?, ?, ?, ?, ?)", paid)
+    return earlier
 
 
 def _unwritable(path: Path, error: Exception) -> RunFolderError:
@@ -267,11 +303,11 @@ def _row(call: LoggedCall) -> tuple[object, ...]:
     return (*facts, zlib.compress(request.encode(), 1) if len(request) >= _COMPRESSED_FROM else request)
 
 
-def _settle(group: list[_Pending], failure: RunFolderError | None) -> None:
-    for _, _, saved in group:
+def _settle(group: list[_Pending], earlier: dict[str, str], failure: RunFolderError | None) -> None:
+    for call, _, saved in group:
         if saved.done():  # its waiter has gone away
             continue
         if failure is None:
-            saved.set_result(None)
+            saved.set_result(earlier.get(call.call_id, call.reply))
         else:
             saved.set_exception(failure)
