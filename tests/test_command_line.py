@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 import triptych as tp
+from endpoint import endpoint
 
 GIVEN = textwrap.dedent("""\
     name: given
@@ -48,6 +51,39 @@ def folder(tmp_path: Path) -> Path:
         json.dumps(ROW) + "\n" + json.dumps(ROW | {"prompt": "Greet me in a word."}) + "\n"
     )
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def base_url():
+    with endpoint() as server:
+        yield server.base_url
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory, base_url) -> Path:
+    """A run of two prompts with two responses each, a judge and a verifier."""
+    folder = tmp_path_factory.mktemp("judged")
+    triptych("run", judged_recipe(folder, base_url), "--out", folder / "run", "--quiet")
+    return folder / "run"
+
+
+def judged_recipe(folder: Path, base_url: str, **model: object) -> Path:
+    recipe = {
+        "name": "judged",
+        "models": {
+            "m": {"backend": "openai", "model": "m", "base_url": base_url, "price": {"input": 9, "output": 9}} | model
+        },
+        "prompts": {"kind": "inline", "prompts": ["Say hi.", "Say ho."]},
+        "synthesis": {"kind": "sample", "model": "m", "n": 2, "max_tokens": 40},
+        "objective": {"criteria": {"good": {"text": "It is good."}}},
+        "evaluation": [
+            {"kind": "rubric", "model": "m", "criteria": ["good"]},
+            {"kind": "verify", "constraints": [{"kind": "words", "max": 30}]},
+        ],
+        "instantiation": {"kind": "pairs", "ties": "keep"},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder / "recipe.yaml"
 
 
 def test_help_comes_at_once_and_loads_nothing_heavy():
@@ -125,6 +161,130 @@ def test_what_models_and_data_say_can_not_command_the_terminal(folder):
     assert "\u202e" not in shown
     assert "[bold]hi[/bold]" in shown
     assert "[link=http://x]y[/link]" in shown
+
+
+HIDDEN = "\x1b[2J\x07\x7f\x9b\u061c\u200b\u200d\u200e\u200f\u202a\u202e\u2060\u2066\u2069\ufeff"
+"""What commands a terminal, turns text around, or can't be seen."""
+
+
+def poisoned(table):
+    """The table with `HIDDEN` in each text that isn't an id."""
+    import polars as pl
+
+    texts = [name for name, dtype in table.schema.items() if dtype == pl.String and not name.endswith("id")]
+    free_form = [name for name in ("params", "tools", "constraints", "criteria") if name in texts]
+    evil = pl.lit(HIDDEN)
+    return table.with_columns(
+        *(pl.concat_str(pl.col(name).fill_null("x"), evil) for name in texts if name not in free_form),
+        *(pl.concat_str(pl.lit('"'), evil, pl.lit('"')).alias(name) for name in free_form),
+    )
+
+
+def test_no_text_of_a_run_reaches_the_terminal_as_it_is(judged, tmp_path):
+    import polars as pl
+
+    run = Path(shutil.copytree(judged, tmp_path / "run"))
+    for name in ("prompts", "responses", "judgements", "examples"):
+        poisoned(pl.read_parquet(run / f"{name}.parquet")).write_parquet(run / f"{name}.parquet")
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(manifest | {"recipe": "r" + HIDDEN, "status": "stopped: " + HIDDEN}))
+    ids = [pl.read_parquet(run / f"{name}.parquet")["id"][0] for name in ("responses", "judgements", "examples")]
+    for arguments in ([], ["1"], *([each] for each in ids)):
+        for options in ([], ["--json"]):
+            shown = triptych("show", run, *arguments, *options)
+            assert shown.returncode == 0, shown.stderr
+            assert not set(HIDDEN) & set(shown.stdout) - set("[2J")
+    story = json.loads(triptych("show", run, "1", "--json").stdout)
+    assert HIDDEN in story["responses"][0]["finish_reason"]  # for machines it is all there
+
+
+def test_no_text_of_a_recipe_or_a_data_set_reaches_the_terminal_as_it_is(folder):
+    (folder / "prompts.jsonl").write_text(json.dumps({"prompt": [{"role": HIDDEN}]}) + "\n" + json.dumps(ROW))
+    recipe = yaml.safe_load(GIVEN) | {
+        "models": {"m" + HIDDEN: {"backend": "openai", "model": "m", "api_key_env": "NO_SUCH_KEY"}},
+        "synthesis": {"kind": "sample", "model": "m" + HIDDEN},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for options in ([], ["--json"]):
+        planned = triptych("plan", folder / "recipe.yaml", *options)
+        assert planned.returncode == 0, planned.stderr
+        assert "bad row" in planned.stdout or options
+        assert not set(HIDDEN) & set(planned.stdout) - set("[2J")
+
+
+def test_an_error_is_cleaned_before_it_is_said(folder):
+    done = triptych("plan", folder / f"absent{HIDDEN}.yaml")
+    refused(done, 2, "can't be read")
+    assert not set(HIDDEN) & set(done.stderr) - set("[2J")
+
+
+def test_joiners_that_scripts_and_emoji_need_are_left(folder):
+    family, hindi, persian = "\U0001f469\u200d\U0001f467", "\u0915\u094d\u200d\u0937", "\u0645\u06cc\u200c\u062e"
+    (folder / "prompts.jsonl").write_text(json.dumps(ROW | {"prompt": f"{family} {hindi} {persian} a\u200db"}) + "\n")
+    triptych("run", folder / "recipe.yaml", "--out", folder / "run", "--quiet")
+    assert f"{family} {hindi} {persian} a\ufffdb\n" in triptych("show", folder / "run", "1").stdout
+
+
+def test_a_call_is_found_by_the_beginning_of_its_id(judged):
+    call = json.loads(triptych("show", judged, "1", "--json").stdout)["judgements"][0]["call_ids"][0]
+    assert triptych("show", judged, call[:12]).stdout == triptych("show", judged, call).stdout
+    assert f"call {call}" in triptych("show", judged, call[:12]).stdout
+    refused(triptych("show", judged, "zz"), 1, "no row and no call zz")
+    refused(triptych("show", judged, ""), 1, "several rows begin with")
+
+
+@pytest.mark.parametrize("strange", ["\u00b2", "\u0661", "p_\u00b2", "r_\udcff"])
+def test_what_can_be_no_id_is_an_error_of_one_line(judged, strange):
+    refused(triptych("show", judged, strange), 1, "the run has no")
+
+
+def test_the_page_of_a_prompt_shows_what_its_judgements_cost(judged):
+    shown = triptych("show", judged, "1").stdout
+    story = json.loads(triptych("show", judged, "1", "--json").stdout)
+    for row in story["responses"] + [row for row in story["judgements"] if row["call_ids"]]:
+        call = json.loads(triptych("show", judged, row["call_ids"][0], "--json").stdout)["call"]
+        assert (row["prompt_tokens"], row["completion_tokens"]) == (call["prompt_tokens"], call["completion_tokens"])
+        assert row["prompt_tokens"] > 0
+        assert row["cost_usd"] > 0
+        tokens = f"{row['prompt_tokens']} tokens in, {row['completion_tokens']} out, "
+        (line,) = [line for line in shown.splitlines() if line.endswith(f"; calls {row['call_ids'][0]}")]
+        assert tokens in line
+        assert f"${row['cost_usd']:.4f}" in line
+    assert {bool(row["call_ids"]) for row in story["judgements"]} == {True, False}  # a judge, and a verifier
+
+
+def test_the_page_of_a_prompt_shows_the_tools_that_are_called(folder):
+    call = {"id": "c1", "type": "function", "function": {"name": "search", "arguments": '{"q": "rain"}'}}
+    asked = [{"role": "user", "content": "Rain?"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    asked += [{"role": "tool", "content": "yes", "tool_call_id": "c1"}]
+    (folder / "prompts.jsonl").write_text(json.dumps(ROW | {"prompt": asked}) + "\n")
+    assert triptych("run", folder / "recipe.yaml", "--out", folder / "run", "--quiet").returncode == 0
+    assert (
+        '  assistant:\n    calls search with {"q": "rain"}\n  tool:\n    yes\n'
+        in triptych("show", folder / "run", "1").stdout
+    )
+
+
+def test_show_makes_no_call_log_where_the_shared_one_is_gone(folder, base_url):
+    recipe = judged_recipe(folder, base_url)
+    triptych("run", recipe, "--out", folder / "run", "--calls", folder / "shared.sqlite", "--quiet")
+    call = json.loads(triptych("show", folder / "run", "1", "--json").stdout)["judgements"][0]["call_ids"][0]
+    for file in folder.glob("shared.sqlite*"):
+        file.unlink()
+    refused(triptych("show", folder / "run", call), 3, "shared.sqlite is not there")
+    shown = triptych("show", folder / "run", "1").stdout
+    assert "  tokens not known, $" in shown
+    assert f"the call log {folder / 'shared.sqlite'} is not there" in shown
+    assert not list(folder.glob("shared.sqlite*"))
+
+
+def test_the_summary_says_what_too_few_prompts_can_not_tell(tmp_path):
+    with endpoint(fail_body=["Say:400"]) as server:
+        recipe = judged_recipe(tmp_path, server.base_url)
+        shown = " ".join(triptych("run", recipe, "--out", tmp_path / "run").stdout.split())
+    assert "m failed or refused to answer in 100 % of 4" in shown
+    assert "from 2 prompts, too few to tell" in shown
+    assert "found nothing" not in shown
 
 
 def test_init_writes_a_recipe_that_plans(tmp_path):

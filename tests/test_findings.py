@@ -7,8 +7,9 @@ import random
 import msgspec
 import pytest
 
-from triptych.audit.agreement import first_slot_rate, judge_verifier_agreement, swap_consistency
+from triptych.audit.agreement import first_slot_rate, judge_verifier_agreement, orders_asked, swap_consistency
 from triptych.audit.contrast import unique_answers, verifier_contrast
+from triptych.audit.diagnostic import measure
 from triptych.audit.finding import Finding
 from triptych.audit.findings import findings
 from triptych.audit.intervals import ratio, wilson
@@ -79,7 +80,8 @@ def many(*parts):
     return made, said
 
 
-def only(found):
+def only(diagnostic):
+    found = measure([[diagnostic]])
     assert len(found) == 1, found
     return found[0]
 
@@ -124,10 +126,11 @@ def test_a_judge_without_position_bias_is_no_warning():
 
 def test_pairs_judged_in_one_order_leave_position_bias_unmeasured():
     _, said = many((30, "a", "a"))
-    found = only(swap_consistency(lazy("judgements", said[::2])))
+    said = lazy("judgements", said[::2])
+    found = only(orders_asked(said))
     assert (found.value, found.low, found.high, found.n, found.severity) == (None, None, None, 30, "warn")
     assert "one order only" in found.message
-    assert first_slot_rate(lazy("judgements", said[::2])) == []
+    assert measure([[swap_consistency(said), first_slot_rate(said)]]) == []
 
 
 def test_few_prompts_are_too_few_to_tell():
@@ -150,7 +153,7 @@ def test_judges_are_told_apart_and_repeats_go_by_the_majority():
     a, b = response("p_r", 0), response("p_r", 1)
     votes = [judged([a, b], by="other", ranks=r, repeat=i) for i, r in enumerate([(1, 2), (1, 2), (2, 1)])]
     votes += [judged([b, a], by="other", ranks=(2, 1))]
-    judge, other = swap_consistency(lazy("judgements", said + votes))
+    judge, other = measure([[swap_consistency(lazy("judgements", said + votes))]])
     assert (judge.subject, judge.n, other.subject, other.n, other.value) == ("judge", 30, "other", 1, 1.0)
 
 
@@ -224,7 +227,7 @@ def test_the_chosen_response_is_longer():
 def test_statuses_are_counted_for_each_model_and_evaluator():
     made = [response(f"p_{i}", 0, status="ok" if i < 21 else "failed") for i in range(30)]
     made += [response(f"p_{i}", 1, status="ok" if i < 29 else "refused", model="n") for i in range(30)]
-    lost, fine = without_answer(lazy("responses", made))
+    lost, fine = measure([[without_answer(lazy("responses", made))]])
     assert (lost.subject, lost.value, lost.n, lost.severity, len(lost.rows)) == ("m", 0.3, 30, "warn", 9)
     assert (fine.subject, fine.value, fine.severity) == ("n", 1 / 30, "info")
     status = ["ok"] * 5 + ["unparsed"] * 20 + ["failed"] * 4 + ["refused"]

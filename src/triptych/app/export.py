@@ -6,7 +6,7 @@ import json
 
 import click
 
-from triptych.app.text import many
+from triptych.app.text import many, say
 from triptych.store.run import open_run
 
 
@@ -18,6 +18,6 @@ def export_command(folder: str, target: str, out: str | None, *, as_json: bool) 
     if as_json:
         click.echo(json.dumps({"path": str(result.path), "rows": result.rows, "files": [str(f) for f in result.files]}))
         return
-    click.echo(f"{many(result.rows, 'pair')} for TRL in {result.path}")
+    say(f"{many(result.rows, 'pair')} for TRL in {result.path}")
     for file in result.files:
-        click.echo(f"  {file.name}")
+        say(f"  {file.name}")

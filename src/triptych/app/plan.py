@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import msgspec
 
-from triptych.app.text import count, duration, many, one_line, usd
+from triptych.app.text import count, duration, json_text, many, one_line, say, usd
 from triptych.planning.plan import ModelPlan, Plan, plan
 from triptych.recipes.load import find_recipe, load_recipe
 
@@ -17,7 +16,10 @@ def plan_command(source: str, changes: Sequence[str], limit: int | None, *, as_j
     """Check a recipe and show what it will cost."""
     recipe = load_recipe(source, changes)
     planned = plan(recipe, limit=limit, folder=recipe_folder(source))
-    click.echo(msgspec.json.encode(planned).decode() if as_json else plan_text(planned))
+    if as_json:
+        click.echo(json_text(planned))
+    else:
+        say(plan_text(planned))
 
 
 def recipe_folder(source: str) -> Path:
@@ -28,10 +30,10 @@ def recipe_folder(source: str) -> Path:
 def plan_text(planned: Plan) -> str:
     """Lay a plan out for people."""
     lines = [
-        f"{planned.recipe}: {'prompts of unknown number' if planned.prompts is None else many(planned.prompts, 'prompt')}"
+        f"{one_line(planned.recipe)}: {'prompts of unknown number' if planned.prompts is None else many(planned.prompts, 'prompt')}"
     ]
     if planned.first_bad is not None:
-        lines.append(f"  {planned.bad_rows} bad rows will be set aside; the first: {planned.first_bad}")
+        lines.append(f"  {planned.bad_rows} bad rows will be set aside; the first: {one_line(planned.first_bad, 300)}")
     lines += ["", _row("", "model", "calls", "tokens in", "tokens out", "at most", "cost", "time")]
     lines += [_stage_row(stage) for stage in planned.stages]
     if not planned.stages:
@@ -50,7 +52,7 @@ def plan_text(planned: Plan) -> str:
     if planned.budget_usd is not None:
         lines.append(f"Budget: {usd(planned.budget_usd)}.")
     lines += [f"Not ready to run here: {one_line(reason, 300)}." for reason in planned.not_ready]
-    return "\n".join(lines + [f"Note: {note}." for note in planned.notes])
+    return "\n".join(lines + [f"Note: {one_line(note, 300)}." for note in planned.notes])
 
 
 def _stage_row(stage: ModelPlan) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from triptych.app.text import console, count, duration, usd
+from triptych.app.text import console, count, duration, one_line, usd
 from triptych.engines.local import Progress
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _line(progress: Progress, now: float) -> str:
         usd(progress.spent_usd),
         f"{duration(now - progress.started)} gone{_eta(progress, now)}",
     ]
-    return "; ".join(parts) + (f"; stopping: {progress.stopping}" if progress.stopping else "")
+    return "; ".join(parts) + (f"; stopping: {one_line(progress.stopping, 300)}" if progress.stopping else "")
 
 
 def _panel(progress: Progress) -> Group:
@@ -86,7 +86,7 @@ def _panel(progress: Progress) -> Group:
 def _title(progress: Progress, now: float) -> str:
     said = f"{count(progress.done)} prompts written, {count(progress.in_flight)} calls under way, "
     said += f"{usd(progress.spent_usd)} spent, {duration(now - progress.started)} gone{_eta(progress, now)}"
-    return f"{said}\nstopping: {progress.stopping}" if progress.stopping else said
+    return f"{said}\nstopping: {one_line(progress.stopping, 300)}" if progress.stopping else said
 
 
 def _eta(progress: Progress, now: float) -> str:

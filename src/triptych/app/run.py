@@ -10,6 +10,7 @@ import click
 from triptych.app.plan import recipe_folder
 from triptych.app.progress import showing_progress
 from triptych.app.summary import summary, summary_json, summary_text
+from triptych.app.text import clean, say
 from triptych.engines.local import run
 from triptych.errors import StopRun
 from triptych.recipes.load import load_recipe
@@ -46,7 +47,7 @@ def _show(done: Run, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         click.echo(summary_json(summary(done)))
     elif not quiet:
-        click.echo(summary_text(summary(done)))
+        say(summary_text(summary(done)))
 
 
 def _say_changes(recipe: Recipe, out: Path) -> None:
@@ -61,8 +62,5 @@ def _say_changes(recipe: Recipe, out: Path) -> None:
     for name, spec in recipe.models.items():
         address, old = getattr(spec, "base_url", "embedded"), before.addresses.get(name)
         if old not in (None, address):
-            click.echo(
-                f"model {name} has moved from {old} to {address}; its answers in the call log are used again. "
-                "If the weights are others, declare another version",
-                err=True,
-            )
+            moved = f"model {name} has moved from {old} to {address}; its answers in the call log are used again. "
+            click.echo(clean(f"{moved}If the weights are others, declare another version"), err=True)

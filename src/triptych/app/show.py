@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from triptych.app.summary import summary, summary_json, summary_text
-from triptych.app.text import clean, one_line, usd
+from triptych.app.text import clean, one_line, say, usd
 from triptych.errors import TriptychError
 from triptych.store.run import Run, open_run
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _TABLES = {"p": "prompts", "r": "responses", "j": "judgements", "e": "examples"}
 _LONGEST_TEXT = 2000
+_SEVERAL = "several rows begin with {}; give more of the id"
 
 
 class NotFound(TriptychError):
@@ -30,17 +31,26 @@ def show_command(folder: str, row_id: str | None, *, as_json: bool) -> None:
     run = open_run(folder)
     if row_id is None:
         shown = summary(run)
-        click.echo(summary_json(shown) if as_json else summary_text(shown))
+        if as_json:
+            click.echo(summary_json(shown))
+        else:
+            say(summary_text(shown))
         return
     kind, row = find_row(run, row_id)
     story = _STORIES[kind](run, row)
-    click.echo(json.dumps(story, default=str) if as_json else "\n".join(_lines(story)))
+    story["judgements"] = _with_tokens(run, story["judgements"])
+    if as_json:
+        click.echo(json.dumps(story, default=str))
+    else:
+        say("\n".join([*_lines(story), *_gone(run)]))
 
 
 def find_row(run: Run, row_id: str) -> tuple[str, dict[str, Any]]:
     """Find the row that an id, its first characters, or a prompt's number names. Raises `NotFound`."""
+    if not row_id.isascii():
+        raise NotFound(f"the run has no {row_id}; ids are of digits and letters from a to z")
     if row_id.isdigit() and len(row_id) < 10:
-        number = max(int(row_id), 0)
+        number = int(row_id)
         found = run.prompts().slice(max(number - 1, 0), min(number, 1)).collect()
         return "prompts", _only(found, f"prompt number {row_id}")
     table = _TABLES.get(row_id[0]) if row_id[1:2] == "_" else None
@@ -56,22 +66,44 @@ def _only(found: pl.DataFrame, name: str) -> dict[str, Any]:
     if found.height == 0:
         raise NotFound(f"the run has no {name}")
     if found.height > 1:
-        raise NotFound(f"several rows begin with {name}; give more of the id")
+        raise NotFound(_SEVERAL.format(name))
     return found.row(0, named=True)
 
 
 def _call(run: Run, call_id: str) -> dict[str, Any]:
     log = run.calls()
     try:
-        call = log.get(call_id)
+        found = log.beginning_with(call_id)
     finally:
         log.close()
-    if call is None:
+    if not found:
         raise NotFound(
             f"the run has no row and no call {call_id}; ids begin with p_, r_, j_ or e_, calls have 32 digits"
         )
+    if len(found) > 1:
+        raise NotFound(_SEVERAL.format(call_id))
+    (call,) = found
     facts = msgspec.structs.asdict(call)
     return facts | {"request": json.loads(call.request), "reply": json.loads(call.reply)}
+
+
+def _with_tokens(run: Run, judgements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Judgements with the tokens of their calls, which stand in the call log alone; None where it is gone."""
+    asked = sorted({call_id for row in judgements for call_id in row["call_ids"] or ()})
+    known: dict[str, tuple[int, int]] = {}
+    if asked and run.calls_path.exists():
+        log = run.calls()
+        known = log.tokens(asked)
+        log.close()
+    return [row | _tokens([known.get(call_id) for call_id in row["call_ids"] or ()]) for row in judgements]
+
+
+def _tokens(calls: Sequence[tuple[int, int] | None]) -> dict[str, int | None]:
+    known = [call for call in calls if call is not None]
+    names = ("prompt_tokens", "completion_tokens")
+    if len(known) < len(calls):
+        return dict.fromkeys(names)
+    return {name: sum(call[place] for call in known) for place, name in enumerate(names)}
 
 
 def _rows(run: Run, table: str, condition: pl.Expr) -> list[dict[str, Any]]:
@@ -154,9 +186,17 @@ def _lines(story: dict[str, Any]) -> Iterator[str]:
         yield from _example_lines(row, names)
 
 
+def _gone(run: Run) -> Iterator[str]:
+    if not run.calls_path.exists():
+        yield from (
+            "",
+            f"the call log {run.calls_path} is not there: calls and the tokens of judgements can't be shown",
+        )
+
+
 def _call_lines(call: dict[str, Any]) -> Iterator[str]:
-    yield f"call {call['call_id']}  {call['model']}  {usd(call['cost_usd'])}"
-    yield f"  {call['prompt_tokens']} tokens in, {call['completion_tokens']} out, {call['reply'].get('latency_s', 0)} s"
+    yield f"call {call['call_id']}  {one_line(call['model'], 60)}  {usd(call['cost_usd'])}"
+    yield f"  {_counted(call)}, {call['reply'].get('latency_s', 0)} s"
     yield "  asked:"
     yield from _block(json.dumps(call["request"], indent=2, ensure_ascii=False))
     yield "  answered:"
@@ -167,39 +207,51 @@ def _prompt_lines(prompt: dict[str, Any]) -> Iterator[str]:
     yield f"prompt {prompt['id']}  {one_line(prompt['source'] or '', 40)}"
     for message in prompt["messages"]:
         yield f"  {message['role']}:"
-        yield from _block(message["content"] or "")
+        yield from _message_lines(message)
     if prompt["reference"] is not None:
         yield f"  reference: {one_line(prompt['reference'])}"
     if prompt["constraints"] not in (None, "[]"):
-        yield f"  constraints: {clean(prompt['constraints'], 300)}"
+        yield f"  constraints: {one_line(prompt['constraints'], 300)}"
 
 
 def _response_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
     yield ""
-    yield f"response {names[row['id']]} {row['id']}  {one_line(row['model'], 60)}  {clean(row['params'], 160)}"
+    yield f"response {names[row['id']]} {row['id']}  {one_line(row['model'], 60)}  {one_line(row['params'], 160)}"
     if row["status"] != "ok":
-        yield f"  {row['status']}: {clean(row['error'] or '', 300)}"
-    for message in row["messages"] or ():
-        yield from _block(message["content"] or "")
+        yield _lost(row)
+    messages = row["messages"] or ()
+    for message in messages:
+        if len(messages) > 1:
+            yield f"  {message['role']}:"
+        yield from _message_lines(message)
     if row["call_ids"]:
-        yield f"  {row['completion_tokens'] or 0} tokens, {row['finish_reason']}, {usd(row['cost_usd'])}{_calls(row)}"
+        yield f"  {_counted(row)}, {one_line(row['finish_reason'] or 'no finish reason', 40)}, {_paid(row)}"
+
+
+def _message_lines(message: dict[str, Any]) -> Iterator[str]:
+    """What a message says, and the tools that it calls."""
+    calls = message["tool_calls"] or ()
+    if message["content"] or not calls:
+        yield from _block(message["content"] or "")
+    for call in calls:
+        yield f"    calls {one_line(call['name'] or '', 60)} with {one_line(call['arguments'] or '', 300)}"
 
 
 def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
     shown = " then ".join(names.get(each, each) for each in row["response_ids"])
     yield ""
     yield f"judgement {row['id']}  {one_line(row['criterion'], 40)} by {one_line(row['evaluator'], 40)}  of {shown}"
-    yield f"  {_verdict(row)}{_calls(row)}"
+    yield _lost(row) if row["status"] != "ok" else f"  {_verdict(row)}"
     if row["rationale"]:
         yield from _block(row["rationale"])
     if row["raw"]:
         yield from _block(row["raw"])
+    if row["call_ids"]:
+        yield f"  {_counted(row)}, {_paid(row)}"
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    if row["status"] != "ok":
-        return f"{row['status']}: {clean(row['error'] or '', 300)}"
-    parts = [f"check {row['check']}"] if row["check"] else []
+    parts = [f"check {one_line(row['check'], 40)}"] if row["check"] else []
     if row["scores"] is not None:
         low, high = row["scale"] or (None, None)
         parts.append(f"score {', '.join(f'{score:g}' for score in row['scores'])} on {low:g} to {high:g}")
@@ -212,7 +264,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 def _example_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
     yield ""
-    yield f"example {row['id']}  {row['kind']} by {row['strategy']}"
+    yield f"example {row['id']}  {row['kind']} by {one_line(row['strategy'], 60)}"
     for place, response in enumerate(row["response_ids"]):
         role = ("chosen", "rejected")[place] if row["kind"] == "pair" else f"response {place + 1}"
         yield f"  {role}: {names.get(response, '')} {response}, score {row['scores'][place]:.3f}"
@@ -220,8 +272,19 @@ def _example_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
     yield f"  {margin}weight {row['weight']:g}, rests on {len(row['judgement_ids'] or ())} judgements"
 
 
-def _calls(row: dict[str, Any]) -> str:
-    return f"; calls {' '.join(row['call_ids'])}" if row["call_ids"] else ""
+def _lost(row: dict[str, Any]) -> str:
+    return f"  {row['status']}: {one_line(row['error'] or '', 300)}"
+
+
+def _counted(row: dict[str, Any]) -> str:
+    """The tokens, as far as they are known."""
+    if row["prompt_tokens"] is None and row["completion_tokens"] is None:
+        return "tokens not known"
+    return f"{row['prompt_tokens'] or 0} tokens in, {row['completion_tokens'] or 0} out"
+
+
+def _paid(row: dict[str, Any]) -> str:
+    return f"{usd(row['cost_usd'])}; calls {' '.join(row['call_ids'])}"
 
 
 def _block(text: str) -> Iterator[str]:

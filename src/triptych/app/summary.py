@@ -8,16 +8,17 @@ from typing import Any
 
 import msgspec
 
-from triptych.app.text import count, duration, many, one_line, usd
-from triptych.audit.finding import Finding
-from triptych.audit.findings import findings
+from triptych.app.text import count, duration, json_text, many, one_line, usd
+from triptych.audit.finding import FEWEST_PROMPTS, Finding
+from triptych.audit.findings import findings_of_blocks
 from triptych.export.card import tallies
+from triptych.store.blocks import blocks
 from triptych.store.run import Manifest, Run
 
 _WIDTH = 110
 _STATES = {"warn": "WARN ", "error": "ERROR", "info": "     "}
 _ROUTINE = frozenset({"responses_without_answer", "unparsed_judgements", "judgements_without_answer", "unique_answers"})
-"""Findings that are worth a line only where something is wrong."""
+"""Findings that are worth a line only where something may be wrong."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,19 +45,19 @@ def summary(run: Run) -> Summary:
         judgements=_by_status(run, "judgements", "evaluator"),
         examples=_height(run, "examples"),
         outcomes=tallies(run).to_dicts(),
-        findings=findings(responses=run.responses(), judgements=run.judgements(), examples=run.examples()),
+        findings=findings_of_blocks(blocks(run, "responses", "judgements", "examples")),
     )
 
 
 def summary_json(summary: Summary) -> str:
     """A summary for machines."""
-    return msgspec.json.encode(summary).decode()
+    return json_text(summary)
 
 
 def summary_text(summary: Summary) -> str:
     """A summary for people."""
     manifest = summary.manifest
-    head = f"{manifest.recipe} in {summary.path}: {one_line(manifest.status, 200)}"
+    head = f"{one_line(manifest.recipe)} in {summary.path}: {one_line(manifest.status, 200)}"
     parts = [head, _made(summary), _kept(summary), _trust(summary), _cost(manifest)]
     parts.append(f"Read on:  triptych show {summary.path} 1      triptych export {summary.path} --to trl")
     return "\n\n".join(part for part in parts if part)
@@ -81,16 +82,16 @@ def _kept(summary: Summary) -> str:
     for _, outcomes in groupby(summary.outcomes, key=lambda outcome: outcome["strategy_id"]):
         told = [outcome for outcome in outcomes if outcome["prompts"]]
         if told:
-            parts.append(f"Kept, by {told[0]['strategy']}")
+            parts.append(f"Kept, by {one_line(told[0]['strategy'], 60)}")
         for outcome in told:
             kept = f" ({many(outcome['pairs'], 'pair')})" if outcome["pairs"] else ""
-            parts.append(f"  {many(outcome['prompts'], 'prompt', 7)}: {outcome['outcome']}{kept}")
+            parts.append(f"  {many(outcome['prompts'], 'prompt', 7)}: {one_line(outcome['outcome'])}{kept}")
     return "\n".join(parts)
 
 
 def _trust(summary: Summary) -> str:
-    lines = ["How far to trust it"] if summary.findings else []
-    telling = [finding for finding in summary.findings if finding.severity != "info" or finding.name not in _ROUTINE]
+    lines = ["How far to trust it"]
+    telling = [finding for finding in summary.findings if finding.change or finding.name not in _ROUTINE]
     for finding in telling:
         lines += textwrap.wrap(
             one_line(finding.message, 400),
@@ -100,10 +101,15 @@ def _trust(summary: Summary) -> str:
         )
         if finding.change and finding.severity != "info":
             lines += textwrap.wrap(finding.change, _WIDTH, initial_indent=" " * 8 + "-> ", subsequent_indent=" " * 11)
-    if len(telling) < len(summary.findings):
-        lines.append(
-            f"  {many(len(summary.findings) - len(telling), 'other check')} found nothing; --json lists them all"
-        )
+    others = [finding for finding in summary.findings if finding not in telling]
+    few = sum(finding.prompts < FEWEST_PROMPTS for finding in others)
+    if len(others) > few:
+        lines.append(f"  {many(len(others) - few, 'other check')} found nothing; --json lists them all")
+    if few:
+        too_few = f"saw fewer than {FEWEST_PROMPTS} prompts, too few to tell"
+        lines.append(f"  {many(few, 'other check')} {too_few}; --json lists them all")
+    if not summary.findings:
+        lines.append("  Nothing could be measured: there are no responses and no judgements.")
     return "\n".join(lines)
 
 
@@ -131,9 +137,9 @@ def _by_status(run: Run, table: str, key: str | None = None) -> dict[str, dict[s
     import polars as pl
 
     name = pl.col(key) if key else pl.lit("")
-    counted = run.table(table).group_by(name.alias("name"), "status").len().sort("name", "status").collect()
+    counted = run.table(table).group_by(name.alias("name"), "status").len().sort("name", "status")
     found: dict[str, dict[str, int]] = {}
-    for who, status, number in counted.iter_rows():
+    for who, status, number in counted.collect(engine="streaming").iter_rows():
         found.setdefault(who, {})[status] = number
     return found
 

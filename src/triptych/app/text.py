@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from typing import Any
 
+import click
+import msgspec
 from rich.console import Console
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # all control characters but the tab and the end of a line
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # which turn the direction of text
+    r"\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb]"  # which can't be seen
+    r"|(?<![\u0590-\u1fff\u2070-\U0010ffff])[\u200c\u200d]"  # which join letters of Asia and emoji, nothing else
+)
+"""What a terminal obeys or a reader can't see."""
 
 
 def console(*, stderr: bool = False) -> Console:
     """Open the terminal, or a plain file. Markup and emoji codes in what is printed are left as they are."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def say(text: str) -> None:
+    """Print lines to stdout; no text from elsewhere that is in them can command the terminal."""
+    click.echo(clean(text))
 
 
 def clean(text: str, most: int | None = None) -> str:
@@ -24,6 +39,11 @@ def clean(text: str, most: int | None = None) -> str:
 def one_line(text: str, most: int = 100) -> str:
     """Text in one line, cut after `most` characters."""
     return clean(" ".join(text.split()), most)
+
+
+def json_text(value: Any) -> str:
+    """JSON for machines, in ASCII alone: it says all that there is, and is safe on a terminal too."""
+    return json.dumps(msgspec.to_builtins(value))
 
 
 def usd(amount: float) -> str:

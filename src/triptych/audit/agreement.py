@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, share_finding
-from triptych.audit.intervals import shares
+from triptych.audit.intervals import Share
 from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def single_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
     return pl.concat([*orders, apart]).filter(pl.col("prefers").is_not_null() & (pl.col("prefers") != 0))
 
 
-def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
+def swap_consistency(judgements: pl.LazyFrame) -> Diagnostic:
     """Share of pairs judged in both orders where both verdicts name the same winner (E1).
 
     A tie in one order and a winner in the other counts against the judge; two ties name nobody and do not
@@ -114,12 +115,14 @@ def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
 
     a_first, b_first = pl.col("a_first"), pl.col("b_first")
     both = a_first.is_not_null() & b_first.is_not_null() & ~((a_first == 0) & (b_first == 0))
-    pairs = pair_verdicts(judgements)
-    rows = pairs.filter(both).with_columns(
-        part=a_first == b_first, whole=1, id="judgement_id", shows=a_first != b_first
+    rows = (
+        pair_verdicts(judgements)
+        .filter(both)
+        .with_columns(part=a_first == b_first, whole=1, id="judgement_id", shows=a_first != b_first)
     )
-    found = [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding:
+        return share_finding(
             share,
             name="swap_consistency",
             failure_mode="E1",
@@ -130,16 +133,24 @@ def swap_consistency(judgements: pl.LazyFrame) -> list[Finding]:
             rows=shown,
             change="take a stronger judge; judging both orders makes a tie of what it contradicts",
         )
-        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
-    ]
-    one_order = pairs.group_by("evaluator", "evaluator_id").agg(
-        pl.len(), (a_first.is_not_null() & b_first.is_not_null()).any().alias("swapped")
-    )
-    never = one_order.filter(~pl.col("swapped")).sort("evaluator", "evaluator_id").collect()
-    return [*found, *(_one_order(row["evaluator"], row["len"]) for row in never.iter_rows(named=True))]
+
+    return Diagnostic(rows, ("evaluator", "evaluator_id"), say)
 
 
-def _one_order(evaluator: str, n: int) -> Finding:
+def orders_asked(judgements: pl.LazyFrame) -> Diagnostic:
+    """Share of pairs judged in both orders; told only of a judge that has none, since its position bias is unknown (E1)."""
+    import polars as pl
+
+    both = pl.col("a_first").is_not_null() & pl.col("b_first").is_not_null()
+    rows = pair_verdicts(judgements).with_columns(part=both, whole=1, id="judgement_id", shows=False)
+
+    def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding | None:
+        return None if share.value else _one_order(evaluator, share)
+
+    return Diagnostic(rows, ("evaluator", "evaluator_id"), say)
+
+
+def _one_order(evaluator: str, share: Share) -> Finding:
     return Finding(
         name="swap_consistency",
         failure_mode="E1",
@@ -147,14 +158,15 @@ def _one_order(evaluator: str, n: int) -> Finding:
         value=None,
         low=None,
         high=None,
-        n=n,
+        n=share.n,
+        prompts=share.prompts,
         severity="warn",
-        message=f"{evaluator} saw each of its {n:,} pairs in one order only: its position bias is unknown.",
+        message=f"{evaluator} saw each of its {share.n:,} pairs in one order only: its position bias is unknown.",
         change="judge each pair in both orders",
     )
 
 
-def first_slot_rate(judgements: pl.LazyFrame) -> list[Finding]:
+def first_slot_rate(judgements: pl.LazyFrame) -> Diagnostic:
     """Share of decided verdicts that name the response shown first, over pairs judged in both orders (E1).
 
     Without position bias it is one half, whatever the responses are.
@@ -165,8 +177,9 @@ def first_slot_rate(judgements: pl.LazyFrame) -> list[Finding]:
     rows = pair_verdicts(judgements).filter(both).with_columns(
         part="first_won", whole="decided", id="judgement_id", shows=pl.col("a_first") * pl.col("b_first") < 0
     )  # fmt: skip
-    return [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding:
+        return share_finding(
             share,
             name="first_slot_rate",
             failure_mode="E1",
@@ -177,11 +190,11 @@ def first_slot_rate(judgements: pl.LazyFrame) -> list[Finding]:
             rows=shown,
             change="judge each pair in both orders, and take a judge that depends less on the order",
         )
-        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
-    ]
+
+    return Diagnostic(rows, ("evaluator", "evaluator_id"), say)
 
 
-def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
+def judge_verifier_agreement(judgements: pl.LazyFrame) -> Diagnostic:
     """Share of a judge's verdicts on pairs that a verifier tells apart, in which the two agree (E4).
 
     The verdicts are those of `single_verdicts`; the verifier's score is the mean over its checks. Whoever judges
@@ -213,9 +226,12 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
             shows=pl.col("told") != pl.col("prefers"),
         )
     )
-    by = ["evaluator", "evaluator_id", "criterion", "verifier", "verifier_id"]
-    return [
-        share_finding(
+    by = ("evaluator", "evaluator_id", "criterion", "verifier", "verifier_id")
+
+    def say(
+        share: Share, shown: tuple[str, ...], judge: str, _id: str, criterion: str, verifier: str, _verifier_id: str
+    ) -> Finding:
+        return share_finding(
             share,
             name="judge_verifier_agreement",
             failure_mode="E4",
@@ -226,5 +242,5 @@ def judge_verifier_agreement(judgements: pl.LazyFrame) -> list[Finding]:
             rows=shown,
             change="take a stronger judge, show it the reference, or let the verifier decide where it can",
         )
-        for (judge, _, criterion, verifier, _), share, shown in shares(rows, by)
-    ]
+
+    return Diagnostic(rows, by, say)

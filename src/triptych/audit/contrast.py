@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, share_finding
-from triptych.audit.intervals import shares
+from triptych.audit.intervals import Share
 from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def unique_answers(responses: pl.LazyFrame) -> list[Finding]:
+def unique_answers(responses: pl.LazyFrame) -> Diagnostic:
     """Different answers over all answers, of prompts with two or more whose status is ok (S2)."""
     import polars as pl
 
@@ -25,8 +26,9 @@ def unique_answers(responses: pl.LazyFrame) -> list[Finding]:
         .filter(pl.col("whole") > 1)
     )
     rows = per_prompt.with_columns(id="prompt_id", shows=pl.col("part") < pl.col("whole"), all=pl.lit("responses"))
-    return [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], _all: str) -> Finding:
+        return share_finding(
             share,
             name="unique_answers",
             failure_mode="S2",
@@ -36,11 +38,11 @@ def unique_answers(responses: pl.LazyFrame) -> list[Finding]:
             rows=shown,
             change="raise the temperature, or sample from several models, system prompts or principles",
         )
-        for _, share, shown in shares(rows, ["all"])
-    ]
+
+    return Diagnostic(rows, ("all",), say)
 
 
-def verifier_contrast(judgements: pl.LazyFrame) -> list[Finding]:
+def verifier_contrast(judgements: pl.LazyFrame) -> Diagnostic:
     """Share of prompts all of whose responses a verifier scores alike, so that no pair has a contrast (S4).
 
     Counts prompts with two or more verified responses. The threshold is the share of groups that DAPO's
@@ -57,8 +59,9 @@ def verifier_contrast(judgements: pl.LazyFrame) -> list[Finding]:
         .filter(pl.col("len") > 1)
         .with_columns(part=pl.col("levels") == 1, whole=1, id="prompt_id", shows=pl.col("levels") == 1)
     )
-    return [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding:
+        return share_finding(
             share,
             name="no_contrast",
             failure_mode="S4",
@@ -69,5 +72,5 @@ def verifier_contrast(judgements: pl.LazyFrame) -> list[Finding]:
             rows=shown,
             change="choose prompts that the policy solves sometimes, or sample more responses to each",
         )
-        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
-    ]
+
+    return Diagnostic(rows, ("evaluator", "evaluator_id"), say)

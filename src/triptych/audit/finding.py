@@ -33,6 +33,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """to here."""
     n: int
     """How many rows, pairs or prompts it is a share of."""
+    prompts: int
+    """How many prompts these come from."""
     threshold: float | None = None
     threshold_source: str = ""
     severity: Severity = "info"
@@ -85,6 +87,7 @@ def share_finding(
         low=share.low,
         high=share.high,
         n=share.n,
+        prompts=share.prompts,
         threshold=least if most >= 1 or share.value < least else most,
         threshold_source=source,
         severity=severity,

@@ -27,11 +27,11 @@ class Share(msgspec.Struct, frozen=True):
     """From how many prompts: the clusters."""
 
 
-def shares(rows: pl.LazyFrame, by: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Share, tuple[str, ...]]]:
-    """Estimate sum(part) / sum(whole) for each group of `by`, clustered by prompt.
+def sums(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
+    """Sum up, for each group of `by`, what `shares` needs. The sums of different prompts can be added.
 
     `rows` has the columns `by`, prompt_id, part, whole, and id with `shows`: the row's id, and whether it is
-    one that shows what is wrong. Yields the group, its share, and the ids of up to ten rows that show it.
+    one that shows what is wrong.
     """
     import polars as pl
 
@@ -40,18 +40,37 @@ def shares(rows: pl.LazyFrame, by: Sequence[str]) -> Iterator[tuple[tuple[str, .
     clusters = rows.group_by(*by, "prompt_id").agg(
         part.sum(), whole.sum(), pl.col("id").filter("shows").sort().head(_MOST_ROWS)
     )
-    sums = clusters.filter(whole > 0).group_by(by).agg(
-        pl.len().alias("prompts"),
+    return clusters.filter(whole > 0).group_by(by).agg(
+        pl.len().cast(pl.Int64).alias("prompts"),
         part.sum().alias("y"),
         whole.sum().alias("m"),
         (part * part).sum().alias("yy"),
         (part * whole).sum().alias("ym"),
         (whole * whole).sum().alias("mm"),
-        pl.col("id").explode().drop_nulls().sort().head(_MOST_ROWS),
+        _first_ids(),
     )  # fmt: skip
-    for row in sums.sort(by).collect().iter_rows(named=True):
-        share = ratio(row["prompts"], row["y"], row["m"], row["yy"], row["ym"], row["mm"])
+
+
+def shares(
+    parts: Sequence[pl.DataFrame], by: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], Share, tuple[str, ...]]]:
+    """Estimate sum(part) / sum(whole) for each group of `by`, clustered by prompt, from `sums` of different prompts.
+
+    Yields the group, its share, and the ids of up to ten rows that show it.
+    """
+    import polars as pl
+
+    numbers = ("prompts", "y", "m", "yy", "ym", "mm")
+    added = pl.concat(parts).group_by(by).agg(pl.col(numbers).sum(), _first_ids())
+    for row in added.sort(by).iter_rows(named=True):
+        share = ratio(*(row[name] for name in numbers))
         yield tuple(row[name] for name in by), share, tuple(row["id"])
+
+
+def _first_ids() -> pl.Expr:
+    import polars as pl
+
+    return pl.col("id").explode().drop_nulls().sort().head(_MOST_ROWS)
 
 
 def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> Share:

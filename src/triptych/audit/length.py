@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triptych.audit.agreement import preferences
+from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, share_finding
-from triptych.audit.intervals import shares
+from triptych.audit.intervals import Share
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,7 +24,7 @@ def response_chars(responses: pl.LazyFrame) -> pl.LazyFrame:
     return responses.select("id", chars.cast(pl.Int64).alias("chars")).unique("id")
 
 
-def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> list[Finding]:
+def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> Diagnostic:
     """Share of a judge's clear preferences that go to the longer response (E2)."""
     import polars as pl
 
@@ -36,8 +37,9 @@ def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> l
         .filter(longer != 0)
         .with_columns(part=longer == pl.col("prefers"), whole=1, id="judgement_id", shows=longer == pl.col("prefers"))
     )
-    return [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding:
+        return share_finding(
             share,
             name="judge_prefers_longer",
             failure_mode="E2",
@@ -48,11 +50,11 @@ def judge_prefers_longer(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> l
             rows=shown,
             change="tell the judge to disregard length, or pair responses of like length",
         )
-        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
-    ]
+
+    return Diagnostic(rows, ("evaluator", "evaluator_id"), say)
 
 
-def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> list[Finding]:
+def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> Diagnostic:
     """Share of pairs whose chosen response is the longer one (I5), leaving out ties and equal lengths."""
     import polars as pl
 
@@ -65,8 +67,9 @@ def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> list[Findi
         .filter(pl.col("chars") != pl.col("chars_b"))
         .with_columns(part=pl.col("chars") > pl.col("chars_b"), whole=1, shows=pl.col("chars") > pl.col("chars_b"))
     )
-    return [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], strategy: str, _id: str) -> Finding:
+        return share_finding(
             share,
             name="chosen_longer",
             failure_mode="I5",
@@ -77,5 +80,5 @@ def chosen_longer(responses: pl.LazyFrame, examples: pl.LazyFrame) -> list[Findi
             rows=shown,
             change="pair responses of like length, or train with a loss that normalises length",
         )
-        for (strategy, _), share, shown in shares(rows, ["strategy", "strategy_id"])
-    ]
+
+    return Diagnostic(rows, ("strategy", "strategy_id"), say)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, share_finding
-from triptych.audit.intervals import shares
+from triptych.audit.intervals import Share
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def without_answer(responses: pl.LazyFrame) -> list[Finding]:
+def without_answer(responses: pl.LazyFrame) -> Diagnostic:
     """Share of responses that failed or were refused, for each model (S10)."""
     import polars as pl
 
     lost = pl.col("status") != "ok"
     rows = responses.with_columns(part=lost, whole=1, shows=lost)
-    return [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], model: str) -> Finding:
+        return share_finding(
             share,
             name="responses_without_answer",
             failure_mode="S10",
@@ -29,11 +31,11 @@ def without_answer(responses: pl.LazyFrame) -> list[Finding]:
             rows=shown,
             change="read the errors of these rows; raise timeout_s or max_retries, or take another model",
         )
-        for (model,), share, shown in shares(rows, ["model"])
-    ]
+
+    return Diagnostic(rows, ("model",), say)
 
 
-def unparsed(judgements: pl.LazyFrame) -> list[Finding]:
+def unparsed(judgements: pl.LazyFrame) -> Diagnostic:
     """Share of judgements that said something which can't be read as a verdict, for each evaluator (E4)."""
     return _lost(
         judgements,
@@ -44,7 +46,7 @@ def unparsed(judgements: pl.LazyFrame) -> list[Finding]:
     )
 
 
-def unjudged(judgements: pl.LazyFrame) -> list[Finding]:
+def unjudged(judgements: pl.LazyFrame) -> Diagnostic:
     """Share of judgements that failed or were refused, for each evaluator (E4)."""
     return _lost(
         judgements,
@@ -55,13 +57,14 @@ def unjudged(judgements: pl.LazyFrame) -> list[Finding]:
     )
 
 
-def _lost(judgements: pl.LazyFrame, statuses: tuple[str, ...], *, name: str, said: str, change: str) -> list[Finding]:
+def _lost(judgements: pl.LazyFrame, statuses: tuple[str, ...], *, name: str, said: str, change: str) -> Diagnostic:
     import polars as pl
 
     lost = pl.col("status").is_in(statuses)
     rows = judgements.with_columns(part=lost, whole=1, shows=lost)
-    return [
-        share_finding(
+
+    def say(share: Share, shown: tuple[str, ...], evaluator: str, _id: str) -> Finding:
+        return share_finding(
             share,
             name=name,
             failure_mode="E4",
@@ -72,5 +75,5 @@ def _lost(judgements: pl.LazyFrame, statuses: tuple[str, ...], *, name: str, sai
             rows=shown,
             change=change,
         )
-        for (evaluator, _), share, shown in shares(rows, ["evaluator", "evaluator_id"])
-    ]
+
+    return Diagnostic(rows, ("evaluator", "evaluator_id"), say)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,9 +13,10 @@ import yaml
 from pydantic import ValidationError
 
 from triptych.audit.finding import Finding
-from triptych.audit.findings import findings
+from triptych.audit.findings import findings_of_blocks
 from triptych.operators import operator_classes
 from triptych.records import Objective
+from triptych.store.blocks import blocks
 from triptych.store.run import Run
 
 if TYPE_CHECKING:
@@ -80,21 +82,34 @@ def tallies(run: Run) -> pl.DataFrame:
     import polars as pl
 
     recipe = _recipe(run)
-    objective = Objective.model_validate(recipe.get("objective") or {})
-    declared = recipe.get("instantiation") or []
+    objective, seed = Objective.model_validate(recipe.get("objective") or {}), recipe.get("seed") or 0
+    columns = {"strategy": pl.String, "strategy_id": pl.String, "outcome": pl.String, "prompts": pl.Int64}
+    operators, nothing = _telling(recipe), pl.DataFrame(schema={**columns, "pairs": pl.Int64})
+    # Each prompt is counted by itself, so what is counted of some prompts and of others can be added.
+    counted = [
+        operator.tally(block["responses"], block["judgements"], objective, seed).with_columns(operator=pl.lit(number))
+        for block in blocks(run, "responses", "judgements")
+        for number, operator in enumerate(operators)
+    ]
+    return (
+        pl.concat([nothing.with_columns(operator=pl.lit(0)), *counted])
+        .group_by("operator", "strategy", "strategy_id", "outcome", maintain_order=True)
+        .agg(pl.col("prompts", "pairs").sum())
+        .sort("operator", maintain_order=True)
+        .drop("operator")
+    )
+
+
+def _telling(recipe: Mapping[str, Any]) -> list[Any]:
+    """The instantiations of a recipe that can tell what became of the prompts."""
     classes = {found.model_fields["kind"].default: found for found in operator_classes("instantiation")}
-    counted: list[pl.DataFrame] = []
+    declared, found = recipe.get("instantiation") or [], []
     for settings in declared if isinstance(declared, list) else [declared]:
         kind = classes.get(settings.get("kind"))
-        if kind is None or not hasattr(kind, "tally"):
-            continue
-        try:
-            operator: Any = kind.model_validate(settings)
-        except ValidationError:  # written by another version; the rest of the card is still good
-            continue
-        counted.append(operator.tally(run.responses(), run.judgements(), objective, recipe.get("seed") or 0))
-    columns = {"strategy": pl.String, "strategy_id": pl.String, "outcome": pl.String, "prompts": pl.Int64}
-    return pl.concat([pl.DataFrame(schema={**columns, "pairs": pl.Int64}), *counted])
+        if kind is not None and hasattr(kind, "tally"):
+            with suppress(ValidationError):  # written by another version; the rest of the card is still good
+                found.append(kind.model_validate(settings))
+    return found
 
 
 def plain(text: str) -> str:
@@ -155,10 +170,10 @@ def _counts(run: Run, rows: int, ties: int) -> Iterator[list[str]]:
     yield ["Prompts", f"{manifest.prompts:,}"]
     yield ["Rows set aside, since they could not be prompts", f"{manifest.set_aside:,}"]
     for name, table in (("Responses", run.responses()), ("Judgements", run.judgements())):
-        by_status = table.group_by("status").len().sort("status").collect().rows()
+        by_status = table.group_by("status").len().sort("status").collect(engine="streaming").rows()
         each = ", ".join(f"{count:,} {plain(status)}" for status, count in by_status)
         yield [name, f"{sum(count for _, count in by_status):,}" + (f" ({each})" if each else "")]
-    kinds = run.examples().group_by("kind").len().sort("kind").collect().rows()
+    kinds = run.examples().group_by("kind").len().sort("kind").collect(engine="streaming").rows()
     yield ["Examples", ", ".join(f"{count:,} {plain(kind)}" for kind, count in kinds)]
     yield ["Rows of this data set", f"{rows:,}"]
     if ties:
@@ -181,7 +196,7 @@ def _costs(run: Run) -> Iterator[list[str]]:
 
 
 def _findings(run: Run) -> str:
-    found = findings(responses=run.responses(), judgements=run.judgements(), examples=run.examples())
+    found = findings_of_blocks(blocks(run, "responses", "judgements", "examples"))
     if not found:
         return "No diagnostic applies to these data."
     said = "Shares with 95 % intervals, clustered by prompt. Failure modes in brackets."

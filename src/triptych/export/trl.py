@@ -12,12 +12,14 @@ import msgspec
 
 from triptych.errors import TriptychError
 from triptych.export.card import card, tallies
+from triptych.store.blocks import key, prompt_keys, spans
 from triptych.store.run import Run
 
 if TYPE_CHECKING:
     import polars as pl
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 2048
+_ROWS_A_GROUP = 16_384
 
 Format = Literal["parquet", "jsonl"]
 
@@ -42,8 +44,8 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
     `objective_version`. Messages have a role and a content; tool calls in OpenAI's form, call ids and names
     only where any message of the run has them.
 
-    Works through a few thousand pairs at a time; the card's findings look at whole tables. The files get their
-    names when they are whole. Raises `TriptychError` where there is no pair, or no room.
+    Works through a few thousand pairs at a time. The files get their names when they are whole. Raises
+    `TriptychError` where there is no pair, or no room.
     """
     unknown = set(formats) - {"parquet", "jsonl"}
     if unknown or not formats:
@@ -90,7 +92,7 @@ def _write(run: Run, folder: Path, formats: Sequence[Format]) -> tuple[int, int]
                     said = (msgspec.json.encode(_said(row)) for row in fair.iter_rows(named=True))
                     lines.writelines(line + b"\n" for line in said)
     if pieces:
-        pl.scan_parquet(pieces).sink_parquet(folder / "train.parquet")
+        pl.scan_parquet(pieces).sink_parquet(folder / "train.parquet", row_group_size=_ROWS_A_GROUP)
     return rows, ties
 
 
@@ -98,24 +100,15 @@ def _chunks(run: Run, columns: Sequence[str], has_tools: bool) -> Iterator[pl.Da
     """The pairs with their texts, in the order of the examples, a few thousand at a time."""
     import polars as pl
 
-    examples, prompts, responses = run.examples(), run.prompts(), run.responses()
+    examples = run.examples().drop("judgement_ids")
+    prompts, responses = run.prompts().select("id", "messages", "tools"), run.responses().select("id", "messages")
     # Rows stand in prompt order in every table, so the texts of neighbouring pairs are neighbours too.
-    where = (
-        prompts.select(pl.col("id").alias("prompt_id"))
-        .with_row_index("prompt_row")
-        .join(
-            responses.select("prompt_id")
-            .with_row_index("row")
-            .group_by("prompt_id")
-            .agg(pl.col("row").min().alias("first"), pl.col("row").max().alias("last")),
-            on="prompt_id",
-        )
-        .collect()
-    )
+    keys = prompt_keys(run)
+    where = keys.join(spans(run.responses(), keys, "key"), on="key")
     total = examples.select(pl.len()).collect().item()
     for start in range(0, total, _ROWS_AT_ONCE):
         pairs = examples.slice(start, _ROWS_AT_ONCE).collect().filter(pl.col("kind") == "pair")
-        places = where.join(pairs.select("prompt_id").unique(), on="prompt_id", how="semi")
+        places = where.join(pairs.select(key("prompt_id")), on="key", how="semi")
         if places.height == 0:
             continue
         here = _slice(prompts, places["prompt_row"], places["prompt_row"]).select(
@@ -173,14 +166,16 @@ def _message_columns(run: Run) -> list[str]:
         "name": field("name").is_not_null(),
     }
     asked = [pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()]
-    found = [table.select(asked).collect().row(0, named=True) for table in (run.prompts(), run.responses())]
+    found = [
+        table.select(asked).collect(engine="streaming").row(0, named=True) for table in (run.prompts(), run.responses())
+    ]
     return [name for name in used if any(row[name] for row in found)]
 
 
 def _has_tools(run: Run) -> bool:
     import polars as pl
 
-    return bool(run.prompts().select((pl.col("tools") != "[]").any()).collect().item())
+    return bool(run.prompts().select((pl.col("tools") != "[]").any()).collect(engine="streaming").item())
 
 
 def _messages(columns: Sequence[str]) -> pl.Expr:
@@ -212,7 +207,7 @@ def _no_pairs(run: Run, ties: int) -> str:
     """Say why there is nothing to export, and what to do."""
     import polars as pl
 
-    kinds = run.examples().select(pl.col("kind").unique().sort()).collect()["kind"].to_list()
+    kinds = run.examples().select(pl.col("kind").unique().sort()).collect(engine="streaming")["kind"].to_list()
     if ties:
         return f"{run.path} has no pair for TRL: all {ties:,} are ties, which its format can't hold"
     if kinds:

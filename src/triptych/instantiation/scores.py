@@ -111,43 +111,21 @@ def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def criterion_scores(
-    responses: pl.LazyFrame,
-    judgements: pl.LazyFrame,
-    criteria: Sequence[str] | None = None,
-    evaluators: Sequence[str] | None = None,
-) -> pl.LazyFrame:
-    """Each response's score on each criterion, in [0, 1].
+def _criterion_means(said: pl.LazyFrame) -> pl.LazyFrame:
+    """Each response's score on each criterion, in [0, 1], from verdicts on responses that were shown.
 
     First the mean over all that one evaluator says of the response on the criterion (repeats, opponents,
     several checks), then the mean over evaluators, so that no evaluator counts more for having said more.
 
-    Columns: row, prompt, prompt_id, response_id, criterion, score, judgements (how many entered). In no set
-    order.
+    Columns: row, criterion, prompt, score. In no set order.
     """
-    said = verdicts(judgements, criteria, evaluators).drop("prompt_id")
-    return _criterion_means(said.join(shown_responses(responses), on="response_id"))
-
-
-def _criterion_means(said: pl.LazyFrame) -> pl.LazyFrame:
-    """From verdicts on responses that were shown to scores on each criterion."""
     import polars as pl
 
-    about = ["row", "prompt", "prompt_id", "response_id"]
     return (
         said.group_by("row", "criterion", "evaluator_id")
-        .agg(
-            pl.first("prompt", "prompt_id", "response_id"),
-            pl.col("verdict").mean(),
-            pl.len().alias("judgements"),
-        )
+        .agg(pl.first("prompt"), pl.col("verdict").mean())
         .group_by("row", "criterion")
-        .agg(
-            pl.first("prompt", "prompt_id", "response_id"),
-            pl.col("verdict").mean().round(_DECIMALS).alias("score"),
-            pl.col("judgements").sum(),
-        )
-        .select(*about, "criterion", "score", "judgements")
+        .agg(pl.first("prompt"), pl.col("verdict").mean().round(_DECIMALS).alias("score"))
     )
 
 

@@ -120,13 +120,19 @@ class CallLog:
 
     def get(self, call_id: str) -> LoggedCall | None:
         """Read one call with its request."""
-        row = self._reader.execute("SELECT * FROM calls WHERE call_id = ?", (call_id,)).fetchone()
-        if row is None:
-            return None
-        facts = dict(zip(LoggedCall.__struct_fields__, row, strict=True))
-        if isinstance(facts["request"], bytes):
-            facts["request"] = zlib.decompress(facts["request"]).decode()
-        return LoggedCall(**facts)
+        return next((call for call in self.beginning_with(call_id) if call.call_id == call_id), None)
+
+    def beginning_with(self, start: str, most: int = 2) -> list[LoggedCall]:
+        """Read up to `most` calls whose ids begin so, with their requests, in the order of their ids."""
+        query = "SELECT * FROM calls WHERE call_id >= ? AND call_id < ? ORDER BY call_id LIMIT ?"
+        rows = self._reader.execute(query, (start, f"{start}~", most)).fetchall()  # ids are digits and letters
+        return [_logged(row) for row in rows]
+
+    def tokens(self, call_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Look up the tokens that went in and came out, of those calls that are in the log."""
+        query = "SELECT call_id, prompt_tokens, completion_tokens FROM calls WHERE call_id IN (SELECT value FROM json_each(?))"
+        rows = self._reader.execute(query, (msgspec.json.encode(call_ids).decode(),)).fetchall()
+        return {call_id: (prompt, completion) for call_id, prompt, completion in rows}
 
     def put(self, call: LoggedCall) -> asyncio.Future[str]:
         """Write a call; the future is done once the call is safe on the disk, and gives the reply that the log holds.
@@ -244,6 +250,13 @@ class _ReadAhead:
 
 
 _Pending = tuple[LoggedCall, asyncio.AbstractEventLoop, "asyncio.Future[str]"]
+
+
+def _logged(row: tuple[object, ...]) -> LoggedCall:
+    facts = dict(zip(LoggedCall.__struct_fields__, row, strict=True))
+    if isinstance(facts["request"], bytes):
+        facts["request"] = zlib.decompress(facts["request"]).decode()
+    return LoggedCall(**facts)  # type: ignore[arg-type]
 
 
 def _connect(path: Path) -> sqlite3.Connection:

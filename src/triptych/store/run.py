@@ -89,7 +89,9 @@ class Run:
         return self.path / self.manifest.calls
 
     def calls(self) -> CallLog:
-        """Open the run's call log; close it after use."""
+        """Open the run's call log; close it after use. Raises `RunFolderError` where it is gone."""
+        if not self.calls_path.exists():
+            raise RunFolderError(f"the call log {self.calls_path} is not there")
         return CallLog(self.calls_path)
 
     def recipe_text(self) -> str:

@@ -1,0 +1,81 @@
+"""A run's tables some whole prompts at a time, so that what looks at all rows needs no memory for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from triptych.store.run import Run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PROMPTS_A_BLOCK = 4096
+_COLUMNS = {
+    "responses": ("id", "prompt_id", "model", "status", "messages"),
+    "judgements": (
+        *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
+        *("status", "step", "scores", "ranks", "scale"),
+    ),
+    "examples": ("id", "prompt_id", "kind", "strategy", "strategy_id", "response_ids", "margin"),
+}
+"""What statistics rest on. The rest, such as what judges wrote, takes most of the room."""
+
+
+def blocks(run: Run, *tables: str) -> Iterator[dict[str, pl.LazyFrame]]:
+    """These tables by name, cut alike: a block holds all rows of the same prompts, without what no statistic needs.
+
+    A block is read once and kept in memory while it is looked at, since each statistic would read it anew.
+    """
+    import polars as pl
+
+    numbered = prompt_keys(run).with_columns(block=pl.col("prompt_row") // _PROMPTS_A_BLOCK)
+    places = {name: spans(run.table(name), numbered, "block") for name in tables}
+    for number in numbered["block"].unique(maintain_order=True):
+        ids = run.prompts().select("id").slice(number * _PROMPTS_A_BLOCK, _PROMPTS_A_BLOCK)
+        yield {
+            name: _block(run.table(name).select(_COLUMNS[name]), places[name], number, ids).collect().lazy()
+            for name in tables
+        }
+
+
+def prompt_keys(run: Run) -> pl.DataFrame:
+    """Where each prompt stands in its table. Columns: key (see `key`), prompt_row."""
+
+    rows = run.prompts().select(key("id")).with_row_index("prompt_row")
+    return rows.unique("key", keep="first", maintain_order=True).collect()
+
+
+def key(prompt_id: str) -> pl.Expr:
+    """Make a number of each prompt id: it takes a tenth of the room."""
+    import polars as pl
+
+    return pl.col(prompt_id).hash().alias("key")
+
+
+def spans(table: pl.LazyFrame, keys: pl.DataFrame, by: str) -> pl.DataFrame:
+    """The first and the last row of each group of prompts: columns `by`, first, last."""
+    import polars as pl
+
+    return (
+        table.select(key("prompt_id"))
+        .with_row_index("row")
+        .join(keys.lazy(), on="key")
+        .group_by(by)
+        .agg(pl.col("row").min().alias("first"), pl.col("row").max().alias("last"))
+        .sort(by)
+        .collect(engine="streaming")
+    )
+
+
+def _block(table: pl.LazyFrame, places: pl.DataFrame, number: int, prompts: pl.LazyFrame) -> pl.LazyFrame:
+    import polars as pl
+
+    here = places.filter(block=number)
+    if here.height == 0:
+        return table.head(0)
+    _, first, last = here.row(0)
+    rows = table.slice(first, last - first + 1)
+    # Neighbours in the table of prompts are neighbours elsewhere too, but examples of several instantiations are mixed.
+    strangers = places.filter(pl.col("block") != number, pl.col("first") <= last, pl.col("last") >= first)
+    return rows.join(prompts.rename({"id": "prompt_id"}), on="prompt_id", how="semi") if strangers.height else rows
