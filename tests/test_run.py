@@ -283,7 +283,7 @@ def test_a_run_keeps_to_its_call_log(tmp_path):
         assert server.stats()["requests"] == 0
     assert moved.manifest.spent["calls"] == 45
     (tmp_path / "moved.sqlite").unlink()
-    with pytest.raises(RunFolderError, match="moved.sqlite, which is not there"):
+    with pytest.raises(RunFolderError, match=r"moved\.sqlite, which is not there"):
         tp.run(recipe(server.base_url), tmp_path / "run", limit=5)
     assert not (tmp_path / "moved.sqlite").exists()
 
