@@ -5,6 +5,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
@@ -145,3 +146,13 @@ def test_whatever_goes_wrong_in_the_writers_thread_is_told_and_hangs_nobody(tmp_
     with pytest.raises(RunFolderError, match="can't write to the call log"):
         put_all(log, [call(2)])
     log.close()
+
+
+def test_a_new_log_is_opened_by_many_at_once(tmp_path):
+    script = "import sys; from pathlib import Path; from triptych.store.call_log import CallLog; sys.stdin.read(1); "
+    script += f"CallLog(Path({str(tmp_path / 'new.sqlite')!r})).close()"
+    many = [subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) for _ in range(6)]
+    time.sleep(2)
+    for each in many:
+        each.stdin.close()
+    assert [each.wait(30) for each in many] == [0] * 6

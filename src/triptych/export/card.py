@@ -91,13 +91,14 @@ def tallies(run: Run) -> pl.DataFrame:
         for block in blocks(run, "responses", "judgements")
         for number, operator in enumerate(operators)
     ]
-    return (
+    added: pl.DataFrame = (
         pl.concat([nothing.with_columns(operator=pl.lit(0)), *counted])
         .group_by("operator", "strategy", "strategy_id", "outcome", maintain_order=True)
         .agg(pl.col("prompts", "pairs").sum())
         .sort("operator", maintain_order=True)
         .drop("operator")
     )
+    return added
 
 
 def _telling(recipe: Mapping[str, Any]) -> list[Any]:

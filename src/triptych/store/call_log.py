@@ -11,10 +11,12 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -50,6 +52,7 @@ _COMPRESSED_FROM = 8192
 _BLOCK, _BLOCKS = 256, 16
 """Rows that are read at once, and how many such blocks are kept at hand."""
 _LONG_REPLY = 16_384
+_OPENING_S = 20
 _REST = 1000
 _ROWS_AT_ONCE = (64, 8, 1)
 """Rows of one INSERT. SQLite lets go of Python's lock once for each statement, and getting it back is what costs."""
@@ -90,8 +93,7 @@ class CallLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._reader = _connect(path)
-            self._reader.executescript(_SCHEMA)
+            self._reader = _opened(path)
             self._check_format()
         except sqlite3.Error as error:
             raise RunFolderError(f"can't open the call log {path}: {error}") from error
@@ -108,14 +110,11 @@ class CallLog:
             wanted = [call_id for call_id in call_ids if call_id not in found]
             marks = ",".join("?" * len(wanted))
             query = f"SELECT call_id, reply, rowid FROM calls WHERE call_id IN ({marks})"
-            try:
-                rows = self._reader.execute(query, wanted).fetchall()
-                if rows:
-                    found.update(row[:2] for row in rows)
-                    _, reply, row = rows[0]
-                    self._ahead.fill(self._reader, row, reply)
-            except sqlite3.Error as error:
-                raise self._unreadable(error) from error
+            rows = self._rows(query, wanted)
+            if rows:
+                found.update(row[:2] for row in rows)
+                _, reply, row = rows[0]
+                self._ahead.fill(self._rows, row, reply)
         return found
 
     def get(self, call_id: str) -> LoggedCall | None:
@@ -125,13 +124,13 @@ class CallLog:
     def beginning_with(self, start: str, most: int = 2) -> list[LoggedCall]:
         """Read up to `most` calls whose ids begin so, with their requests, in the order of their ids."""
         query = "SELECT * FROM calls WHERE call_id >= ? AND call_id < ? ORDER BY call_id LIMIT ?"
-        rows = self._reader.execute(query, (start, f"{start}~", most)).fetchall()  # ids are digits and letters
+        rows = self._rows(query, (start, f"{start}~", most))  # ids are digits and letters
         return [_logged(row) for row in rows]
 
     def tokens(self, call_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Look up the tokens that went in and came out, of those calls that are in the log."""
         query = "SELECT call_id, prompt_tokens, completion_tokens FROM calls WHERE call_id IN (SELECT value FROM json_each(?))"
-        rows = self._reader.execute(query, (msgspec.json.encode(call_ids).decode(),)).fetchall()
+        rows = self._rows(query, (msgspec.json.encode(call_ids).decode(),))
         return {call_id: (prompt, completion) for call_id, prompt, completion in rows}
 
     def put(self, call: LoggedCall) -> asyncio.Future[str]:
@@ -153,16 +152,13 @@ class CallLog:
                 UNION ALL SELECT prompt_tokens, completion_tokens, cost_usd FROM repeats WHERE run = ?1
             )
         """
-        try:
-            calls, tokens, usd = self._reader.execute(query, (run,)).fetchone()
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
+        ((calls, tokens, usd),) = self._rows(query, (run,))
         return Spent(calls, int(tokens), usd)
 
     def __len__(self) -> int:
         """Count the calls in the log."""
-        count: int = self._reader.execute("SELECT count(*) FROM calls").fetchone()[0]
-        return count
+        ((count,),) = self._rows("SELECT count(*) FROM calls", ())
+        return int(count)
 
     def close(self) -> None:
         """Write what is waiting, and close the file."""
@@ -170,10 +166,13 @@ class CallLog:
         self._writer.join()
         self._reader.close()
 
-    def _unreadable(self, error: sqlite3.Error) -> RunFolderError:
-        return RunFolderError(
-            f"can't read the call log {self.path}: {error}; `sqlite3 LOG .recover` may save what it holds"
-        )
+    def _rows(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        try:
+            return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise RunFolderError(
+                f"can't read the call log {self.path}: {error}; `sqlite3 LOG .recover` may save what it holds"
+            ) from error
 
     def _check_format(self) -> None:
         (version,) = self._reader.execute("PRAGMA user_version").fetchone()
@@ -229,14 +228,14 @@ class _ReadAhead:
         replies = self._replies
         return {call_id: replies.pop(call_id) for call_id in call_ids if call_id in replies}
 
-    def fill(self, reader: sqlite3.Connection, row: int, reply: str) -> None:
+    def fill(self, read: Callable[[str, Sequence[object]], list[tuple[str, str]]], row: int, reply: str) -> None:
         """Read the block that holds `row`, where a call was found that was not at hand."""
         block = row // _BLOCK
         if self._resting or len(reply) > _LONG_REPLY:
             self._resting = max(0, self._resting - 1)
         elif block not in self._blocks:
             query = "SELECT call_id, reply FROM calls WHERE rowid >= ? AND rowid < ?"
-            replies = dict(reader.execute(query, (block * _BLOCK, (block + 1) * _BLOCK)).fetchall())
+            replies = dict(read(query, (block * _BLOCK, (block + 1) * _BLOCK)))
             self._replies.update(replies)
             self._blocks[block] = list(replies)
             if len(self._blocks) > _BLOCKS:
@@ -252,11 +251,28 @@ class _ReadAhead:
 _Pending = tuple[LoggedCall, asyncio.AbstractEventLoop, "asyncio.Future[str]"]
 
 
-def _logged(row: tuple[object, ...]) -> LoggedCall:
+def _logged(row: tuple[Any, ...]) -> LoggedCall:
     facts = dict(zip(LoggedCall.__struct_fields__, row, strict=True))
     if isinstance(facts["request"], bytes):
         facts["request"] = zlib.decompress(facts["request"]).decode()
-    return LoggedCall(**facts)  # type: ignore[arg-type]
+    return LoggedCall(**facts)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Connect, and make the tables where there are none. SQLite gives up at once where another does so just now."""
+    give_up = time.monotonic() + _OPENING_S
+    while True:
+        connection = None
+        try:
+            connection = _connect(path)
+            connection.executescript(_SCHEMA)
+            return connection
+        except sqlite3.OperationalError as error:
+            if connection is not None:
+                connection.close()
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
