@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import aiohttp.web
 import polars as pl
 
 import triptych as tp
@@ -49,3 +51,27 @@ def assert_same_tables(one: dict[str, pl.DataFrame], other: dict[str, pl.DataFra
     for name, table in one.items():
         assert table.height > 0, f"nothing to compare in {name}"
         assert_frame_equal(table, other[name])
+
+
+async def run_against(chat, tmp_path, *, runs=("run",), calls=None, **model):
+    """Run a small recipe whose model is answered by `chat`, while the loop of this test goes on; or several at once."""
+    app = aiohttp.web.Application()
+    app.router.add_post("/v1/chat/completions", chat)
+    runner = aiohttp.web.AppRunner(app, shutdown_timeout=0.5)
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    recipe = tp.Recipe(
+        name="hostile",
+        models={"m": tp.OpenAIModel(model="m", base_url=f"http://127.0.0.1:{port}/v1", **model)},
+        prompts=tp.InlinePrompts(prompts=[f"number {i}" for i in range(6)]),
+        synthesis=[tp.Sample(model="m", n=1)],
+        evaluation=[tp.Verify(constraints=[{"kind": "words", "max": 5}])],
+        instantiation=[tp.Sft()],
+    )
+    try:
+        done = [asyncio.to_thread(tp.run, recipe, tmp_path / name, calls=calls) for name in runs]
+        return (await asyncio.gather(*done))[-1]
+    finally:
+        await runner.cleanup()

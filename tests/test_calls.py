@@ -14,7 +14,7 @@ from triptych.models.calls import Calls, Counts
 from triptych.models.chat import CallFailed, ChatRequest, Reply
 from triptych.models.spec import OpenAIModel
 from triptych.records import Message
-from triptych.store.call_log import CallLog
+from triptych.store.call_log import CallLog, _connect
 
 
 def ask_for(number: int, **more) -> ChatRequest:
@@ -251,3 +251,28 @@ def test_several_choices_and_log_probabilities_are_read(tmp_path):
     assert len(choices) == 3
     assert len({choice.text for choice in choices}) == 3
     assert all(len(token.top) == 5 and token.logprob <= 0 for choice in choices for token in choice.logprobs)
+
+
+def test_calls_in_flight_at_a_stop_come_in_and_are_kept(tmp_path):
+    async def stopped_early(base_url):
+        async with calling(tmp_path, base_url, concurrency=8) as calls:
+            asking = asyncio.create_task(calls.answer("m", [ask_for(number) for number in range(8)], Counts()))
+            while calls.in_flight < 8:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # all are out
+            calls.stop(BudgetReached("enough"))
+            asking.cancel()
+
+    with endpoint(latency_ms=400) as server:
+        asyncio.run(stopped_early(server.base_url))
+        assert server.stats()["requests"] == 8
+    log = CallLog(tmp_path / "calls.sqlite")
+    assert len(log) == 8
+    log.close()
+
+
+def test_the_call_log_is_synced_to_the_disk(tmp_path):
+    connection = _connect(tmp_path / "calls.sqlite")
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

@@ -9,6 +9,7 @@ import pytest
 
 import triptych as tp
 from judging import Scripted, case, judged
+from runs import run_against
 from triptych.errors import EndpointDown, PromptError
 from triptych.evaluation._asking import Unparsable, json_object
 from triptych.models.chat import ChatRequest, Choice, TokenLogprob
@@ -170,30 +171,6 @@ def test_a_template_that_asks_for_what_a_prompt_lacks_says_what_to_do():
     rubric = tp.Rubric(model="judge", criteria=["helpful"], template="{{ prompt }} {{ reference }} {{ wanted }}")
     with pytest.raises(PromptError, match=r"'reference' is undefined.*if reference is defined"):
         judged(rubric, case("x"), Scripted(lambda request: "{}"))
-
-
-async def run_against(chat, tmp_path, *, runs=("run",), calls=None, **model):
-    """Run a small recipe whose model is answered by `chat`, while the loop of this test goes on; or several at once."""
-    app = aiohttp.web.Application()
-    app.router.add_post("/v1/chat/completions", chat)
-    runner = aiohttp.web.AppRunner(app)
-    await runner.setup()
-    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]
-    recipe = tp.Recipe(
-        name="hostile",
-        models={"m": tp.OpenAIModel(model="m", base_url=f"http://127.0.0.1:{port}/v1", **model)},
-        prompts=tp.InlinePrompts(prompts=[f"number {i}" for i in range(6)]),
-        synthesis=[tp.Sample(model="m", n=1)],
-        evaluation=[tp.Verify(constraints=[{"kind": "words", "max": 5}])],
-        instantiation=[tp.Sft()],
-    )
-    try:
-        done = [asyncio.to_thread(tp.run, recipe, tmp_path / name, calls=calls) for name in runs]
-        return (await asyncio.gather(*done))[-1]
-    finally:
-        await runner.cleanup()
 
 
 def test_a_403_for_one_prompt_among_others_is_that_calls_failure(tmp_path):

@@ -13,6 +13,7 @@ from triptych.models.budget import Ledger
 from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply, asked, call_id
 from triptych.models.endpoint import Answer, Endpoint
 from triptych.models.spec import ModelSpec, Price
+from triptych.models.wire import Usage
 from triptych.store.call_log import CallLog, LoggedCall
 
 _decode_reply = msgspec.json.Decoder(Reply).decode
@@ -48,6 +49,8 @@ class Calls:
         self.stopped: TriptychError | None = None
         self._endpoints = {name: Endpoint(name, spec) for name, spec in specs.items()}
         self._checked = False
+        self._known: set[str] = set()
+        """Models of which the log held an answer."""
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._in_flight: dict[str, asyncio.Task[Reply | CallFailed]] = {}
 
@@ -74,6 +77,9 @@ class Calls:
         """Wait for the calls in flight."""
         while self._in_flight:
             await asyncio.wait(list(self._in_flight.values()))
+        for model, endpoint in self._endpoints.items():
+            if model not in self._known and (reason := endpoint.gave_nothing) is not None:
+                self.stop(reason)
 
     @property
     def in_flight(self) -> int:
@@ -86,7 +92,9 @@ class Calls:
         keys = [call_id(identity, request) for request in requests]
         known = self.log.find(keys)
         counts.asked += len(keys)
-        counts.cached += len(known)
+        if known:
+            counts.cached += len(known)
+            self._known.add(model)
         if len(known) == len(keys):
             return [_decode_reply(known[key]) for key in keys]
         # Tasks of their own, which `wait` leaves alone: a call that is out comes in even if nobody waits any more.
@@ -119,7 +127,7 @@ class Calls:
         self._may_send()
         self._check_all()
         endpoint = await self._open(model)
-        outcome = await endpoint.answer(request, self._may_send)
+        outcome = await endpoint.answer(request, self._may_send, lambda usage: self._waste(model, usage, counts))
         counts.sent += 1
         counts.retried += outcome.attempts - 1
         if not isinstance(outcome, Answer):
@@ -146,6 +154,13 @@ class Calls:
         if self.stopped is not None:
             raise self.stopped
         self.ledger.check()
+
+    def _waste(self, model: str, usage: Usage, counts: Counts) -> None:
+        """Count what was paid for an answer that can't be read."""
+        price = self.specs[model].price
+        cost = price.usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) if price else 0.0
+        counts.usd += cost
+        self.ledger.add(usage.prompt_tokens + usage.completion_tokens, cost)
 
     def _count(self, reply: Reply, counts: Counts) -> None:
         counts.prompt_tokens += reply.prompt_tokens

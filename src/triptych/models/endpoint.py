@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import time
 from asyncio import timeout
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +17,7 @@ from triptych.errors import EndpointDown, KeyRefused, StopRun
 from triptych.models.chat import ChatRequest, Choice
 from triptych.models.limiter import Limiter
 from triptych.models.spec import EmbeddedModel, ModelSpec
-from triptych.models.wire import Usage, read_answer, request_body
+from triptych.models.wire import Usage, read_answer, read_usage, request_body
 
 if TYPE_CHECKING:
     import aiohttp
@@ -28,6 +29,8 @@ _LONGEST_PAUSE_S = 60.0
 _FAILURES_BEFORE_DOWN = 8
 _REFUSALS_BEFORE_STOP = 20
 _SHORTEST_SECRET = 8
+_MOST_BYTES = 64 * 2**20
+"""Of one answer: many times what any model writes, with all of its log-probabilities."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -50,13 +53,22 @@ class _Retry(Exception):
     """An attempt that may go better next time."""
 
     def __init__(
-        self, reason: str, *, overload: bool = False, after_s: float | None = None, reached: bool = True
+        self,
+        reason: str,
+        *,
+        overload: bool = False,
+        after_s: float | None = None,
+        reached: bool = True,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(reason)
         self.overload = overload
         self.after_s = after_s
         self.reached = reached
         """Whether the endpoint gave any sign of life."""
+        self.usage = usage
+        """What the attempt cost all the same."""
+        self.started = time.monotonic()
 
 
 class _Refused(Exception):
@@ -74,7 +86,9 @@ class Endpoint:
         self._server: Any = None
         self._session: aiohttp.ClientSession | None = None
         self._key: str | None = None
-        self._has_answered = False
+        self.has_answered = False
+        self._last_failure: str | None = None
+        self._failed_attempts = 0
         self._failures = 0
         self._failing_since: float | None = None
         self._refusals = 0
@@ -114,10 +128,13 @@ class Endpoint:
             self.stopped.set_result(reason)
         self.limiter.release_waiting(reason)
 
-    async def answer(self, request: ChatRequest, may_send: Callable[[], None]) -> Answer | Refusal:
+    async def answer(
+        self, request: ChatRequest, may_send: Callable[[], None], wasted: Callable[[Usage], None]
+    ) -> Answer | Refusal:
         """Ask until there is an answer, a refusal, or no attempt left.
 
-        `may_send` is called before each attempt and raises where nothing more may be sent.
+        `may_send` is called before each attempt and raises where nothing more may be sent. `wasted` is told what an
+        answer cost that can't be read.
         """
         body = request_body(self.spec, request)
         attempt = 0
@@ -129,8 +146,12 @@ class Endpoint:
                 self._count_refusal(str(refused))
                 return Refusal(str(refused), attempt)
             except _Retry as retry:
+                if retry.usage is not None:
+                    wasted(retry.usage)
                 self._count_failure(retry)
                 if attempt > self.spec.max_retries:
+                    if not self.has_answered and self._failed_attempts >= _FAILURES_BEFORE_DOWN:
+                        raise self._down(retry) from retry
                     return Refusal(
                         f"no answer after {attempt} attempt{'s' * (attempt > 1)}; the last: {retry}", attempt
                     )
@@ -142,13 +163,14 @@ class Endpoint:
             may_send()
             choices, usage = self._read(await self._post(body), request)
         except _Retry as retry:
+            retry.started = started
             self.limiter.refused(started) if retry.overload else self.limiter.failed()
             raise
         except BaseException:
             self.limiter.failed()
             raise
         self.limiter.answered(started)
-        self._has_answered, self._failures, self._failing_since = True, 0, None
+        self.has_answered, self._failures, self._failing_since = True, 0, None
         return Answer(choices, usage, time.monotonic() - started, attempt)
 
     async def _post(self, body: bytes) -> bytes:
@@ -157,11 +179,14 @@ class Endpoint:
         assert self._session is not None
         payload = aiohttp.BytesPayload(body, content_type="application/json")
         try:
-            async with timeout(self.spec.timeout_s), self._session.post(self._url, data=payload) as response:
-                content = await response.read()
+            async with (
+                timeout(self.spec.timeout_s),
+                self._session.post(self._url, data=payload, allow_redirects=False) as response,
+            ):
+                content = await _content(response)
                 if response.status == 200:
                     return content
-                raise self._error(response.status, content, response.headers.get("Retry-After"))
+                raise self._error(response.status, content, response.headers)
         except aiohttp.ConnectionTimeoutError as error:
             raise _Retry(f"no connection in {self._connect_s:g} s", reached=False) from error
         except TimeoutError as error:
@@ -170,37 +195,56 @@ class Endpoint:
             cause = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else str(error)
             raise _Retry(self._without_key(cause or str(error)) or type(error).__name__, reached=False) from error
 
-    def _error(self, status: int, content: bytes, retry_after: str | None) -> Exception:
+    def _error(self, status: int, content: bytes, headers: Mapping[str, str]) -> Exception:
         """Sort a bad status: worth another attempt, the end of this call, or the end of the run."""
         said = f"HTTP {status}: {_in_a_line(self._without_key(_message_in(content)))}"
-        if status == 401 or (status == 403 and not self._has_answered):  # later, a 403 is of one request: moderation
+        if 300 <= status < 400:
+            where = _in_a_line(self._without_key(headers.get("Location", "")))
+            return EndpointDown(f"{self._place} sends elsewhere (HTTP {status}: {where}); set base_url to where it is")
+        if status == 401 or (status == 403 and not self.has_answered):  # later, a 403 is of one request: moderation
             return KeyRefused(f"{self._place} refuses the key ({said}). {self._key_hint()}")
         if status == 402 or (status == 429 and b"insufficient_quota" in content):
             return KeyRefused(f"{self._place} has no credit left ({said})")
         if status in (404, 405):
             return EndpointDown(f"{self._place} does not serve {self.spec.model!r} ({said}); check base_url and model")
         if status in _RETRIED:
-            return _Retry(said, overload=status in _OVERLOADED, after_s=_seconds(retry_after))
+            return _Retry(said, overload=status in _OVERLOADED, after_s=_seconds(headers.get("Retry-After")))
         return _Refused(said)
 
     def _count_failure(self, retry: _Retry) -> None:
         """Stop the run once nothing has come back for `patience_s`. An endpoint that is only busy is not down."""
+        self._failed_attempts += 1
+        self._last_failure = str(retry)
         if retry.reached and retry.overload:
             return
-        now = time.monotonic()
         self._failures += 1
-        self._failing_since = self._failing_since or now
-        enough = self._failures >= _FAILURES_BEFORE_DOWN or not self._has_answered
-        if enough and now - self._failing_since >= self.spec.patience_s:
-            state = "gives no usable answer" if retry.reached else "can not be reached"
-            raise EndpointDown(
-                f"{self._place} {'has stopped answering' if self._has_answered else state}: {retry}. "
-                "What was paid for is kept; run the same command again when it is back"
-            )
+        self._failing_since = self._failing_since or retry.started
+        enough = self._failures >= _FAILURES_BEFORE_DOWN or not self.has_answered
+        if enough and time.monotonic() - self._failing_since >= self.spec.patience_s:
+            raise self._down(retry)
+
+    def _down(self, retry: _Retry) -> EndpointDown:
+        if self.has_answered:
+            state = "has stopped answering"
+        elif not retry.reached:
+            state = "can not be reached"
+        else:
+            state = "only says that it is busy" if retry.overload else "gives no usable answer"
+        return EndpointDown(
+            f"{self._place} {state}: {retry}. What was paid for is kept; run the same command again when it is back"
+        )
+
+    @property
+    def gave_nothing(self) -> EndpointDown | None:
+        """What to end a run with that asked this endpoint and never had one good answer."""
+        if self.has_answered or self._last_failure is None:
+            return None
+        return EndpointDown(f"{self._place} gave no good answer to anything; the last that came: {self._last_failure}")
 
     def _count_refusal(self, reason: str) -> None:
         self._refusals += 1
-        if not self._has_answered and self._refusals >= _REFUSALS_BEFORE_STOP:
+        self._last_failure = reason
+        if not self.has_answered and self._refusals >= _REFUSALS_BEFORE_STOP:
             raise EndpointDown(f"{self._place} refused each of the first {self._refusals} requests: {reason}")
 
     async def _pause(self, attempt: int, after_s: float | None) -> None:
@@ -246,7 +290,7 @@ class Endpoint:
             choices, usage = read_answer(content, request)
         except ValueError as error:
             said = _in_a_line(self._without_key(_message_in(content)))
-            raise _Retry(f"{error}; it says: {said}") from error
+            raise _Retry(f"{error}; it says: {said}", usage=read_usage(content)) from error
         return tuple(map(self._choice_without_key, choices)), usage
 
     def _without_key(self, said: str) -> str:
@@ -261,7 +305,7 @@ class Endpoint:
             choice.text,
             choice.refusal,
             choice.finish_reason,
-            *(f"{c.name}{c.arguments}" for c in choice.tool_calls),
+            *(f"{c.id} {c.name} {c.arguments}" for c in choice.tool_calls),
         )
         if not any(text and self._without_key(text) != text for text in texts):
             return choice
@@ -302,14 +346,29 @@ def _seconds(retry_after: str | None) -> float | None:
     if retry_after is None:
         return None
     try:
-        return max(float(retry_after), 0.0)
+        seconds = float(retry_after)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     except ValueError:
         from email.utils import parsedate_to_datetime
 
         try:
             return max(parsedate_to_datetime(retry_after).timestamp() - time.time(), 0.0)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return None
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer. One that is packed or of unknown length is read piece by piece: it may be endless."""
+    length = response.content_length
+    if length is not None and length <= _MOST_BYTES and "Content-Encoding" not in response.headers:
+        return await response.read()
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MOST_BYTES:
+            raise _Refused(f"the answer is longer than {_MOST_BYTES // 2**20} MiB")
+    return b"".join(pieces)
 
 
 def _start_embedded(spec: EmbeddedModel) -> Any:

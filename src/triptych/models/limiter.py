@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 START = 64
-_SHRINK = 0.7
+_MANY = 0.25
 _GAIN = 1.05
 _SLOWER = 1.5
 _FORGET = 1.02  # what was best counts for a little less each time: endpoints change
@@ -17,9 +17,10 @@ class Limiter:
     """Adaptive concurrency: doubles while throughput grows, shrinks when refused, steps back when only slower.
 
     Answers are looked at in windows. As many answers as the limit allows in flight pass first, for they were asked
-    for under the limit before; as many again are timed. A refusal (429, 503 or a time-out) shrinks the limit at most
-    once for those that were in flight together. A window that is slower than the best one, with no more throughput,
-    sends the limit back to the best one's.
+    for under the limit before; as many again are timed. Refusals (429, 503 or a time-out) shrink the limit by half of
+    their share, once there are a quarter as many in a window as the limit allows in flight: a lone one says nothing of
+    load. Those that were in flight together shrink it once. A window that is slower than the best one, with no more
+    throughput, sends the limit back to the best one's.
     """
 
     def __init__(self, most: int) -> None:
@@ -60,13 +61,15 @@ class Limiter:
 
     def refused(self, started: float) -> None:
         """Give the place back after a refusal or a time-out."""
-        now = time.monotonic()
-        self._ramping = False
         if started >= self._shrunk_at:
-            self.limit = max(1.0, self.limit * _SHRINK)
-            self._shrunk_at = now
-            self._best = None
-            self._start_window()
+            self._refusals += 1
+            if self._refusals >= max(2.0, self.limit * _MANY):
+                share = self._refusals / (self._refusals + self._answers)
+                self._ramping = False
+                self.limit = max(1.0, self.limit * (1 - share / 2))
+                self._shrunk_at = time.monotonic()
+                self._best = None
+                self._start_window()
         self._leave()
 
     def failed(self) -> None:
@@ -90,6 +93,7 @@ class Limiter:
 
     def _start_window(self) -> None:
         self._answers = 0
+        self._refusals = 0
         self._timed = 0
         self._latency_sum = 0.0
 

@@ -27,6 +27,7 @@ _SECRET_NAME = re.compile(
     r"(^|[_-])(api_?key|secret|password|passwd|authorization|credentials?|(access|auth|bearer|api)_?token)($|[_-])",
     re.IGNORECASE,
 )
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_VALUE = re.compile(r"^(Bearer\s|(sk-|hf_|ghp_|AKIA)[\w-]{12,}$)")
 
 
@@ -105,6 +106,13 @@ class OpenAIModel(_ModelBase):
     """Environment variable that holds the key. Without it no key is sent, save OPENAI_API_KEY to OpenAI itself."""
     price: Price | None = None
     """Without one the model's calls count as free, and no budget in dollars can be declared."""
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_variable(cls, name: str | None) -> str | None:
+        if name is not None and (not _VARIABLE.fullmatch(name) or _SECRET_VALUE.match(name)):
+            raise ValueError("is no name of an environment variable; put the key into one, and name that here")
+        return name
 
     @field_validator("base_url")
     @classmethod

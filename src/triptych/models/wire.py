@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from triptych.records.messages import Message, ToolCall, message_to_openai
 
 _encode = msgspec.json.Encoder().encode
 _MOST_TOKENS = 2**31
+_Form = TypeVar("_Form")
 
 
 def request_body(spec: ModelSpec, request: ChatRequest) -> bytes:
@@ -53,18 +54,33 @@ def read_answer(body: bytes, request: ChatRequest) -> tuple[tuple[Choice, ...], 
         raise ValueError(f"the endpoint's answer is no chat completion: {error}") from error
     if not answer.choices:
         raise ValueError("the endpoint's answer has no choices")
+    places = [choice.index for choice in answer.choices]
+    if len({*places} - {None}) == len(places):  # each says which it is
+        answer.choices.sort(key=lambda choice: choice.index or 0)
     choices = tuple(_choice(choice) for choice in answer.choices)
-    return choices, _usage(answer.usage, request.messages, choices)
+    return choices, _usage(_if_readable(answer.usage, _Usage), request.messages, choices)
+
+
+def read_usage(body: bytes) -> Usage | None:
+    """Read the token counts of an answer that can't be read otherwise, if it has any."""
+    answer = _if_readable(body, _Bill)
+    if answer is None or (usage := _if_readable(answer.usage, _Usage)) is None or not _is_sound(usage):
+        return None
+    return _usage(usage, (), ())
+
+
+_Loose = msgspec.Raw
+"""What an answer can do without: where it is of no known form, it counts as absent."""
 
 
 class _Function(msgspec.Struct):
     name: str
-    arguments: str = "{}"
+    arguments: _Loose = _Loose(b'"{}"')
 
 
 class _ToolCall(msgspec.Struct):
     function: _Function
-    id: str = ""
+    id: str | int | None = None
 
 
 class _Part(msgspec.Struct):
@@ -85,7 +101,7 @@ class _Top(msgspec.Struct):
 class _Token(msgspec.Struct):
     token: str
     logprob: float
-    top_logprobs: list[_Top] = []
+    top_logprobs: list[_Top] | None = None
 
 
 class _Logprobs(msgspec.Struct):
@@ -94,8 +110,9 @@ class _Logprobs(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     message: _Message
+    index: int | None = None
     finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: _Loose = _Loose(b"null")
 
 
 class _Cached(msgspec.Struct):
@@ -105,12 +122,15 @@ class _Cached(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = 0
-    prompt_tokens_details: _Cached | None = None
+    prompt_tokens_details: _Loose = _Loose(b"null")
 
 
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
+class _Bill(msgspec.Struct):
+    usage: _Loose = _Loose(b"null")
+
+
+class _Answer(_Bill):
+    choices: list[_Choice] = []
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -123,26 +143,45 @@ def _choice(choice: _Choice) -> Choice:
         text="".join(part.text for part in content) if isinstance(content, list) else content or "",
         finish_reason=choice.finish_reason,
         refusal=message.refusal,
-        tool_calls=tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()),
-        logprobs=_token_logprobs(choice.logprobs),
+        tool_calls=tuple(_tool_call(call) for call in message.tool_calls or ()),
+        logprobs=_token_logprobs(_if_readable(choice.logprobs, _Logprobs)),
     )
+
+
+def _tool_call(call: _ToolCall) -> ToolCall:
+    """A call of a tool; arguments that are an object and not its text become text."""
+    arguments = msgspec.json.decode(call.function.arguments)
+    written = arguments if isinstance(arguments, str) else bytes(call.function.arguments).decode()
+    return ToolCall("" if call.id is None else str(call.id), call.function.name, written)
+
+
+def _if_readable(said: bytes | msgspec.Raw, form: type[_Form]) -> _Form | None:
+    try:
+        return msgspec.json.decode(said, type=form, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _token_logprobs(logprobs: _Logprobs | None) -> tuple[TokenLogprob, ...] | None:
     if logprobs is None or logprobs.content is None:
         return None
     return tuple(
-        TokenLogprob(token.token, token.logprob, tuple((top.token, top.logprob) for top in token.top_logprobs))
+        TokenLogprob(token.token, token.logprob, tuple((top.token, top.logprob) for top in token.top_logprobs or ()))
         for token in logprobs.content
     )
 
 
 def _usage(usage: _Usage | None, messages: Sequence[Message], choices: Sequence[Choice]) -> Usage:
-    if usage is None or not (_counts(usage.prompt_tokens) and _counts(usage.completion_tokens)):
+    if usage is None or not _is_sound(usage):
         prompt = sum(len(m.content) for m in messages) // 4
         return Usage(prompt, sum(len(c.text) for c in choices) // 4, estimated=True)
-    cached = usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens
+    details = _if_readable(usage.prompt_tokens_details, _Cached)
+    cached = details and details.cached_tokens
     return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached if cached and _counts(cached) else 0)
+
+
+def _is_sound(usage: _Usage) -> bool:
+    return _counts(usage.prompt_tokens) and _counts(usage.completion_tokens)
 
 
 def _counts(tokens: int | None) -> bool:
