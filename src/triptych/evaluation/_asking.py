@@ -85,7 +85,7 @@ def json_object(choice: Choice) -> dict[str, Any]:
     if not _ALONE.fullmatch(before) or (before and choice.finish_reason == "length"):
         raise Unparsable("it does not end with a JSON object on a line of its own, with nothing after it")
     try:
-        value: dict[str, Any] = json.loads(body, object_pairs_hook=_without_repeats)
+        value: dict[str, Any] = _decode(body)
     except RecursionError:
         raise Unparsable("it nests JSON too deeply") from None
     except ValueError as error:  # no JSON, something after it, or a number too long
@@ -98,6 +98,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise Unparsable("its JSON names a field twice")
     return found
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_without_repeats).decode
 
 
 def rationale_in(answer: dict[str, Any]) -> str | None:

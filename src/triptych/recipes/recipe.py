@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, reduce
 from itertools import combinations
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
-from triptych.operators import Evaluator, Generator, Instantiator, PromptSource, operator_classes, suggestion
+from triptych.operators import Evaluator, Generator, Instantiator, Operator, PromptSource, operator_classes, suggestion
 from triptych.recipes.method import Method
 from triptych.records import Objective, Prompt, content_id
 
@@ -118,11 +118,20 @@ class Recipe(BaseModel):
 
     def lacking(self, prompt: Prompt) -> str | None:
         """Say what a prompt lacks that an operator can't do without, and which."""
-        for panel in ("synthesis", "evaluation"):
-            for place, operator in enumerate(getattr(self, panel)):
-                if (said := getattr(operator, "lacking", _nothing)(prompt)) is not None:
-                    return f"{panel}.{place}: {said}"
+        for field, lacking in self._particular:
+            if (said := lacking(prompt)) is not None:
+                return f"{field}: {said}"
         return None
+
+    @cached_property
+    def _particular(self) -> list[tuple[str, Callable[[Prompt], str | None]]]:
+        """How the operators look at a prompt that don't take every one; those of others need not say."""
+        return [
+            (f"{panel}.{place}", operator.lacking)
+            for panel in ("synthesis", "evaluation")
+            for place, operator in enumerate(getattr(self, panel))
+            if getattr(type(operator), "lacking", Operator.lacking) is not Operator.lacking
+        ]
 
     def _mistaken_for_another(self) -> Iterator[tuple[str, str]]:
         """Whatever has the identity of something before it: its rows would have the same ids."""
@@ -141,10 +150,6 @@ class Recipe(BaseModel):
             for (place, first), (later, second) in combinations(enumerate(getattr(self, panel)), 2):
                 if _repeats(first, second, self.models):
                     yield f"{panel}.{later}", f"makes the same rows as {panel}.{place}; leave one of them out"
-
-
-def _nothing(prompt: Prompt) -> None:
-    """What operators lack that do not say so: those of others need not derive from `Operator`."""
 
 
 def _address(spec: ModelSpec) -> str:
