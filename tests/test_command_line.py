@@ -446,3 +446,22 @@ def test_a_closed_pipe_is_no_error(folder):
         f"{sys.executable} -m triptych show {folder / 'run'} | head -1", shell=True, capture_output=True, text=True
     )
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_finds_no_room_is_one_clear_line(tmp_path):
+    with open("/dev/full", "w") as full:
+        arguments = [sys.executable, "-m", "triptych", "schema"]
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.strip() == "error: can't write all that there is to say: No space left on device"
+
+
+def test_an_export_of_a_run_that_completed_no_prompt_says_so(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: none\nmodels: {m: {backend: openai, model: m, base_url: http://127.0.0.1:9/v1, patience_s: 0.2}}\n"
+        "prompts: {kind: inline, prompts: [hello]}\nsynthesis: {kind: sample, model: m}\ninstantiation: {kind: pairs}\n"
+    )
+    assert triptych("run", recipe, "--out", tmp_path / "run", "--quiet").returncode == 4
+    assert "no prompt was complete" in triptych("export", tmp_path / "run", "--to", "trl").stderr

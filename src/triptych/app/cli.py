@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -181,6 +182,10 @@ def _guarded(command: Callable[[], Any]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
+        return _say_error(f"can't write all that there is to say: {error.strerror}", 3, error)
     except Exception as error:
         return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
     return 0

@@ -207,6 +207,8 @@ def _no_pairs(run: Run, ties: int) -> str:
     """Say why there is nothing to export, and what to do."""
     import polars as pl
 
+    if run.manifest.prompts == 0:
+        return f"{run.path} has no pair for TRL: no prompt was complete ({run.manifest.status})"
     kinds = run.examples().select(pl.col("kind").unique().sort()).collect(engine="streaming")["kind"].to_list()
     if ties:
         return f"{run.path} has no pair for TRL: all {ties:,} are ties, which its format can't hold"
