@@ -552,7 +552,7 @@ def test_formulas_are_compared_outside_the_main_thread():
 
 
 def test_every_prompt_of_the_quickstart_has_its_own_checks_that_need_no_extra():
-    lines = files("triptych.prompts").joinpath("examples/everyday.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = files("triptych.prompts").joinpath("sets/everyday.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     constraints = [CONSTRAINT.validate_python(written) for row in rows for written in row["constraints"]]
     assert len({row["prompt"] for row in rows}) == len(rows) >= 60

@@ -18,7 +18,7 @@ from aiohttp import web
 _SHOWN = re.compile(r"<response(?:_[a-z])? (\w+)>\n(.*?)\n</response(?:_[a-z])? \1>", re.DOTALL)
 _ANSWERS = {
     row["prompt"]: row["reference"]
-    for row in map(json.loads, (files("triptych.prompts") / "examples/maths.jsonl").read_text().splitlines())
+    for row in map(json.loads, (files("triptych.prompts") / "sets/maths.jsonl").read_text().splitlines())
 }
 
 

@@ -29,4 +29,4 @@ class ExamplePrompts(Operator):
 
     @property
     def _file(self) -> PromptFile:
-        return PromptFile(path=str(files("triptych.prompts") / "examples" / f"{self.name}.jsonl"))
+        return PromptFile(path=str(files("triptych.prompts") / "sets" / f"{self.name}.jsonl"))
