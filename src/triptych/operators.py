@@ -9,14 +9,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, reduce
 from importlib import import_module
 from importlib.metadata import entry_points
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from triptych.records import Judgement, Objective, Prompt, Response, canonical_json, content_id
 
@@ -101,6 +102,13 @@ class Operator(BaseModel):
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset()
     """Fields that say what to do but do not change what any single row means."""
+    reads_judgements: ClassVar[bool] = False
+    """Whether an evaluator judges by what the others said, and so comes after them."""
+
+    @property
+    def across_prompts(self) -> bool:
+        """Whether an instantiation needs the tables of all prompts at once; otherwise any whole prompts will do."""
+        return False
 
     @model_serializer(mode="wrap")
     def _with_kind(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -111,6 +119,11 @@ class Operator(BaseModel):
     def needs(self) -> tuple[str, ...]:
         """What it needs of prompts or models, in words."""
         return ()
+
+    @property
+    def inner(self) -> dict[str, Operator]:
+        """Operators among its settings, which it runs itself, by their fields."""
+        return {}
 
     def lacking(self, prompt: Prompt) -> str | None:
         """Say what a prompt lacks without which the operator can't work on it."""
@@ -254,6 +267,12 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 def estimate_tokens(text: str) -> float:
     """Guess the tokens of a text from its length: a token for four bytes, as English text gives in most tokenisers."""
     return len(text.encode()) / 4
+
+
+def any_of(panel: str) -> Any:
+    """The type of a field that holds an operator of a panel, told apart by `kind`."""
+    classes = operator_classes(panel)
+    return Annotated[reduce(or_, classes), Field(discriminator="kind")] if len(classes) > 1 else classes[0]
 
 
 def operator_classes(panel: str) -> tuple[type[Operator], ...]:

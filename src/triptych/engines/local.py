@@ -18,7 +18,7 @@ import msgspec
 
 import triptych
 from triptych.engines.reader import NOT_YET, NotYet, PromptReader
-from triptych.engines.tables import example_maker
+from triptych.engines.tables import example_makers
 from triptych.errors import Interrupted, OperatorFailed, PromptError, RunFolderError, TriptychError
 from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
@@ -186,7 +186,9 @@ class _Sitting:
         spent = log.spent(manifest.run)
         self.ledger = Ledger(recipe.budget, calls=spent.calls, tokens=spent.tokens, usd=spent.usd)
         self.calls = Calls(recipe.models, log, self.ledger, manifest.run)
-        self.writer = TableWriter(out, example_maker(recipe))
+        self.writer = TableWriter(out, *example_makers(recipe))
+        self.at_once = [judge for judge in recipe.evaluation if not getattr(judge, "reads_judgements", False)]
+        self.afterwards = [judge for judge in recipe.evaluation if getattr(judge, "reads_judgements", False)]
         self.progress = Progress(total=_total(recipe, folder, limit), started=time.monotonic())
         self.rows = PromptReader(recipe.prompts.rows(folder), out / SET_ASIDE, limit)
         self.asks = self.calls.ask(self.progress.synthesis), self.calls.ask(self.progress.evaluation)
@@ -307,12 +309,15 @@ class _Sitting:
             made = await generator.respond(case, synthesis)
             case = msgspec.structs.replace(case, responses=(*case.responses, *made))
         self.progress.synthesised += 1
-        if len(self.recipe.evaluation) == 1:
-            verdicts = [await self.recipe.evaluation[0].judge(case, evaluation)]
+        if len(self.at_once) == 1:
+            verdicts = [await self.at_once[0].judge(case, evaluation)]
         else:
-            verdicts = await asyncio.gather(*(judge.judge(case, evaluation) for judge in self.recipe.evaluation))
+            verdicts = await asyncio.gather(*(judge.judge(case, evaluation) for judge in self.at_once))
+        case = msgspec.structs.replace(case, judgements=tuple(one for some in verdicts for one in some))
+        for judge in self.afterwards:
+            case = msgspec.structs.replace(case, judgements=(*case.judgements, *await judge.judge(case, evaluation)))
         self.progress.evaluated += 1
-        return _Finished(case.prompt, case.responses, tuple(one for some in verdicts for one in some))
+        return _Finished(case.prompt, case.responses, case.judgements)
 
     def _note_failure(self, task: asyncio.Task[_Finished]) -> None:
         if task.cancelled():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from triptych.operators import Instantiator
 from triptych.recipes.recipe import Recipe
 from triptych.store.tables import schema
 from triptych.store.writer import MakeExamples
@@ -12,15 +14,21 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def example_maker(recipe: Recipe) -> MakeExamples:
-    """Join the instantiations of a recipe to one function from responses and judgements to examples."""
+def example_makers(recipe: Recipe) -> tuple[MakeExamples, MakeExamples | None]:
+    """What makes the examples of some prompts, and what makes those that need all prompts at once, if there is any."""
+    across = [operator for operator in recipe.instantiation if getattr(operator, "across_prompts", False)]
+    within = [operator for operator in recipe.instantiation if operator not in across]
+    return _maker(recipe, within), _maker(recipe, across) if across else None
 
-    def make(responses: pl.DataFrame, judgements: pl.DataFrame) -> pl.DataFrame:
+
+def _maker(recipe: Recipe, instantiations: Sequence[Instantiator]) -> MakeExamples:
+    """Join instantiations to one function from responses and judgements to examples."""
+
+    def make(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
         import polars as pl
 
         made = [
-            operator.instantiate(responses.lazy(), judgements.lazy(), recipe.objective, recipe.seed)
-            for operator in recipe.instantiation
+            operator.instantiate(responses, judgements, recipe.objective, recipe.seed) for operator in instantiations
         ]
         empty = pl.LazyFrame(schema=schema("examples"))
         examples: pl.DataFrame = pl.concat([empty, *made]).collect()

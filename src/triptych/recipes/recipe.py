@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import combinations
-from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -13,15 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
-from triptych.operators import Evaluator, Generator, Instantiator, Operator, PromptSource, operator_classes, suggestion
+from triptych.operators import Evaluator, Generator, Instantiator, Operator, PromptSource, any_of, suggestion
 from triptych.recipes.method import Method
 from triptych.records import Objective, Prompt, content_id
-
-
-def _union(panel: str) -> Any:
-    classes = operator_classes(panel)
-    return Annotated[reduce(or_, classes), Field(discriminator="kind")] if len(classes) > 1 else classes[0]
-
 
 if TYPE_CHECKING:
     _Prompts = PromptSource
@@ -29,8 +22,8 @@ if TYPE_CHECKING:
     _Evaluation = Evaluator
     _Instantiation = Instantiator
 else:  # which operators there are is known only when running: installed packages add theirs
-    _Prompts, _Synthesis = _union("prompts"), _union("synthesis")
-    _Evaluation, _Instantiation = _union("evaluation"), _union("instantiation")
+    _Prompts, _Synthesis = any_of("prompts"), any_of("synthesis")
+    _Evaluation, _Instantiation = any_of("evaluation"), any_of("instantiation")
 
 
 def _as_list(value: Any) -> Any:
@@ -109,12 +102,16 @@ class Recipe(BaseModel):
         yield from self._mistaken_for_another()
         for panel in ("synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
-                field = f"{panel}.{place}"
-                missing = list(_undeclared_models(operator, self.models))
-                yield from ((f"{field}.model", message) for message in missing)
-                check = getattr(operator, "problems", None)
-                if check is not None and not missing:
-                    yield from ((f"{field}.{inner}", said) for inner, said in check(self.models, self.objective))
+                yield from self._problems_of(f"{panel}.{place}", operator)
+
+    def _problems_of(self, field: str, operator: Any) -> Iterator[tuple[str, str]]:
+        missing = list(_undeclared_models(operator, self.models))
+        yield from ((f"{field}.model", message) for message in missing)
+        check = getattr(operator, "problems", None)
+        if check is not None and not missing:
+            yield from ((f"{field}.{place}", said) for place, said in check(self.models, self.objective))
+        for name, inner in getattr(operator, "inner", {}).items():
+            yield from self._problems_of(f"{field}.{name}", inner)
 
     def lacking(self, prompt: Prompt) -> str | None:
         """Say what a prompt lacks that an operator can't do without, and which."""

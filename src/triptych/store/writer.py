@@ -23,21 +23,23 @@ _PARTS_BEHIND = 4
 
 _TABLES = ("prompts", "responses", "judgements", "examples")
 
-MakeExamples = Callable[["pl.DataFrame", "pl.DataFrame"], "pl.DataFrame"]
-"""From the responses and judgements of some whole prompts to their examples."""
+MakeExamples = Callable[["pl.LazyFrame", "pl.LazyFrame"], "pl.DataFrame"]
+"""From the responses and judgements of whole prompts to their examples."""
 
 
 class TableWriter:
     """Collects rows in prompt order. Memory does not grow with the number of prompts.
 
-    A part holds all rows of the same prompts in each table, so examples are made part by part. A thread does the
-    table work, most of which happens outside of Python, while calls go on; it is a few parts behind at most.
+    A part holds all rows of the same prompts in each table, so examples are made part by part; those that need all
+    prompts at once (`make_across`) come last. A thread does the table work, most of which happens outside of Python,
+    while calls go on; it is a few parts behind at most.
     """
 
-    def __init__(self, folder: Path, make_examples: MakeExamples) -> None:
+    def __init__(self, folder: Path, make_examples: MakeExamples, make_across: MakeExamples | None = None) -> None:
         self.folder = folder
         self.prompts = 0
         self._make_examples = make_examples
+        self._make_across = make_across
         self._parts = folder / ".parts"
         self._rows = _no_rows()
         self._written = 0
@@ -62,6 +64,8 @@ class TableWriter:
                 self._at_work.popleft().result()
         finally:
             self._thread.shutdown()
+        if self._make_across is not None:
+            self._keep("examples", self._make_across(self._so_far("responses"), self._so_far("judgements")))
         self._join()
         for name in _TABLES:
             os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
@@ -79,25 +83,33 @@ class TableWriter:
             self._at_work.popleft().result()
 
     def _write_part(self, rows: dict[str, list[Record]]) -> None:
+        part = {name: frame(name, some) for name, some in rows.items()}
+        part["examples"] = self._make_examples(part["responses"].lazy(), part["judgements"].lazy())
+        for name, table in part.items():
+            self._keep(name, table)
+        self._written += 1
+
+    def _keep(self, name: str, table: pl.DataFrame) -> None:
         import polars as pl
 
-        part = {name: frame(name, some) for name, some in rows.items()}
-        part["examples"] = self._make_examples(part["responses"], part["judgements"])
-        for name, table in part.items():
-            folder = self._parts / name
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                table.write_ipc(folder / f"{self._written:06d}.arrow", compression="lz4")
-            except (OSError, pl.exceptions.PolarsError) as error:  # Polars hides a full disk in one of its own
-                raise _unwritable(self.folder, error) from error
-        self._written += 1
+        folder = self._parts / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            table.write_ipc(folder / f"{self._written:06d}.arrow", compression="lz4")
+        except (OSError, pl.exceptions.PolarsError) as error:  # Polars hides a full disk in one of its own
+            raise _unwritable(self.folder, error) from error
+
+    def _so_far(self, name: str) -> pl.LazyFrame:
+        import polars as pl
+
+        return pl.scan_ipc(self._parts / name / "*.arrow")
 
     def _join(self) -> None:
         import polars as pl
 
         try:
             pl.collect_all(
-                pl.scan_ipc(self._parts / name / "*.arrow").sink_parquet(
+                self._so_far(name).sink_parquet(
                     self._parts / f"{name}.parquet", row_group_size=_ROWS_A_GROUP, compression_level=1, lazy=True
                 )
                 for name in _TABLES
