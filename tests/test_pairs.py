@@ -193,7 +193,7 @@ def test_the_tally_accounts_for_every_prompt_and_pair(made, pairs):
     examples = made.examples(pairs)
     assert counted["outcome"].to_list() == list(OUTCOMES)
     assert counted["prompts"].sum() == len({r.prompt_id for r in made.responses})
-    assert counted["pairs"].to_list() == [examples.height, 0, 0, 0, 0, 0]
+    assert counted["pairs"].to_list() == [examples.height, *[0] * (len(OUTCOMES) - 1)]
     assert counted["prompts"][0] == examples["prompt_id"].n_unique()
 
 

@@ -85,11 +85,14 @@ def tallies(run: Run) -> pl.DataFrame:
     objective, seed = Objective.model_validate(recipe.get("objective") or {}), recipe.get("seed") or 0
     columns = {"strategy": pl.String, "strategy_id": pl.String, "outcome": pl.String, "prompts": pl.Int64}
     operators, nothing = _telling(recipe), pl.DataFrame(schema={**columns, "pairs": pl.Int64})
-    # Each prompt is counted by itself, so what is counted of some prompts and of others can be added.
+    whole = {"responses": run.responses(), "judgements": run.judgements()}
+    # Where each prompt is counted by itself, what is counted of some prompts and of others can be added.
+    parts = [(block, False) for block in blocks(run, "responses", "judgements")] + [(whole, True)]
     counted = [
-        operator.tally(block["responses"], block["judgements"], objective, seed).with_columns(operator=pl.lit(number))
-        for block in blocks(run, "responses", "judgements")
+        operator.tally(part["responses"], part["judgements"], objective, seed).with_columns(operator=pl.lit(number))
+        for part, across in parts
         for number, operator in enumerate(operators)
+        if operator.across_prompts == across
     ]
     added: pl.DataFrame = (
         pl.concat([nothing.with_columns(operator=pl.lit(0)), *counted])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from triptych.instantiation.bands import Band, with_features
+from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.scored import Scored, Unit
+from triptych.instantiation.scores import criterion_scores
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -20,24 +23,37 @@ OUTCOMES = (
     "all tied",
     "margin below the band",
     "margin above the band",
+    "left out by keep or soft_labels",
 )
 """What can become of a prompt, in the order in which it is decided."""
+
+
+Choice = Literal["best_vs_worst", "best_vs_random", "best_vs_low", "best_vs_rest", "adjacent", "all_pairs"]
 
 
 class Pairs(Scored):
     """Pairs responses to one prompt by the objective's score (see `objective_scores`).
 
-    `best_vs_worst` and `best_vs_random` make at most one pair a prompt, `all_pairs` one of every two
-    responses; the better one is chosen. Which responses are paired is settled first; the band then keeps or
-    drops the pair. Responses of equal score are put in order by a draw that depends on the seed and on their
-    ids alone.
+    `best_vs_worst`, `best_vs_random` and `best_vs_low` make at most one pair a prompt; `best_vs_rest` pairs the best
+    with each that is worse (PRO, arXiv:2306.17492), `adjacent` each with the next one, `all_pairs` every two; the
+    better one is chosen. `best_vs_low` rejects the response whose score is nearest to `deviations` standard
+    deviations below the mean of its prompt, which was found better than the worst of many (arXiv:2502.16825).
+
+    Which responses are paired is settled first; the band and `keep` then keep or drop the pair. Responses of equal
+    score are put in order by a draw that depends on the seed and on their ids alone.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset()
 
     kind: Literal["pairs"] = "pairs"
-    choose: Literal["best_vs_worst", "best_vs_random", "all_pairs"] = "best_vs_worst"
+    choose: Choice = "best_vs_worst"
     """Which responses are paired. `best_vs_random` draws among those scored lower than the best."""
+    deviations: float = Field(default=2.0, ge=0)
+    """With `best_vs_low`: how many standard deviations (of a sample, n - 1) below the mean."""
+    dimensions: Literal["joined", "each", "pareto"] = "joined"
+    """What several criteria make of a pair. `joined`: the objective's weighted mean decides. `each`: pairs for every
+    criterion by itself, with its name in their strategy. `pareto`: as joined, but only where the chosen response is
+    on no criterion the worse and on one the better."""
     min_margin: Unit = 0.0
     """Least difference of scores, in [0, 1], inclusive."""
     max_margin: Unit | None = None
@@ -47,14 +63,25 @@ class Pairs(Scored):
     margin 0 and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
     weight: Literal["one", "margin"] = "one"
     """The example's weight: 1, or its margin."""
+    soft_labels: SoftLabels | None = None
+    """Labels between 0 and 1, by a `SoftLabels`; None gives 1 and 0, and 0.5 to both of a tie."""
+    keep: tuple[Band, ...] = ()
+    """Bands on what can be said of a pair, one after another; each is a `Band`."""
     distinct: bool = True
     """Never pair two responses that say the same; an equal of the best is passed over for the next."""
 
     @model_validator(mode="after")
-    def _band_is_open(self) -> Pairs:
+    def _fits_together(self) -> Pairs:
         if self.max_margin is not None and self.max_margin < self.min_margin:
             raise ValueError(f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits")
+        if self.dimensions == "each" and self.criteria is None:
+            raise ValueError("dimensions: each needs the names of the criteria")
         return self
+
+    @property
+    def across_prompts(self) -> bool:
+        """Whether a quantile over all pairs is asked for."""
+        return any(band.of_all_pairs for band in self.keep)
 
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
@@ -62,9 +89,22 @@ class Pairs(Scored):
         """Make the pairs, ordered as the responses are: by prompt, then by chosen, then by rejected."""
         import polars as pl
 
+        return pl.concat(one._examples(responses, judgements, objective, seed) for one in self._dimensions())
+
+    def _dimensions(self) -> list[Pairs]:
+        """The settings of each criterion by itself, where each is asked for; otherwise these alone."""
+        if self.dimensions != "each":
+            return [self]
+        return [Pairs(**(dict(self) | {"criteria": (name,)})) for name in self.criteria or ()]
+
+    def _examples(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+    ) -> pl.LazyFrame:
+        import polars as pl
+
         scored = self._scored(responses, judgements, objective, seed)
-        pairs = self._in_band(self._picked(self._couples(scored))).sort("prompt", "row", "row_b")
-        labels = pl.when(pl.col("margin") == 0).then(pl.lit([0.5, 0.5])).otherwise(pl.lit([1.0, 0.0]))
+        pairs = self._kept(self._picked(self._couples(scored, judgements)), responses, judgements)
+        pairs = pairs.with_columns(labels=self._labels()).sort("prompt", "row", "row_b")
         rests_on = scored.select("row", "judgement_ids")
         rows = (
             pairs.join(rests_on, on="row", how="left", maintain_order="left")
@@ -72,14 +112,25 @@ class Pairs(Scored):
             .select(
                 "prompt_id",
                 "margin",
+                "labels",
                 response_ids=pl.concat_list("response_id", "response_id_b"),
                 scores=pl.concat_list("score", "score_b"),
-                labels=labels,
                 weight=pl.col("margin") if self.weight == "margin" else pl.lit(1.0),
                 judgement_ids=pl.concat_list("judgement_ids", "judgement_ids_b").list.unique(maintain_order=True),
             )
         )
-        return self.as_examples(rows, kind="pair", strategy=self.choose, version=objective.version)
+        return self.as_examples(rows, kind="pair", strategy=self._strategy, version=objective.version)
+
+    @property
+    def _strategy(self) -> str:
+        return f"{self.choose}/{self.criteria[0]}" if self.dimensions == "each" and self.criteria else self.choose
+
+    def _labels(self) -> pl.Expr:
+        import polars as pl
+
+        if self.soft_labels is not None:
+            return pl.concat_list(pl.col("chance"), (1 - pl.col("chance")).round(12))
+        return pl.when(pl.col("margin") == 0).then(pl.lit([0.5, 0.5])).otherwise(pl.lit([1.0, 0.0]))
 
     def tally(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.DataFrame:
         """Count what became of the prompts: one row for each of `OUTCOMES`, so that the prompts add up.
@@ -91,26 +142,35 @@ class Pairs(Scored):
         """
         import polars as pl
 
+        return pl.concat(one._tally(responses, judgements, objective, seed) for one in self._dimensions())
+
+    def _tally(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+    ) -> pl.DataFrame:
+        import polars as pl
+
         scored = self._scored(responses, judgements, objective, seed)
-        couples = self._couples(scored)
+        couples = self._couples(scored, judgements)
         picked = self._picked(couples)
         low = picked.group_by("prompt").agg(pl.col("margin").max() < self.min_margin)
         stages = {
             "scored": scored.group_by("prompt").agg(pl.len().alias("scored")),
             "unlike": couples.filter(self._unlike()).group_by("prompt").agg(pl.len().alias("unlike")),
             "picked": low.rename({"margin": "low"}),
-            "pairs": self._in_band(picked).group_by("prompt").agg(pl.len().alias("pairs")),
+            "banded": self._in_band(picked).group_by("prompt").agg(pl.len().alias("banded")),
+            "pairs": self._kept(picked, responses, judgements).group_by("prompt").agg(pl.len().alias("pairs")),
         }
         ids = scored.select("prompt", "prompt_id").unique("prompt")
         per_prompt = responses.select("prompt_id").unique().join(ids, on="prompt_id", how="left")
         for stage in stages.values():
             per_prompt = per_prompt.join(stage, on="prompt", how="left")
-        pair, few, identical, tied, below, above = OUTCOMES
+        pair, few, identical, tied, below, above, outside = OUTCOMES
         outcome = (
             pl.when(pl.col("pairs") > 0).then(pl.lit(pair))
             .when(pl.col("scored").fill_null(0) < 2).then(pl.lit(few))
             .when(pl.col("unlike").is_null()).then(pl.lit(identical))
             .when(pl.col("low").is_null()).then(pl.lit(tied))
+            .when(pl.col("banded") > 0).then(pl.lit(outside))
             .when("low").then(pl.lit(below))
             .otherwise(pl.lit(above))
         )  # fmt: skip
@@ -121,7 +181,7 @@ class Pairs(Scored):
             pl.LazyFrame({"outcome": OUTCOMES})
             .join(counted, on="outcome", how="left", maintain_order="left")
             .select(
-                pl.lit(self.choose).alias("strategy"),
+                pl.lit(self._strategy).alias("strategy"),
                 pl.lit(self.identity()).alias("strategy_id"),
                 "outcome",
                 pl.col("prompts", "pairs").fill_null(0),
@@ -147,7 +207,7 @@ class Pairs(Scored):
             .lazy()
         )
 
-    def _couples(self, scored: pl.LazyFrame) -> pl.LazyFrame:
+    def _couples(self, scored: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`.
 
         All that score as the best does can be chosen: the first drawn may say what all that are worse say.
@@ -155,13 +215,20 @@ class Pairs(Scored):
         import polars as pl
 
         each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
+        if self.choose == "best_vs_low":
+            spread = pl.col("score").std().over("prompt")
+            each = each.with_columns(low=pl.col("score").mean().over("prompt") - self.deviations * spread)
         best = pl.col("score") == pl.col("score").max().over("prompt")
-        first = each if self.choose == "all_pairs" else each.filter(best)
-        return (
+        first = each if self.choose in ("all_pairs", "adjacent") else each.filter(best)
+        couples = (
             first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
             .filter(pl.col("place") < pl.col("place_b"))
             .with_columns(margin=(pl.col("score") - pl.col("score_b")).round(12))
         )
+        if self.dimensions == "pareto":
+            scores = criterion_scores(judgements, self.criteria, self.evaluators)
+            couples = couples.join(_dominating(couples, scores), on=["row", "row_b"], how="semi", maintain_order="left")
+        return couples
 
     def _unlike(self) -> pl.Expr:
         """Whether the two may be paired for what they say."""
@@ -176,16 +243,47 @@ class Pairs(Scored):
         fit = couples.filter(self._unlike())
         if self.ties == "drop":
             fit = fit.filter(pl.col("margin") > 0)
-        if self.choose == "all_pairs":
-            return fit
-        if self.choose == "best_vs_worst":
-            order = fit.sort("margin", "place", "place_b", descending=[True, False, True])
-        else:
-            order = fit.sort(pl.col("margin") == 0, "place", "drawn_b", "place_b")
+        match self.choose:
+            case "all_pairs":
+                return fit
+            case "adjacent":
+                return fit.filter(pl.col("place_b") == pl.col("place") + 1)
+            case "best_vs_rest":
+                return fit.filter(pl.col("place") == pl.col("place").min().over("prompt"))
+            case "best_vs_worst":
+                order = fit.sort("margin", "place", "place_b", descending=[True, False, True])
+            case "best_vs_low":
+                away = (pl.col("score_b") - pl.col("low")).abs().round(12)
+                order = fit.sort(pl.col("margin") == 0, away, "place", "place_b")
+            case "best_vs_random":
+                order = fit.sort(pl.col("margin") == 0, "place", "drawn_b", "place_b")
         return order.unique("prompt", keep="first", maintain_order=True)
+
+    def _kept(self, picked: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
+        """The pairs that the band of margins, `keep` and `soft_labels` leave; with these, `chance` is their label."""
+        pairs = self._in_band(picked)
+        if self.keep:
+            pairs = with_features(pairs, self.keep, responses, judgements, self.criteria, self.evaluators)
+            for band in self.keep:
+                pairs = band.kept(pairs)
+        return pairs if self.soft_labels is None else self.soft_labels.labelled(pairs, judgements)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:
         import polars as pl
 
         highest = 1.0 if self.max_margin is None else self.max_margin
         return picked.filter(pl.col("margin").is_between(self.min_margin, highest))
+
+
+def _dominating(couples: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
+    """The couples of which the first is on no criterion the worse, and on one the better."""
+    import polars as pl
+
+    ids = couples.select("row", "row_b", "response_id", "response_id_b")
+    return (
+        ids.join(scores, on="response_id")
+        .join(scores, left_on=["response_id_b", "criterion"], right_on=["response_id", "criterion"], suffix="_b")
+        .group_by("row", "row_b")
+        .agg(worst=(pl.col("score") - pl.col("score_b")).min(), best=(pl.col("score") - pl.col("score_b")).max())
+        .filter((pl.col("worst") >= 0) & (pl.col("best") > 0))
+    )

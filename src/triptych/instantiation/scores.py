@@ -129,6 +129,24 @@ def _criterion_means(said: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def criterion_scores(
+    judgements: pl.LazyFrame, criteria: Sequence[str] | None = None, evaluators: Sequence[str] | None = None
+) -> pl.LazyFrame:
+    """Each response's score on each criterion, in [0, 1], as it enters the objective's score.
+
+    Columns: response_id, criterion, score. In no set order.
+    """
+    import polars as pl
+
+    return (
+        verdicts(judgements, criteria, evaluators)
+        .group_by("response_id", "criterion", "evaluator_id")
+        .agg(pl.col("verdict").mean())
+        .group_by("response_id", "criterion")
+        .agg(pl.col("verdict").mean().round(_DECIMALS).alias("score"))
+    )
+
+
 def objective_scores(
     responses: pl.LazyFrame,
     judgements: pl.LazyFrame,

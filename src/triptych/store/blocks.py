@@ -15,7 +15,7 @@ _COLUMNS = {
     "responses": ("id", "prompt_id", "model", "status", "messages"),
     "judgements": (
         *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
-        *("status", "step", "scores", "ranks", "scale"),
+        *("status", "step", "scores", "ranks", "probability", "scale"),
     ),
     "examples": ("id", "prompt_id", "kind", "strategy", "strategy_id", "response_ids", "margin"),
 }

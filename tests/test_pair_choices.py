@@ -1,0 +1,270 @@
+"""Which responses are paired, what the pair's label is, and which pairs are kept: against plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from itertools import pairwise
+from statistics import mean, stdev
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import triptych as tp
+from triptych.export.card import tallies
+from triptych.instantiation.bands import Band
+from triptych.instantiation.labels import SoftLabels
+from triptych.instantiation.pairs import Pairs
+from triptych.records import Criterion, Objective
+from verdict_tables import Tables, judged, response
+
+TWO = Objective(criteria={"a": Criterion(text="A", weight=2), "b": Criterion(text="B")})
+
+
+def graded(*prompts, texts=None):
+    """A table of prompts, each a list of responses given as scores on a and, where there are two, on b."""
+    made = Tables([], [])
+    for number, prompt in enumerate(prompts):
+        for index, scores in enumerate(prompt):
+            text = None if texts is None else texts[number][index]
+            one = response(f"p_{number}", index, text)
+            made.responses.append(one)
+            for name, score in zip("ab", scores if isinstance(scores, tuple) else (scores,), strict=False):
+                made.judgements.append(judged([one], criterion=name, scores=(float(score),), scale=(0.0, 1.0)))
+    return made
+
+
+def made_of(made, pairs, objective=TWO, seed=0):
+    return pairs.instantiate(*made.frames(), objective, seed).collect()
+
+
+def places(made, examples):
+    """The pairs as (prompt, place of the chosen, place of the rejected)."""
+    index = {one.id: (one.prompt_id, one.sample_index) for one in made.responses}
+    return [(index[chosen][0], index[chosen][1], index[rejected][1]) for chosen, rejected in examples["response_ids"]]
+
+
+SCORES = st.lists(st.lists(st.integers(0, 8).map(lambda n: n / 8), min_size=1, max_size=6), min_size=1, max_size=4)
+
+
+@given(SCORES, st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_the_best_is_paired_with_each_that_is_worse(scores, seed):
+    made = graded(*scores)
+    found = defaultdict(list)
+    for prompt, chosen, rejected in places(made, made_of(made, Pairs(choose="best_vs_rest"), seed=seed)):
+        found[prompt].append((chosen, rejected))
+    for number, here in enumerate(scores):
+        pairs = found[f"p_{number}"]
+        assert len({chosen for chosen, _ in pairs}) <= 1
+        assert all(here[chosen] == max(here) for chosen, _ in pairs)
+        assert sorted(rejected for _, rejected in pairs) == [i for i, score in enumerate(here) if score < max(here)]
+
+
+@given(SCORES, st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_neighbours_in_rank_are_paired(scores, seed):
+    made = graded(*scores)
+    found = defaultdict(list)
+    for prompt, chosen, rejected in places(made, made_of(made, Pairs(choose="adjacent"), seed=seed)):
+        found[prompt].append((chosen, rejected))
+    for number, here in enumerate(scores):
+        levels = sorted({*here}, reverse=True)
+        assert sorted(((here[c], here[r]) for c, r in found[f"p_{number}"]), reverse=True) == list(pairwise(levels))
+
+
+@given(SCORES, st.sampled_from([0.0, 1.0, 2.0]))
+@settings(deadline=None, max_examples=60)
+def test_the_rejected_one_lies_nearest_to_so_many_deviations_below_the_mean(scores, deviations):
+    made = graded(*scores)
+    found = {
+        prompt: (c, r)
+        for prompt, c, r in places(made, made_of(made, Pairs(choose="best_vs_low", deviations=deviations)))
+    }
+    for number, here in enumerate(scores):
+        worse = [score for score in here if score < max(here)]
+        if not worse:
+            assert f"p_{number}" not in found
+            continue
+        chosen, rejected = found[f"p_{number}"]
+        aim = mean(here) - deviations * stdev(here)
+        assert here[chosen] == max(here)
+        assert abs(here[rejected] - aim) == pytest.approx(min(abs(score - aim) for score in worse), abs=1e-9)
+
+
+VECTORS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=5)
+
+
+@given(VECTORS)
+@settings(deadline=None, max_examples=60)
+def test_pareto_pairs_are_those_where_nothing_got_worse(vectors):
+    here = [(a / 4, b / 4) for a, b in vectors]
+    made = graded(here)
+    found = {(c, r) for _, c, r in places(made, made_of(made, Pairs(choose="all_pairs", dimensions="pareto")))}
+    assert found == {
+        (i, j)
+        for i, one in enumerate(here)
+        for j, other in enumerate(here)
+        if one != other and one[0] >= other[0] and one[1] >= other[1]
+    }
+
+
+@given(VECTORS)
+@settings(deadline=None, max_examples=40)
+def test_pairs_of_each_criterion_are_those_of_the_criterion_alone(vectors):
+    made = graded([(a / 4, b / 4) for a, b in vectors])
+    each = made_of(made, Pairs(choose="all_pairs", criteria=("a", "b"), dimensions="each"))
+    for name in "ab":
+        alone = made_of(made, Pairs(choose="all_pairs", criteria=(name,)))
+        here = each.filter(strategy=f"all_pairs/{name}")
+        assert here["response_ids"].to_list() == alone["response_ids"].to_list()
+        assert here["margin"].to_list() == alone["margin"].to_list()
+    assert each["id"].is_unique().all()
+    counted = Pairs(criteria=("a", "b"), dimensions="each").tally(*made.frames(), TWO, 0)
+    assert counted.group_by("strategy").len().height == 2
+
+
+def test_soft_labels_are_the_chance_that_bradley_and_terry_give():
+    made = graded([1.0, 0.5], [0.5, 0.5])
+    rows = made_of(made, Pairs(ties="keep", soft_labels=SoftLabels(temperature=0.5)))
+    assert rows["labels"].to_list()[0] == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))])
+    assert rows["labels"].to_list()[1] == [0.5, 0.5]
+
+
+def test_smoothed_labels_leave_the_declared_rate_of_flips():
+    rows = made_of(graded([1.0, 0.5]), Pairs(soft_labels=SoftLabels(by="certain", smoothing=0.1)))
+    assert rows["labels"].to_list() == [pytest.approx([0.9, 0.1])]
+
+
+def test_judged_labels_are_the_mean_over_both_orders_whatever_is_chosen():
+    one, other, third = (response("p_0", index) for index in range(3))
+    made = Tables(
+        [one, other, third],
+        [
+            judged([one, other], ranks=(1, 2), probability=0.9),
+            judged([other, one], ranks=(2, 1), probability=0.3),
+            judged([other, third], ranks=(1, 2)),
+        ],
+    )
+    rows = made_of(made, Pairs(choose="all_pairs", soft_labels=SoftLabels(by="judged")))
+    assert rows["response_ids"].to_list() == [[one.id, other.id]]
+    assert rows["labels"].to_list() == [pytest.approx([0.8, 0.2])]
+    counted = Pairs(soft_labels=SoftLabels(by="judged")).tally(*made.frames(), TWO, 0)
+    assert counted["pairs"].sum() == 0
+
+
+@given(SCORES, st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]))
+@settings(deadline=None, max_examples=60)
+def test_a_quantile_is_of_the_pairs_of_all_prompts(scores, quantile):
+    made = graded(*scores)
+    everything = made_of(made, Pairs(choose="all_pairs"))
+    kept = made_of(made, Pairs(choose="all_pairs", keep=[Band(of="margin", min_quantile=quantile)]))
+    margins = sorted(everything["margin"].to_list())
+    if margins:
+        floor = everything["margin"].quantile(quantile, "nearest")
+        assert sorted(kept["margin"].to_list()) == [margin for margin in margins if margin >= floor]
+        assert max(margins) in kept["margin"].to_list()
+
+
+def test_a_quantile_holds_over_all_prompts_of_a_run(tmp_path):
+    """More prompts than are turned into examples at a time."""
+    prompts = [{"prompt": f"Say yes ({number}).", "responses": ["yes" + "!" * number, "no"]} for number in range(1500)]
+    recipe = tp.Recipe.model_validate(
+        {
+            "name": "shortest",
+            "prompts": {"kind": "inline", "prompts": prompts},
+            "synthesis": {"kind": "given"},
+            "evaluation": {"kind": "verify", "constraints": [{"kind": "regex", "pattern": "yes"}]},
+            "instantiation": {"kind": "pairs", "keep": [{"of": "chosen_length", "max_quantile": 0.1}]},
+        }
+    )
+    run = tp.run(recipe, tmp_path / "run")
+    texts = run.responses().collect().select("id", pl.col("messages").list.get(0).struct.field("content"))
+    chosen = run.examples().select(pl.col("response_ids").list.get(0).alias("id")).collect().join(texts, on="id")
+    assert sorted(map(len, chosen["content"])) == list(range(3, 154))
+    told = {row["outcome"]: row["prompts"] for row in tallies(run).iter_rows(named=True) if row["prompts"]}
+    assert told == {"pair": 151, "left out by keep or soft_labels": 1349}
+
+
+def test_bands_are_on_scores_lengths_and_margins():
+    made = graded([1.0, 0.6, 0.1], texts=[["long enough", "short", "mid one"]])
+    every = Pairs(choose="all_pairs")
+    wanted = {
+        Band(of="margin", max=0.45): [(0, 1)],
+        Band(of="chosen", min=0.9): [(0, 1), (0, 2)],
+        Band(of="rejected", min=0.5): [(0, 1)],
+        Band(of="chosen_length", max=5): [(1, 2)],
+        Band(of="rejected_length", min=6): [(0, 2), (1, 2)],
+        Band(of="length_difference", max=-2): [(1, 2)],
+    }
+    for band, pairs in wanted.items():
+        found = made_of(made, every.model_copy(update={"keep": (band,)}))
+        assert [(chosen, rejected) for _, chosen, rejected in places(made, found)] == sorted(pairs)
+
+
+def test_bands_may_hold_one_criterion_against_all():
+    """b stands for what the policy's own likelihood says: an implicit reward."""
+    made = graded([(1.0, 0.2), (0.6, 0.9), (0.0, 0.0)])
+    judged_on_a = Pairs(choose="all_pairs", criteria=("a",))
+
+    def kept(**band):
+        found = made_of(made, judged_on_a.model_copy(update={"keep": (Band(criterion="b", **band),)}))
+        return [(chosen, rejected) for _, chosen, rejected in places(made, found)]
+
+    assert kept(of="margin", max=0.0) == [(0, 1)]
+    assert kept(of="potential", min=0.8) == [(0, 1), (0, 2)]
+    p, q = (1 + 0.6) / 2, (1 + 0.9) / 2
+    fused = p * q / (p * q + (1 - p) * (1 - q))
+    assert kept(of="fused", min=fused - 1e-9, max=fused + 1e-9) == [(1, 2)]
+
+
+def test_noise_is_the_standard_error_of_the_margin():
+    one, other = response("p_0", 0), response("p_0", 1)
+    made = Tables(
+        [one, other],
+        [
+            judged([each], scores=(score,), scale=(0.0, 1.0), repeat=repeat)
+            for each, said in ((one, (1.0, 0.8)), (other, (0.2, 0.6)))
+            for repeat, score in enumerate(said)
+        ],
+    )
+    error = math.sqrt(stdev([1.0, 0.8]) ** 2 / 2 + stdev([0.2, 0.6]) ** 2 / 2)
+    for slack, height in ((1e-9, 1), (-1e-9, 0)):
+        assert made_of(made, Pairs(keep=[Band(of="noise", max=error + slack)])).height == height
+
+
+def test_the_tally_says_that_a_pair_was_not_kept():
+    made = graded([1.0, 0.0], [0.5])
+    counted = Pairs(keep=[Band(of="chosen", max=0.9)]).tally(*made.frames(), TWO, 0)
+    told = {row["outcome"]: row["prompts"] for row in counted.iter_rows(named=True) if row["prompts"]}
+    assert told == {"left out by keep or soft_labels": 1, "fewer than two scored responses": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"of": "potential", "min": 0}, "needs the criterion"),
+        ({"of": "chosen_length", "criterion": "a", "min": 0}, "does not depend on a criterion"),
+        ({"of": "margin"}, "has no bound"),
+        ({"of": "margin", "min": 0.5, "max": 0.1}, "no pair fits"),
+        ({"of": "margin", "min_quantile": 0.5, "max_quantile": 0.1}, "no pair fits"),
+    ],
+)
+def test_a_band_that_makes_no_sense_says_so(settings, said):
+    with pytest.raises(ValidationError, match=said):
+        Band(**settings)
+
+
+def test_each_needs_names_and_certain_labels_need_smoothing():
+    with pytest.raises(ValidationError, match="needs the names"):
+        Pairs(dimensions="each")
+    with pytest.raises(ValidationError, match="leave soft_labels out"):
+        SoftLabels(by="certain")
+
+
+def test_new_settings_leave_the_identity_of_old_ones():
+    assert Pairs().identity() == "o_a07210a9afa9e0070994ae80"
+    assert Pairs(choose="all_pairs", min_margin=0.25).identity() == "o_ac4dec1612b9c48f30f854f7"
