@@ -4,15 +4,19 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
 
 import triptych as tp
+from triptych.export.trainer import trainer_of
+from triptych.export.trl import export_trl
 from triptych.recipes.load import find_recipe, parse_recipe, shipped_recipes
 from world import quality, world
 
+DATA = Path(__file__).parent / "data"
 PROMPTS = 6
 METHODS = [name for name in shipped_recipes() if name != "quickstart"]
 
@@ -228,8 +232,33 @@ def test_what_a_recipe_says_of_its_method_holds_together(name):
     method = tp.load_recipe(name).method
     assert set(method.survey) <= set(type(method.place).model_fields)
     assert all(getattr(method.place, axis) != value for axis, value in method.survey.items())
-    assert method.trl.get("trainer", "XTrainer").endswith("Trainer")
+    assert_known_to_trl(method.trl)
     assert re.match(r"(Pairs|Lists|Groups|Binary rows|Rows to imitate): ", method.data)
+
+
+def assert_known_to_trl(settings):
+    """Every trainer, field and loss is one of TRL's; the last release but its own fields are all that is known here."""
+    if not settings:
+        return
+    known, trainer = json.loads((DATA / "trl_settings.json").read_text()), settings["trainer"]
+    assert {*settings} - {"trainer"} <= {*known["settings"][trainer]["fields"]}
+    losses = settings.get("loss_type", [])
+    assert {*([losses] if isinstance(losses, str) else losses)} <= {*known["losses"].get(trainer, [])}
+    assert trainer_of(settings)[1] == known["settings"][trainer]["module"]
+
+
+@pytest.mark.parametrize(("name", "command"), [("cdpo", "trl dpo"), ("simpo", None)])
+def test_an_export_says_how_its_method_is_trained(tmp_path, name, command):
+    with world() as (_, base_url):
+        recipe, run = run_method(name, tmp_path / "run", base_url)
+    export_trl(run, tmp_path / "out")
+    written = (tmp_path / "out/trl.yaml").read_text()
+    wanted = {key: value for key, value in recipe.method.trl.items() if key != "trainer"}
+    assert yaml.safe_load(written) == wanted | ({"dataset_name": "."} if command else {})
+    assert (command or "trl.experimental.cpo.CPOTrainer") in written
+    card = (tmp_path / "out/README.md").read_text()
+    assert f"{recipe.method.trl['trainer']}(model=" in card
+    assert all(f"{key}={value!r}" in card for key, value in wanted.items())
 
 
 def test_the_method_is_no_part_of_a_recipes_identity():

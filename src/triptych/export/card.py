@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from triptych.audit.finding import Finding
 from triptych.audit.findings import findings_of_blocks
+from triptych.export.trainer import trainer_of, trainer_settings
 from triptych.operators import operator_classes
 from triptych.records import Objective
 from triptych.store.blocks import blocks
@@ -44,7 +45,7 @@ _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$"
 
 def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: bool) -> str:
     """Write an export's card in the Hub's form: YAML, then Markdown. What comes from data is escaped."""
-    recipe = _recipe(run)
+    recipe = recipe_of(run)
     name = run.manifest.recipe
     parts = [
         _front_matter(name, rows, files),
@@ -54,7 +55,7 @@ def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: boo
         f"{plain(run.manifest.version)} with the recipe **{plain(name)}** (`{run.manifest.recipe_id}`). "
         f"The run is {plain(run.manifest.status)}.",
         "## How to load",
-        _code("python", _snippet(files)),
+        _code("python", _snippet(files, trainer_settings(recipe))),
         "## Columns",
         _table(
             ["Column", "What it is"],
@@ -81,7 +82,7 @@ def tallies(run: Run) -> pl.DataFrame:
     """What became of the prompts under each instantiation that can tell (see `Pairs.tally`)."""
     import polars as pl
 
-    recipe = _recipe(run)
+    recipe = recipe_of(run)
     objective, seed = Objective.model_validate(recipe.get("objective") or {}), recipe.get("seed") or 0
     columns = {"strategy": pl.String, "strategy_id": pl.String, "outcome": pl.String, "prompts": pl.Int64}
     operators, nothing = _telling(recipe), pl.DataFrame(schema={**columns, "pairs": pl.Int64})
@@ -121,7 +122,8 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|#~$&!])", r"\\\1", " ".join(text.split()))
 
 
-def _recipe(run: Run) -> dict[str, Any]:
+def recipe_of(run: Run) -> dict[str, Any]:
+    """The recipe that a run was made by, as written; empty where the file holds something else."""
     recipe = yaml.safe_load(run.recipe_text())
     return recipe if isinstance(recipe, dict) else {}
 
@@ -139,13 +141,16 @@ def _front_matter(name: str, rows: int, files: Sequence[str]) -> str:
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
 
 
-def _snippet(files: Sequence[str]) -> str:
+def _snippet(files: Sequence[str], settings: Mapping[str, Any]) -> str:
+    trainer, module, given = trainer_of(settings)
+    config = trainer.removesuffix("Trainer") + "Config"
+    said = "".join(f", {name}={value!r}" for name, value in given.items())
     return (
         "from datasets import load_dataset\n"
-        "from trl import DPOConfig, DPOTrainer\n\n"
+        f"from {module} import {config}, {trainer}\n\n"
         f'pairs = load_dataset("{_LOADERS[files[0]]}", data_files="{files[0]}", split="train")\n'
-        'settings = DPOConfig(output_dir="dpo")\n'
-        'trainer = DPOTrainer(model="your-org/your-model", args=settings, train_dataset=pairs)\n'
+        f'settings = {config}(output_dir="trained"{said})\n'
+        f'trainer = {trainer}(model="your-org/your-model", args=settings, train_dataset=pairs)\n'
         "trainer.train()"
     )
 

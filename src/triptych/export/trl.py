@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from triptych.errors import TriptychError
-from triptych.export.card import card, tallies
+from triptych.export.card import card, recipe_of, tallies
+from triptych.export.trainer import settings_file, trainer_settings
 from triptych.store.blocks import key, prompt_keys, spans
 from triptych.store.run import Run
 
@@ -38,6 +39,8 @@ class ExportResult(msgspec.Struct, frozen=True):
 def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "jsonl")) -> ExportResult:
     """Write the pairs of a run as `train.parquet` and `train.jsonl`, with the card `README.md`.
 
+    Where the recipe's method names settings of TRL, they are written beside it, as `trl.yaml`.
+
     Columns: `prompt` (the prompt's messages), `chosen` and `rejected` (the messages that continue it),
     `margin`, `weight`, `score_chosen`, `score_rejected`, `tools` (JSON text, only where a prompt has tools),
     and where the row comes from: `example_id`, `prompt_id`, `chosen_id`, `rejected_id`, `strategy`,
@@ -60,14 +63,19 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
             raise TriptychError(_no_pairs(run, ties))
         names = [f"train.{form}" for form in ("parquet", "jsonl") if form in formats]
         text = card(run, rows=rows, ties=ties, files=names, has_tools=_has_tools(run))
-        (parts / "README.md").write_text(text, encoding="utf-8")
-        for name in (*names, "README.md"):
+        texts = {"README.md": text}
+        if settings := trainer_settings(recipe_of(run)):
+            texts["trl.yaml"] = settings_file(settings)
+        for name, content in texts.items():
+            (parts / name).write_text(content, encoding="utf-8")
+        names += texts
+        for name in names:
             os.replace(parts / name, out / name)
     except OSError as error:
         raise TriptychError(f"can't write {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(parts, ignore_errors=True)
-    return ExportResult(out, rows, tuple(out / name for name in (*names, "README.md")), ties)
+    return ExportResult(out, rows, tuple(out / name for name in names), ties)
 
 
 def _write(run: Run, folder: Path, formats: Sequence[Format]) -> tuple[int, int]:

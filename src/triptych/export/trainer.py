@@ -1,0 +1,44 @@
+"""The settings of TRL that a recipe's method names, written beside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+_COMMANDS = {"DPOTrainer": "dpo", "KTOTrainer": "kto", "RewardTrainer": "reward", "SFTTrainer": "sft"}
+"""Trainers of rows that have a command of TRL's; the others have a module of their own."""
+_MODULES = {"CPOTrainer": "trl.experimental.cpo", "ORPOTrainer": "trl.experimental.orpo"}
+
+
+def trainer_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What the recipe's method says of TRL; empty where it names no method or no trainer."""
+    method = recipe.get("method")
+    settings = method.get("trl") if isinstance(method, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def trainer_of(settings: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The trainer's class, the module that it is in, and what its configuration is given; DPO where none is named."""
+    trainer = str(settings.get("trainer", "DPOTrainer"))
+    return (
+        trainer,
+        _MODULES.get(trainer, "trl"),
+        {name: value for name, value in settings.items() if name != "trainer"},
+    )
+
+
+def settings_file(settings: Mapping[str, Any]) -> str:
+    """The settings as YAML: a configuration of TRL's command line where it has a command for the trainer."""
+    trainer, module, given = trainer_of(settings)
+    command = _COMMANDS.get(trainer)
+    if command is None:
+        config = trainer.removesuffix("Trainer") + "Config"
+        head = f"# For {module}.{trainer}: give these to its {config}; README.md shows how."
+        return f"{head}\n{yaml.safe_dump(given, sort_keys=False)}"
+    head = (
+        "# In this folder, with a model of yours:\n"
+        f"#   trl {command} --config trl.yaml --model_name_or_path your-org/your-model --output_dir trained"
+    )
+    return f"{head}\n{yaml.safe_dump({'dataset_name': '.', **given}, sort_keys=False)}"
