@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from datasets import load_dataset
 
 import triptych as tp
 from triptych.export.trainer import trainer_of
@@ -254,7 +255,10 @@ def test_an_export_says_how_its_method_is_trained(tmp_path, name, command):
     export_trl(run, tmp_path / "out")
     written = (tmp_path / "out/trl.yaml").read_text()
     wanted = {key: value for key, value in recipe.method.trl.items() if key != "trainer"}
-    assert yaml.safe_load(written) == wanted | ({"dataset_name": "."} if command else {})
+    settings = yaml.safe_load(written)
+    if command:
+        assert load_dataset(settings.pop("dataset_name"))["train"].num_rows == PROMPTS
+    assert settings == wanted
     assert (command or "trl.experimental.cpo.CPOTrainer") in written
     card = (tmp_path / "out/README.md").read_text()
     assert f"{recipe.method.trl['trainer']}(model=" in card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -29,7 +30,7 @@ def trainer_of(settings: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     )
 
 
-def settings_file(settings: Mapping[str, Any]) -> str:
+def settings_file(settings: Mapping[str, Any], folder: Path) -> str:
     """The settings as YAML: a configuration of TRL's command line where it has a command for the trainer."""
     trainer, module, given = trainer_of(settings)
     command = _COMMANDS.get(trainer)
@@ -38,7 +39,7 @@ def settings_file(settings: Mapping[str, Any]) -> str:
         head = f"# For {module}.{trainer}: give these to its {config}; README.md shows how."
         return f"{head}\n{yaml.safe_dump(given, sort_keys=False)}"
     head = (
-        "# In this folder, with a model of yours:\n"
+        "# With a model of yours, and dataset_name changed where the folder was moved:\n"
         f"#   trl {command} --config trl.yaml --model_name_or_path your-org/your-model --output_dir trained"
     )
-    return f"{head}\n{yaml.safe_dump({'dataset_name': '.', **given}, sort_keys=False)}"
+    return f"{head}\n{yaml.safe_dump({'dataset_name': str(folder.resolve()), **given}, sort_keys=False)}"

@@ -65,7 +65,7 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
         text = card(run, rows=rows, ties=ties, files=names, has_tools=_has_tools(run))
         texts = {"README.md": text}
         if settings := trainer_settings(recipe_of(run)):
-            texts["trl.yaml"] = settings_file(settings)
+            texts["trl.yaml"] = settings_file(settings, out)
         for name, content in texts.items():
             (parts / name).write_text(content, encoding="utf-8")
         names += texts
