@@ -46,7 +46,7 @@ _WHERE = {
     "load_recipe": "recipes.load",
     "open_run": "store.run",
     "plan": "planning.plan",
-    "run": "engines.local",
+    "run": "engines.rounds",
 }
 __all__ = sorted(_WHERE)
 __version__ = "0.1.0"

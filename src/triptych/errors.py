@@ -83,6 +83,18 @@ class BudgetReached(StopRun):
     exit_code = 5
 
 
+class AwaitsPolicy(StopRun):
+    """A round of a loop is complete, and the policy of the next one is not declared yet."""
+
+    exit_code = 6
+
+
+class TrainingFailed(StopRun):
+    """The command that trains a loop's policy failed; the round before it is complete."""
+
+    exit_code = 7
+
+
 class Interrupted(StopRun):
     """The user asked to stop (Ctrl-C)."""
 

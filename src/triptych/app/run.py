@@ -11,7 +11,7 @@ from triptych.app.plan import recipe_folder
 from triptych.app.progress import showing_progress
 from triptych.app.summary import summary, summary_json, summary_text
 from triptych.app.text import clean, say
-from triptych.engines.local import run
+from triptych.engines.rounds import run
 from triptych.errors import StopRun
 from triptych.recipes.load import load_recipe
 from triptych.recipes.recipe import Recipe

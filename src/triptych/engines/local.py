@@ -69,36 +69,23 @@ class _Finished(msgspec.Struct, frozen=True):
     judgements: tuple[Judgement, ...]
 
 
-def run(
+def run_once(
     recipe: Recipe,
-    out: str | Path,
+    out: Path,
     *,
-    limit: int | None = None,
-    calls: str | Path | None = None,
-    folder: str | Path = ".",
-    progress: Callable[[Progress], None] | None = None,
+    limit: int | None,
+    calls: str | Path | None,
+    folder: Path,
+    progress: Callable[[Progress], None] | None,
+    skip: int = 0,
 ) -> Run:
-    """Run a recipe and write its tables to the folder `out`.
-
-    What the call log already answers is not asked again, so running once more resumes, or replays at no cost.
-
-    `limit` takes only the first prompts; `calls` names a call log to share with other runs; `folder` is where
-    relative paths in the recipe start; `progress` is called about five times a second, and once at the end.
-
-    Raises `RunFolderError`, `PromptError`, `KeyRefused` or `MissingExtra` before anything is spent where the fault
-    is plain beforehand, and `StopRun` where the run ended early (its tables then hold the prompts that were complete).
-    """
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe is a {type(recipe).__name__}, not a Recipe; triptych.load_recipe reads one")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; it must be 1 or more, or None for all prompts")
-    out = Path(out)
+    """Run a recipe into the folder `out`, all prompts or `limit` of them after the first `skip`."""
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id)
     try:
         manifest.calls = _call_log(out, manifest, calls)
         log = CallLog(out / manifest.calls)
         try:
-            sitting = _Sitting(recipe, out, manifest, log, Path(folder), limit, progress)
+            sitting = _Sitting(recipe, out, manifest, log, folder, (skip, limit), progress)
             try:
                 with _seldom_collecting():
                     _to_its_end(sitting)
@@ -175,7 +162,7 @@ class _Sitting:
         manifest: Manifest,
         log: CallLog,
         folder: Path,
-        limit: int | None,
+        window: tuple[int, int | None],
         report: Callable[[Progress], None] | None,
     ) -> None:
         self.recipe = recipe
@@ -189,8 +176,8 @@ class _Sitting:
         self.writer = TableWriter(out, *example_makers(recipe))
         self.at_once = [judge for judge in recipe.evaluation if not getattr(judge, "reads_judgements", False)]
         self.afterwards = [judge for judge in recipe.evaluation if getattr(judge, "reads_judgements", False)]
-        self.progress = Progress(total=_total(recipe, folder, limit), started=time.monotonic())
-        self.rows = PromptReader(recipe.prompts.rows(folder), out / SET_ASIDE, limit)
+        self.progress = Progress(total=_total(recipe, folder, *window), started=time.monotonic())
+        self.rows = PromptReader(recipe.prompts.rows(folder), out / SET_ASIDE, *window)
         self.asks = self.calls.ask(self.progress.synthesis), self.calls.ask(self.progress.evaluation)
         self.news = asyncio.Event()
         self.window = max(8, sum(spec.concurrency for spec in recipe.models.values()) * 3 // 2)
@@ -353,9 +340,10 @@ class _Sitting:
             self.report(self.progress)
 
 
-def _total(recipe: Recipe, folder: Path, limit: int | None) -> int | None:
+def _total(recipe: Recipe, folder: Path, skip: int, limit: int | None) -> int | None:
     """How many prompts there are, where the source can tell without being used up."""
     total: int | None = recipe.prompts.count(folder)
+    total = total if total is None else max(total - skip, 0)
     return total if total is None or limit is None else min(total, limit)
 
 

@@ -32,11 +32,11 @@ NOT_YET: Final = _State.NOT_YET
 class PromptReader:
     """Hands out the good rows of a source in their order, and writes the bad ones to a file with their reasons."""
 
-    def __init__(self, rows: Iterator[PromptRow | BadRow], aside: Path, limit: int | None) -> None:
+    def __init__(self, rows: Iterator[PromptRow | BadRow], aside: Path, skip: int, limit: int | None) -> None:
         self.set_aside = 0
         self._aside = aside
         self._new = aside.with_name(f".{aside.name}.new")
-        self._rows = self._good(rows, limit)
+        self._rows = self._good(rows, skip, limit)
         self._ahead: deque[PromptRow | Exception | None] | None = None
         self._room = threading.Semaphore(_READ_AHEAD)
 
@@ -83,15 +83,16 @@ class PromptReader:
         with suppress(RuntimeError):  # the run has ended without us
             loop.call_soon_threadsafe(news.set)
 
-    def _good(self, rows: Iterator[PromptRow | BadRow], limit: int | None) -> Iterator[PromptRow]:
-        taken = 0
+    def _good(self, rows: Iterator[PromptRow | BadRow], skip: int, limit: int | None) -> Iterator[PromptRow]:
+        taken = -skip
         with self._open() as file:
             for row in rows:
                 if isinstance(row, BadRow):
                     self._write(file, row)
                     continue
-                yield row
                 taken += 1
+                if taken > 0:
+                    yield row
                 if taken == limit:
                     return
 

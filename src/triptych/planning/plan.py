@@ -12,6 +12,7 @@ from triptych.errors import TriptychError
 from triptych.models.endpoint import Endpoint
 from triptych.models.spec import ModelSpec
 from triptych.operators import BadRow, Load, Outlook, PromptRow, estimate_tokens
+from triptych.recipes.loop import Loop
 from triptych.recipes.recipe import Recipe
 from triptych.records import canonical_json
 
@@ -68,7 +69,8 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
     total = recipe.prompts.count(Path(folder))
     good, bad = _look_at(recipe, Path(folder)) if total is not None else ([], [])
     prompts = None if total is None else _prompts(total, good, bad, limit)
-    stages = tuple(_stages(recipe, _outlook(good), prompts if prompts is not None else 1))
+    passes = 1 if total is None else _passes(recipe, _prompts(total, good, bad, None), limit)
+    stages = tuple(_stages(recipe, _outlook(good), passes))
     priced = [stage.usd for stage in stages if stage.usd is not None]
     most = [stage.most_usd for stage in stages if stage.most_usd is not None]
     complete = len(priced) == len(stages)
@@ -88,6 +90,17 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
         not_ready=tuple(_not_ready(recipe, good)),
         notes=tuple(_notes(recipe, prompts, sum(most) if complete else None)),
     )
+
+
+def _passes(recipe: Recipe, prompts: int, limit: int | None) -> int:
+    """How many prompts are worked on, where a loop counts each round: it takes them all, or new ones, every time."""
+    loop, most = recipe.loop, prompts if limit is None else limit
+    if loop is None:
+        return min(prompts, most)
+    if loop.prompts_per_round is None:
+        return min(prompts, most) * loop.rounds
+    starts = range(0, loop.prompts_per_round * loop.rounds, loop.prompts_per_round)
+    return sum(max(min(prompts - start, loop.prompts_per_round, most), 0) for start in starts)
 
 
 def _look_at(recipe: Recipe, folder: Path) -> tuple[list[PromptRow], list[BadRow]]:
@@ -176,6 +189,8 @@ def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[
     unpriced = [name for name, spec in recipe.models.items() if spec.price is None]
     if unpriced:
         notes.append(f"no price is declared for {', '.join(unpriced)}, so money is not counted there")
+    if recipe.loop is not None:
+        notes += _notes_on(recipe.loop)
     budget = recipe.budget.usd
     if budget is not None and most_usd is not None and most_usd > budget:
         notes.append(f"the run may reach the budget of ${budget:g} before its end; it then stops in order")
@@ -184,3 +199,14 @@ def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[
     if not recipe.instantiation:
         notes.append("no instantiation is given, so there will be no training examples")
     return notes
+
+
+def _notes_on(loop: Loop) -> Iterator[str]:
+    yield f"the figures are of all {loop.rounds} rounds; the time does not hold what training takes"
+    if loop.train is not None:
+        yield f"after each round but the last this command is run: {loop.train}"
+    elif len(loop.next) < loop.rounds - 1:
+        yield (
+            f"loop.next declares {len(loop.next)} of the {loop.rounds - 1} later policies: the loop ends in order after "
+            f"round {len(loop.next) + 1}, and goes on when it is run again with the next one"
+        )

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
 from triptych.operators import Evaluator, Generator, Instantiator, Operator, PromptSource, any_of, suggestion
+from triptych.recipes.loop import Loop
 from triptych.recipes.method import Method
 from triptych.records import Objective, Prompt, content_id
 
@@ -76,6 +77,8 @@ class Recipe(BaseModel):
     """Panel 3: from verdicts to training examples."""
     budget: Budget = Budget()
     """What the run may spend: a `Budget`."""
+    loop: Loop | None = None
+    """Rounds with a policy that is refreshed in between: a `Loop`."""
 
     @property
     def id(self) -> str:
@@ -99,6 +102,8 @@ class Recipe(BaseModel):
                 if spec.price is None:
                     said = "has no price, so the budget could not hold; declare one (0 for a server of your own)"
                     yield f"models.{name}.price", said
+        if self.loop is not None:
+            yield from ((f"loop.{field}", said) for field, said in self.loop.problems(self.models))
         yield from self._mistaken_for_another()
         for panel in ("synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):

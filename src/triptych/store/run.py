@@ -100,14 +100,20 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a run folder for reading. Raises `RunFolderError` where it is none."""
-    path = Path(path)
+    """Open a run folder for reading; of a loop's folder, the last round. Raises `RunFolderError` where it is none."""
+    path = _last_round(Path(path))
     manifest = read_manifest(path)
     if manifest is None:
         raise RunFolderError(
             f"{path} is not a run folder (it has no {MANIFEST}); `triptych run RECIPE --out {path}` makes one"
         )
     return Run(path, manifest)
+
+
+def _last_round(path: Path) -> Path:
+    """The last round that a loop has begun in a folder; the folder itself where there are no rounds."""
+    rounds = {int(name): folder for folder in path.glob("round-*") if (name := folder.name[6:]).isdecimal()}
+    return rounds[max(rounds)] if rounds and not (path / MANIFEST).exists() else path
 
 
 def read_manifest(folder: Path) -> Manifest | None:

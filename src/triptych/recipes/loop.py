@@ -1,0 +1,98 @@
+"""The loop of a method with rounds: the policy that comes out of one round answers in the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+
+from triptych.models.spec import Model, ModelSpec
+from triptych.operators import suggestion
+
+_MODEL: TypeAdapter[ModelSpec] = TypeAdapter(Model)
+PLACES = ("round", "run", "export", "trained")
+"""What texts of a loop may name in braces."""
+
+
+def _as_tuple(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _known_places(text: str | None) -> str | None:
+    for left in (text or "").split("{")[1:]:
+        name, closed, _ = left.partition("}")
+        if closed and name not in PLACES:
+            raise ValueError(f"{{{name}}} is not one of {', '.join(f'{{{place}}}' for place in PLACES)}")
+    return text
+
+
+class Loop(BaseModel):
+    """Rounds of one recipe, each a run of its own in the folders `round-1`, `round-2` ... of the output folder.
+
+    Between two rounds the policy is refreshed: by the command `train`, or by an endpoint that `next` declares for the
+    round. Where neither is there the loop ends in order, and goes on when it is run again with one. In `train` and in
+    texts of `next`, `{run}` stands for the folder of the round that is over, `{export}` for its training files,
+    `{trained}` for the folder where training leaves the new policy, and `{round}` for the number of the round to come.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounds: int = Field(ge=2, le=1000)
+    """Rounds in all."""
+    refresh: str = "policy"
+    """The model that is another one in each round: a name under `models`."""
+    train: Annotated[str | None, AfterValidator(_known_places)] = None
+    """A command that trains the policy, run without a shell after each round but the last."""
+    next: Annotated[tuple[Model, ...], BeforeValidator(_as_tuple, json_schema_input_type=Model | list[Model])] = ()
+    """The policy of each later round: one for each, or with `train` a single one for all. Where `train` is given and
+    this is not, the policy is at the same address as before, under the version `round-2`, `round-3` ..."""
+    prompts_per_round: int | None = Field(default=None, ge=1)
+    """Prompts of a round, which follow those of the round before; None takes all in every round."""
+
+    @model_validator(mode="after")
+    def _as_many_as_rounds(self) -> Loop:
+        if len(self.next) >= self.rounds:
+            raise ValueError(f"next has {len(self.next)} policies for the {self.rounds - 1} rounds after the first")
+        return self
+
+    def problems(self, models: Mapping[str, ModelSpec]) -> Iterator[tuple[str, str]]:
+        """Say what does not fit the recipe: (field, message)."""
+        if self.refresh not in models:
+            yield "refresh", f"model {self.refresh!r} is not declared under models{suggestion(self.refresh, models)}"
+
+    def policy(self, number: int, before: ModelSpec, places: Mapping[str, str]) -> ModelSpec | None:
+        """The policy of round `number`, from 2; None where the loop does not know it yet.
+
+        Its version is `round-N` unless it declares one, so that nothing that an earlier policy said counts as its own.
+        """
+        if self.train is None:
+            if len(self.next) < number - 1:
+                return None
+            declared: ModelSpec = self.next[number - 2]
+        else:
+            declared = before if not self.next else self.next[min(number - 2, len(self.next) - 1)]
+        written = declared.model_dump(mode="json", exclude_defaults=True)
+        if declared is before or not declared.version:
+            written["version"] = f"round-{number}"
+        return _MODEL.validate_python({name: filled_in(value, places) for name, value in written.items()})
+
+
+def filled_in(value: Any, places: Mapping[str, str]) -> Any:
+    """Put what they stand for in place of names in braces; whatever is no text stays as it is."""
+    if isinstance(value, str):
+        for name, text in places.items():
+            value = value.replace(f"{{{name}}}", text)
+    return value
+
+
+def places_of(out: Path, number: int) -> dict[str, str]:
+    """What the names in braces stand for between round `number` and the one after it."""
+    run = (out / f"round-{number}").resolve()
+    return {
+        "round": str(number + 1),
+        "run": str(run),
+        "export": str(run / "export" / "trl"),
+        "trained": str(run / "trained"),
+    }
