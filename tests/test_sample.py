@@ -5,11 +5,12 @@ import math
 
 import msgspec
 import pytest
+from pydantic import ValidationError
 
 from judging import case
 from triptych.models.chat import CallFailed, Choice, Reply, TokenLogprob
 from triptych.models.spec import OpenAIModel
-from triptych.operators import GivenResponse
+from triptych.operators import GivenResponse, Outlook
 from triptych.records import Message
 from triptych.synthesis import Given, Sample
 
@@ -140,3 +141,68 @@ def test_given_responses_are_taken_over_with_their_source():
         ("hi", "alice", 0, "given"),
         ("yo", "gpt", 1, "given"),
     ]
+
+
+def test_a_mixture_takes_the_model_of_each_response_by_its_share():
+    mixed = Sample(model=["a", "b"], n=400, shares=[0.75, 0.25])
+    responses, _ = made(mixed)
+    assert sorted(response.sample_index for response in responses) == list(range(400))
+    share = sum(response.model == "a-7b" for response in responses) / 400
+    assert abs(share - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 400)
+    again, _ = made(mixed)
+    assert [r.id for r in again] == [r.id for r in responses]
+    loads, outlook = mixed.forecast(Outlook(prompt_tokens=10))
+    assert [load.calls for load in loads] == [300, 100]
+    assert [load.most_calls for load in loads] == [400, 400]
+    assert outlook.responses == 400
+
+
+def test_a_model_that_no_response_falls_to_is_not_asked():
+    responses, requests = made(Sample(model=["a", "b"], n=3, shares=[1.0, 0.0]))
+    assert {r.model for r in responses} == {"a-7b"}
+    assert len(requests) == 3
+
+
+@pytest.mark.parametrize("shares", [[1.0], [0.5, 0.4], [0.5, 0.5, 0.0]])
+def test_shares_must_fit_the_models(shares):
+    with pytest.raises(ValidationError, match="adding up to 1"):
+        Sample(model=["a", "b"], shares=shares)
+
+
+def test_shots_stand_between_the_system_message_and_the_prompt():
+    one = case()
+    chat = (Message("system", "Be kind."), *one.prompt.messages)
+    one = msgspec.structs.replace(one, prompt=msgspec.structs.replace(one.prompt, messages=chat))
+    shown = Sample(model="a", n=1, system="Be brief.", shots=[{"prompt": "2+2?", "response": "4"}])
+    (response,), (request,) = made(shown, one)
+    assert request.messages == (
+        Message("system", "Be brief."),
+        Message("system", "Be kind."),
+        Message("user", "2+2?"),
+        Message("assistant", "4"),
+        *one.prompt.messages[1:],
+    )
+    assert response.params["shots"] == 1
+    assert response.generator_id != made(Sample(model="a", n=1, system="Be brief."))[0][0].generator_id
+
+
+def test_a_template_goes_around_the_last_user_message_and_is_recorded():
+    one = case()
+    text = one.prompt.text
+    put = Sample(model="a", n=1, template="{{ prompt }}\n\nThink step by step.")
+    (response,), (request,) = made(put, one)
+    assert request.messages[-1] == Message("user", f"{text}\n\nThink step by step.")
+    assert response.prompt_id == one.prompt.id
+    assert response.params["template"] == "{{ prompt }}\n\nThink step by step."
+
+
+def test_what_a_prompt_says_is_no_template():
+    one = case()
+    evil = msgspec.structs.replace(one.prompt, messages=(Message("user", "{{ 7 * 7 }}"),))
+    _, (request,) = made(Sample(model="a", n=1, template="Q: {{ prompt }}"), msgspec.structs.replace(one, prompt=evil))
+    assert request.messages[-1].content == "Q: {{ 7 * 7 }}"
+
+
+def test_a_template_that_asks_for_more_than_the_prompt_is_refused():
+    with pytest.raises(ValidationError, match="may use prompt"):
+        Sample(model="a", template="{{ reference }}")

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from itertools import takewhile
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field, field_validator, model_validator
 
 from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens
 from triptych.records import Message, Prompt, Response, draw, make_response
+from triptych.synthesis._answers import answered
+from triptych.synthesis._fields import Names, Shares, Shot, Temperatures, Texts
+from triptych.templates import checked_template, render
 
 _USUAL_TOKENS = 300
-
-
-def _as_tuple(value: object) -> object:
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _as_written(value: tuple[object, ...]) -> object:
-    return value[0] if len(value) == 1 else list(value)
-
-
-_Serialise = PlainSerializer(_as_written)
-_OneOrMoreTexts = BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
-Names = Annotated[tuple[str, ...], Field(min_length=1), _OneOrMoreTexts, _Serialise]
-Texts = Annotated[tuple[str, ...], _OneOrMoreTexts, _Serialise]
-Temperature = Annotated[float, Field(ge=0, le=2)]
-Temperatures = Annotated[
-    tuple[Temperature, ...],
-    Field(min_length=1),
-    BeforeValidator(_as_tuple, json_schema_input_type=Temperature | list[Temperature]),
-    _Serialise,
-]
 
 
 class Sample(Operator):
@@ -42,10 +26,10 @@ class Sample(Operator):
 
     Lists of temperatures and of system prompts are gone through in turn: response i takes entry i of each, from the
     start again after the last. Principles are drawn at random for each response (as in UltraFeedback,
-    arXiv:2310.01377), by the recipe's seed.
+    arXiv:2310.01377), by the recipe's seed. With `shares` the `n` responses are a mixture: the model of each is drawn.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "n", "samples_per_call", "logprobs"})
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "n", "shares", "samples_per_call", "logprobs"})
 
     kind: Literal["sample"] = "sample"
     name: str | None = None
@@ -53,7 +37,9 @@ class Sample(Operator):
     model: Names
     """A model's name, or several: each gives `n` responses."""
     n: int = Field(default=4, ge=1, le=10_000)
-    """Responses from each model."""
+    """Responses from each model; with `shares`, from all together."""
+    shares: Shares = ()
+    """The chance of each model to be the one that makes a response, in the order of `model`; they add up to 1."""
     temperature: Temperatures = (1.0,)
     """One, or several that are gone through in turn."""
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -66,46 +52,80 @@ class Sample(Operator):
     """System prompts. They come before the prompt's own system message, where it has one."""
     principles: Texts = ()
     """Sentences of which one is drawn for each response and added to its system prompt."""
+    shots: tuple[Shot, ...] = ()
+    """Prompts with good responses that are shown before the prompt, as turns of the chat."""
+    template: str | None = None
+    """A Jinja template that the text of the last user message is put into, as `prompt`: for a chain of thought, or
+    for attributes that the response should have. The response still belongs to the prompt as it was."""
     logprobs: bool = False
     """Whether to keep the log-probability of each token, where the model is declared to give them."""
     samples_per_call: int = Field(default=1, ge=1)
     """Responses asked for in one call (`n` of the endpoint). Cheaper where prompts are long and the endpoint has it;
     only responses of equal temperature, system prompt and principle share a call."""
 
+    @model_validator(mode="after")
+    def _shares_of_models(self) -> Sample:
+        if self.shares and (len(self.shares) != len(self.model) or abs(sum(self.shares) - 1) > 1e-6):
+            raise ValueError(f"shares must give one number for each of the {len(self.model)} models, adding up to 1")
+        return self
+
+    @field_validator("template")
+    @classmethod
+    def _usable(cls, template: str | None) -> str | None:
+        return template if template is None else checked_template(template, {"prompt": "p"})
+
     async def respond(self, case: Case, ask: Ask) -> list[Response]:
         """Make `n` responses from each model, in the order of the models and of the sample index."""
         if len(self.model) == 1:
-            return await self._from(self.model[0], case, ask)
-        per_model = await asyncio.gather(*(self._from(model, case, ask) for model in self.model))
-        return [response for responses in per_model for response in responses]
+            return await self._from(self.model[0], case, ask, self._groups_for(case))
+        if self.shares:
+            drawn = [self._drawn_model(case, index) for index in range(self.n)]
+            groups = [self._groups_for(case, {i for i in range(self.n) if drawn[i] == name}) for name in self.model]
+        else:
+            groups = [self._groups_for(case)] * len(self.model)
+        asked = [self._from(name, case, ask, some) for name, some in zip(self.model, groups, strict=True) if some]
+        return [response for responses in await asyncio.gather(*asked) for response in responses]
 
     def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
         """Expect each response to take its `max_tokens`, or 300 tokens where it may be longer."""
-        calls = self.n if self.principles else len(self._same)
-        instructions = max(map(estimate_tokens, self.system), default=0) + max(
-            map(estimate_tokens, self.principles), default=0
-        )
+        most = self.n if self.principles else len(self._same)
+        asked = outlook.prompt_tokens + self._instructions
         length = min(self.max_tokens, _USUAL_TOKENS)
-        asked = calls * (outlook.prompt_tokens + instructions)
         loads = [
             Load(
                 model=model,
-                calls=calls,
-                prompt_tokens=asked,
-                completion_tokens=self.n * length,
-                most_calls=calls,
-                most_prompt_tokens=asked,
+                calls=most * share,
+                prompt_tokens=most * share * asked,
+                completion_tokens=self.n * share * length,
+                most_calls=most,
+                most_prompt_tokens=most * asked,
                 most_completion_tokens=self.n * self.max_tokens,
             )
-            for model in self.model
+            for model, share in zip(self.model, self.shares or (1,) * len(self.model), strict=True)
         ]
-        return loads, outlook.with_responses(self.n * len(self.model), length, self.max_tokens)
+        made = self.n if self.shares else self.n * len(self.model)
+        return loads, outlook.with_responses(made, length, self.max_tokens)
 
-    async def _from(self, model: str, case: Case, ask: Ask) -> list[Response]:
+    @property
+    def _instructions(self) -> float:
+        """Tokens that are put before each prompt or around it."""
+        shown = (text for shot in self.shots for text in (shot.prompt, shot.response))
+        longest = (max(map(estimate_tokens, texts), default=0) for texts in (self.system, self.principles))
+        return sum(longest) + sum(map(estimate_tokens, shown)) + estimate_tokens(self.template or "")
+
+    def _drawn_model(self, case: Case, index: int) -> str:
+        lot = draw(case.seed, case.prompt.id, "model", index) / 2**63
+        for name, share in zip(self.model, self.shares, strict=True):
+            lot -= share
+            if lot < 0:
+                return name
+        return self.model[-1]
+
+    async def _from(self, model: str, case: Case, ask: Ask, groups: list[list[_Draw]]) -> list[Response]:
         spec = ask.model(model)
-        groups = self._groups([self._draw(case, index) for index in range(self.n)]) if self.principles else self._same
+        messages = self._messages(case.prompt)
         start = draw(case.seed, case.prompt.id) if spec.send_seed else None
-        requests = [self._request(case.prompt, group, spec, start) for group in groups]
+        requests = [self._request(case.prompt, messages, group, spec, start) for group in groups]
         outcomes = await ask(model, requests)
         maker: dict[str, Any] = {
             "prompt_id": case.prompt.id,
@@ -120,6 +140,27 @@ class Sample(Operator):
             for place, drawn in enumerate(group)
         ]
         return responses if self.samples_per_call == 1 else sorted(responses, key=lambda made: made.sample_index)
+
+    def _messages(self, prompt: Prompt) -> tuple[Message, ...]:
+        """The chat to be continued, with what is shown before the prompt and put around it."""
+        messages = prompt.messages
+        if self.template is not None:
+            last = max((i for i, message in enumerate(messages) if message.role == "user"), default=None)
+            if last is not None:
+                text = render(self.template, {"prompt": messages[last].content})
+                messages = (*messages[:last], Message("user", text), *messages[last + 1 :])
+        if self.shots:
+            head = sum(1 for _ in takewhile(lambda message: message.role in ("system", "developer"), messages))
+            turns = [turn for shot in self.shots for turn in shot.turns()]
+            messages = (*messages[:head], *turns, *messages[head:])
+        return messages
+
+    def _groups_for(self, case: Case, wanted: Container[int] | None = None) -> list[list[_Draw]]:
+        """What is asked for in each call; of the wanted responses alone, where the models share them out."""
+        if wanted is None and not self.principles:
+            return self._same
+        places = [index for index in range(self.n) if wanted is None or index in wanted]
+        return self._groups([self._draw(case, i) if self.principles else self._particular(i) for i in places])
 
     def _draw(self, case: Case, index: int) -> _Draw:
         """Settle what is particular to response `index`."""
@@ -148,10 +189,16 @@ class Sample(Operator):
             calls[-1].append(drawn)
         return [group for calls in alike.values() for group in calls]
 
-    def _request(self, prompt: Prompt, group: list[_Draw], spec: ModelSpec, start: int | None) -> ChatRequest:
+    def _request(
+        self,
+        prompt: Prompt,
+        messages: tuple[Message, ...],
+        group: list[_Draw],
+        spec: ModelSpec,
+        start: int | None,
+    ) -> ChatRequest:
         """What asks for the responses of one group. The seeds of a prompt's responses follow on one another."""
         place, temperature, system = group[0]
-        messages = prompt.messages
         return ChatRequest(
             messages=(Message("system", system), *messages) if system else messages,
             temperature=temperature,
@@ -175,8 +222,12 @@ class Sample(Operator):
             params["seed"] = request.seed
         if drawn.system:
             params["system"] = drawn.system
-        answered = _answered(outcome, place)
-        return make_response(**maker, sample_index=drawn.place, params=params, **answered)
+        if self.template is not None:
+            params["template"] = self.template
+        if self.shots:
+            params["shots"] = len(self.shots)
+        said = answered(outcome, place)
+        return make_response(**maker, sample_index=drawn.place, params=params, **said)
 
 
 class _Draw(NamedTuple):
@@ -186,34 +237,3 @@ class _Draw(NamedTuple):
     """Its sample index."""
     temperature: float
     system: str
-
-
-def _answered(reply: Reply | CallFailed, place: int) -> dict[str, Any]:
-    """What a call says of the response: its text, its log-probabilities, its share of the call's cost."""
-    if isinstance(reply, CallFailed):
-        return {"messages": (), "status": "failed", "error": reply.error}
-    if place >= len(reply.choices):
-        error = f"the endpoint gave only {len(reply.choices)} of the choices asked for; set samples_per_call: 1"
-        return {"call_ids": (reply.call_id,), "messages": (), "status": "failed", "error": error}
-    choice = reply.choices[place]
-    logprobs = tuple(token.logprob for token in choice.logprobs) if choice.logprobs else None
-    shares = len(reply.choices)
-    return {
-        "messages": (Message("assistant", choice.refusal or choice.text, choice.tool_calls),),
-        "finish_reason": choice.finish_reason,
-        "status": "refused" if choice.refused else "ok",
-        "prompt_tokens": _share(reply.prompt_tokens, shares, place),
-        "completion_tokens": len(logprobs)
-        if logprobs and shares > 1
-        else _share(reply.completion_tokens, shares, place),
-        "logprob": sum(logprobs) if logprobs else None,
-        "token_logprobs": logprobs,
-        "cost_usd": reply.cost_usd / shares,
-        "call_ids": (reply.call_id,),
-        "created_at": reply.created_at,
-    }
-
-
-def _share(whole: int, shares: int, place: int) -> int:
-    """An equal share of a whole number; the first ones have one more where there is a rest."""
-    return whole // shares + (place < whole % shares)
