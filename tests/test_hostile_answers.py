@@ -11,7 +11,7 @@ import triptych as tp
 from judging import Scripted, case, judged
 from runs import run_against
 from triptych.errors import EndpointDown, PromptError
-from triptych.evaluation._asking import Unparsable, json_object
+from triptych.models.asking import Unparsable, json_object
 from triptych.models.chat import ChatRequest, Choice, TokenLogprob
 from triptych.models.wire import read_answer
 from triptych.records import Message

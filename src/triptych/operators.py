@@ -37,6 +37,10 @@ BUILT_IN = {
         "sample": "triptych.synthesis.sample:Sample",
         "given": "triptych.synthesis.given:Given",
         "revise": "triptych.synthesis.revise:Revise",
+        "verbalized": "triptych.synthesis.verbalized:Verbalized",
+        "until_contrast": "triptych.synthesis.until_contrast:UntilContrast",
+        "corrupt": "triptych.synthesis.corrupt:Corrupt",
+        "best_of_n": "triptych.synthesis.best_of_n:BestOfN",
     },
     "evaluation": {
         "rubric": "triptych.evaluation.rubric:Rubric",
@@ -44,6 +48,8 @@ BUILT_IN = {
         "listwise": "triptych.evaluation.listwise:Listwise",
         "verify": "triptych.evaluation.verify:Verify",
         "assumed": "triptych.evaluation.assumed:Assumed",
+        "diversity": "triptych.evaluation.diversity:Diversity",
+        "consistency": "triptych.evaluation.consistency:Consistency",
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from triptych.evaluation._asking import Unparsable
+from triptych.models.asking import Unparsable
 from triptych.models.chat import Choice
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from pydantic import Field, field_validator
 
 from triptych.errors import PromptError
-from triptych.evaluation._asking import ask_judge
+from triptych.models.asking import ask_parsed
 from triptych.models.chat import Ask, ChatRequest, Choice
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens, undefined_criteria
@@ -108,7 +108,7 @@ class Judge(Operator):
         form = self._form(len(questions[0].shown))
         spec = ask.model(self.model)
         requests = [self._request(case, spec, question, form) for question in questions]
-        asked = await ask_judge(ask, self.model, requests, form.parse, form.wanted)
+        asked = await ask_parsed(ask, self.model, requests, form.parse, form.wanted)
         shared = self._shared(case, spec)
         return [
             make_judgement(

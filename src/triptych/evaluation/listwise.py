@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from triptych.evaluation._asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.evaluation.judge import Form, Judge, Question
+from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.models.chat import Choice
 from triptych.operators import Case, Load, Outlook
 from triptych.records import Response, draw

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from triptych.evaluation._asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.evaluation._logprobs import spread
 from triptych.evaluation.judge import Form, LogprobJudge, Question
+from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.models.chat import Choice
 from triptych.operators import Case, Load, Outlook
 from triptych.records import Response, draw

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
+from triptych.evaluation._slowly import slowly
 from triptych.evaluation.constraints import Constraint
 from triptych.models.chat import Ask
 from triptych.operators import Case, Load, Operator, Outlook
@@ -96,18 +94,12 @@ def _parsed(written: bytes) -> Constraint | str:
         return f"the prompt's constraint {written.decode()[:200]} can't be checked: {place}: {first['msg']}"
 
 
-@lru_cache
-def _thread(process: int) -> ThreadPoolExecutor:
-    """The thread of a process for slow checks. Asyncio's own threads look up hosts, which must not wait for these."""
-    return ThreadPoolExecutor(1, thread_name_prefix=f"checks-{process}")
-
-
 async def _outcome(check: Constraint | str, text: str) -> dict[str, Any]:
     if isinstance(check, str):
         return {"status": "failed", "error": check}
     try:
         if check.may_be_slow(text):
-            result = await asyncio.get_running_loop().run_in_executor(_thread(os.getpid()), check.check, text)
+            result = await slowly(check.check, text)
         else:
             result = check.check(text)
     except (ValueError, ArithmeticError, RecursionError) as error:  # prompts and responses can be anything

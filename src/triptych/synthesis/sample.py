@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import takewhile
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -76,14 +76,23 @@ class Sample(Operator):
 
     async def respond(self, case: Case, ask: Ask) -> list[Response]:
         """Make `n` responses from each model, in the order of the models and of the sample index."""
+        return await self.some(case, ask)
+
+    async def some(
+        self, case: Case, ask: Ask, places: range | None = None, maker: Operator | None = None
+    ) -> list[Response]:
+        """Make the responses of these sample indices, of all `n` if none are named; as the work of `maker`, if given."""
         if len(self.model) == 1:
-            return await self._from(self.model[0], case, ask, self._groups_for(case))
+            return await self._from(self.model[0], case, ask, self._groups_for(case, places), maker)
         if self.shares:
-            drawn = [self._drawn_model(case, index) for index in range(self.n)]
-            groups = [self._groups_for(case, {i for i in range(self.n) if drawn[i] == name}) for name in self.model]
+            drawn = {index: self._drawn_model(case, index) for index in places or range(self.n)}
+            wanted = [[i for i, name in drawn.items() if name == model] for model in self.model]
+            groups = [self._groups_for(case, some) for some in wanted]
         else:
-            groups = [self._groups_for(case)] * len(self.model)
-        asked = [self._from(name, case, ask, some) for name, some in zip(self.model, groups, strict=True) if some]
+            groups = [self._groups_for(case, places)] * len(self.model)
+        asked = [
+            self._from(name, case, ask, some, maker) for name, some in zip(self.model, groups, strict=True) if some
+        ]
         return [response for responses in await asyncio.gather(*asked) for response in responses]
 
     def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
@@ -121,21 +130,24 @@ class Sample(Operator):
                 return name
         return self.model[-1]
 
-    async def _from(self, model: str, case: Case, ask: Ask, groups: list[list[_Draw]]) -> list[Response]:
+    async def _from(
+        self, model: str, case: Case, ask: Ask, groups: list[list[_Draw]], maker: Operator | None
+    ) -> list[Response]:
         spec = ask.model(model)
         messages = self._messages(case.prompt)
         start = draw(case.seed, case.prompt.id) if spec.send_seed else None
         requests = [self._request(case.prompt, messages, group, spec, start) for group in groups]
         outcomes = await ask(model, requests)
-        maker: dict[str, Any] = {
+        maker = maker or self
+        made_by: dict[str, Any] = {
             "prompt_id": case.prompt.id,
-            "generator": self.name or self.kind,
-            "generator_id": self.identity(spec),
+            "generator": getattr(maker, "name", None) or getattr(maker, "kind", ""),
+            "generator_id": maker.identity(spec),
             "model": spec.model,
             "model_version": spec.version,
         }
         responses = [
-            self._response(maker, drawn, outcome, place, request)
+            self._response(made_by, drawn, outcome, place, request)
             for group, outcome, request in zip(groups, outcomes, requests, strict=True)
             for place, drawn in enumerate(group)
         ]
@@ -155,12 +167,12 @@ class Sample(Operator):
             messages = (*messages[:head], *turns, *messages[head:])
         return messages
 
-    def _groups_for(self, case: Case, wanted: Container[int] | None = None) -> list[list[_Draw]]:
-        """What is asked for in each call; of the wanted responses alone, where the models share them out."""
-        if wanted is None and not self.principles:
+    def _groups_for(self, case: Case, places: Iterable[int] | None) -> list[list[_Draw]]:
+        """What is asked for in each call, for the responses of these sample indices or for all `n`."""
+        if places is None and not self.principles:
             return self._same
-        places = [index for index in range(self.n) if wanted is None or index in wanted]
-        return self._groups([self._draw(case, i) if self.principles else self._particular(i) for i in places])
+        wanted = range(self.n) if places is None else places
+        return self._groups([self._draw(case, i) if self.principles else self._particular(i) for i in wanted])
 
     def _draw(self, case: Case, index: int) -> _Draw:
         """Settle what is particular to response `index`."""
@@ -213,7 +225,7 @@ class Sample(Operator):
         )
 
     def _response(
-        self, maker: dict[str, Any], drawn: _Draw, outcome: Reply | CallFailed, place: int, request: ChatRequest
+        self, made_by: dict[str, Any], drawn: _Draw, outcome: Reply | CallFailed, place: int, request: ChatRequest
     ) -> Response:
         params: dict[str, Any] = {"temperature": drawn.temperature, "max_tokens": self.max_tokens}
         if request.top_p is not None:
@@ -227,7 +239,7 @@ class Sample(Operator):
         if self.shots:
             params["shots"] = len(self.shots)
         said = answered(outcome, place)
-        return make_response(**maker, sample_index=drawn.place, params=params, **said)
+        return make_response(**made_by, sample_index=drawn.place, params=params, **said)
 
 
 class _Draw(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from triptych.evaluation.constraints.check import Check, Checkable, Counted
-from triptych.evaluation.constraints.units import words
+from triptych.units import words
 
 
 class AllLowercase(Checkable):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from triptych.evaluation.constraints.check import Check, Checkable, Counted
-from triptych.evaluation.constraints.units import occurrences
+from triptych.units import occurrences
 
 Phrase = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 _OPENING = "\"'“‘«([*_#> "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from triptych.evaluation.constraints.check import Check, Counted
-from triptych.evaluation.constraints.units import lines, paragraphs, sentences, words
+from triptych.units import lines, paragraphs, sentences, words
 
 
 class Words(Counted):

@@ -1,4 +1,4 @@
-"""Asking a judge: parse what it says, ask once more where that fails, and never make a verdict up."""
+"""Asking for answers of a set form: parse what is said, ask once more where that fails, and never make an answer up."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Unparsable(Exception):
 
 
 class Asked(msgspec.Struct, Generic[Verdict], frozen=True, kw_only=True):
-    """What came of one question to a judge."""
+    """What came of one question."""
 
     verdict: Verdict | None = None
     status: JudgementStatus = "ok"
     error: str | None = None
     raw: str | None = None
-    """All that the judge said, where no verdict could be read from it."""
+    """All that was said, where no verdict could be read from it."""
     call_ids: tuple[str, ...] = ()
     cost_usd: float = 0.0
     created_at: datetime | None = None
@@ -56,10 +56,10 @@ def answer_schema(**verdict: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def ask_judge(
+async def ask_parsed(
     ask: Ask, model: str, requests: Sequence[ChatRequest], parse: Callable[[Choice], Verdict], wanted: str
 ) -> list[Asked[Verdict]]:
-    """Put the questions to a judge. An answer that `parse` refuses is asked for once more, with the reason."""
+    """Put questions to a model. An answer that `parse` refuses is asked for once more, with the reason."""
     replies = await ask(model, requests)
     asked = [_read(*each, parse) for each in zip(requests, replies, strict=True)]
     again = [place for place, one in enumerate(asked) if one.status == "unparsed"]

@@ -1,0 +1,45 @@
+"""What an evaluator that a generator runs itself says of responses, as one number each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from statistics import fmean
+
+from triptych.records import Judgement, Objective
+
+
+def values(judgements: Iterable[Judgement], objective: Objective) -> dict[str, float]:
+    """The mean verdict on each response over its criteria, in [0, 1], weighted as the objective declares.
+
+    A score counts as its place on its scale; of k responses shown, rank r counts as (k - r) / (k - 1). Responses
+    without any verdict are left out.
+    """
+    said: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for judgement in judgements:
+        for response_id, verdict in zip(judgement.response_ids, _verdicts(judgement), strict=False):
+            said[response_id][judgement.criterion].append(verdict)
+    found = {}
+    for response_id, by_criterion in said.items():
+        weights = {
+            name: objective.criteria[name].weight if name in objective.criteria else 1.0 for name in by_criterion
+        }
+        whole = sum(weights.values())
+        if whole:
+            found[response_id] = sum(weights[name] * fmean(told) for name, told in by_criterion.items()) / whole
+    return found
+
+
+def _verdicts(judgement: Judgement) -> list[float]:
+    if judgement.status != "ok" or judgement.step is not None:
+        return []
+    if judgement.scores is not None and judgement.scale is not None:
+        low, high = judgement.scale
+        return [min(max((score - low) / (high - low), 0.0), 1.0) for score in judgement.scores]
+    ranks = judgement.ranks or ()
+    return [(len(ranks) - _shared_rank(ranks, rank)) / (len(ranks) - 1) for rank in ranks] if len(ranks) > 1 else []
+
+
+def _shared_rank(ranks: tuple[int, ...], rank: int) -> float:
+    """The mean of the places that responses of this rank take up."""
+    return sum(other < rank for other in ranks) + (sum(other == rank for other in ranks) + 1) / 2

@@ -1,0 +1,245 @@
+"""Operators that make or look at sets of candidates: verbalized, until_contrast, best_of_n, corrupt, diversity, consistency."""
+
+import asyncio
+import json
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import triptych as tp
+from judging import Scripted, case
+from triptych.evaluation.consistency import Consistency
+from triptych.evaluation.diversity import Diversity
+from triptych.operators import Outlook
+from triptych.synthesis.corrupt import Corrupt
+from triptych.synthesis.verbalized import Verbalized
+from world import quality, world
+
+
+def recipe(base_url, synthesis, evaluation=(), prompts=("maths", None), **more):
+    model = {"backend": "openai", "base_url": base_url}
+    content = {
+        "name": "candidates",
+        "models": {"policy": model | {"model": "policy"}, "judge": model | {"model": "judge"}},
+        "prompts": {"kind": "examples", "name": prompts[0]},
+        "synthesis": synthesis,
+        "objective": {"criteria": {"good": {"text": "It is good."}}},
+        "evaluation": list(evaluation),
+        "instantiation": {"kind": "pairs"},
+    }
+    return tp.Recipe.model_validate(content | more)
+
+
+JUDGE = {"kind": "rubric", "model": "judge", "criteria": ["good"], "scale": [1, 10]}
+RIGHT = {"kind": "verify", "criterion": "answer", "use_prompt": False, "final_answer": True}
+
+
+def by_prompt(run):
+    rows = run.responses().collect()
+    return [list(rows.filter(prompt_id=one).iter_rows(named=True)) for one in run.prompts().collect()["id"]]
+
+
+# --- until_contrast
+
+
+def test_responses_are_drawn_until_right_and_wrong_ones_are_there(tmp_path):
+    drawing = {
+        "kind": "until_contrast",
+        "sampler": {"kind": "sample", "model": "policy", "n": 2},
+        "evaluator": RIGHT,
+        "most": 9,
+    }
+    with world() as (asked, base_url):
+        run = tp.run(recipe(base_url, drawing, [RIGHT]), tmp_path / "run", limit=30)
+        made = by_prompt(run)
+        assert asked.asked["policy", "sample"] == sum(map(len, made))
+    sizes = {len(responses) for responses in made}
+    assert sizes <= {2, 4, 6, 8, 9}
+    assert len(sizes) > 1
+    for responses in made:
+        right = [quality(row["messages"][0]["content"]) > 5 for row in responses]
+        before_the_last = right[: 2 * ((len(right) - 1) // 2)]
+        assert len({*before_the_last}) < 2  # a contrast ends it
+        assert len({*right}) == 2 or len(right) == 9
+        assert [row["sample_index"] for row in responses] == list(range(len(responses)))
+    assert len({row["id"] for responses in made for row in responses}) == sum(map(len, made))
+
+
+def test_verdicts_that_steered_are_not_paid_for_again_by_the_same_judge(tmp_path):
+    drawing = {
+        "kind": "until_contrast",
+        "sampler": {"kind": "sample", "model": "policy", "n": 2},
+        "evaluator": JUDGE,
+        "most": 8,
+        "spread": 0.6,
+    }
+    with world() as (asked, base_url):
+        run = tp.run(recipe(base_url, drawing, [JUDGE]), tmp_path / "run", limit=10)
+        count = run.responses().collect().height
+        assert asked.asked["judge", "judge"] == count
+        planned = tp.plan(recipe(base_url, drawing, [JUDGE]), limit=10)
+    assert run.judgements().collect().height == count
+    assert planned.most_calls >= asked.asked.total() >= planned.calls * 0.5
+
+
+def test_a_nested_operator_is_checked_like_any_other():
+    drawing = {"kind": "until_contrast", "sampler": {"kind": "sample", "model": "polcy"}, "evaluator": JUDGE}
+    with pytest.raises(ValidationError, match=r"synthesis.0.sampler.model.*did you mean 'policy'"):
+        recipe("http://127.0.0.1:1/v1", drawing)
+    with pytest.raises(ValidationError, match="less than the 4"):
+        recipe("http://127.0.0.1:1/v1", drawing | {"most": 2})
+
+
+# --- best_of_n
+
+
+@pytest.mark.parametrize("worst", [False, True])
+def test_the_best_of_n_is_kept(tmp_path, worst):
+    keep = {"kind": "best_of_n", "sampler": {"kind": "sample", "model": "policy", "n": 6}, "evaluator": JUDGE}
+    with world() as (asked, base_url):
+        run = tp.run(recipe(base_url, keep | {"worst": worst}), tmp_path / "best", limit=8)
+        everything = tp.run(recipe(base_url, keep["sampler"]), tmp_path / "all", limit=8)
+        assert asked.asked["policy", "sample"] == 2 * 6 * 8
+        assert asked.asked["judge", "judge"] == 6 * 8
+    planned = tp.plan(recipe(base_url, keep), limit=8)
+    assert planned.calls == 12 * 8
+    for kept, drawn in zip(by_prompt(run), by_prompt(everything), strict=True):
+        seen = [quality(row["messages"][0]["content"]) for row in drawn]
+        wanted = [max(seen), min(seen)] if worst and len({*seen}) > 1 else [max(seen)]
+        assert [quality(row["messages"][0]["content"]) for row in kept] == wanted
+        assert json.loads(kept[0]["params"])["of"] == 6
+        assert not {row["id"] for row in kept} & {row["id"] for row in drawn}
+
+
+# --- verbalized
+
+
+def entries(*probabilities, text="Answer"):
+    return json.dumps({"responses": [{"text": f"{text} {i}", "probability": p} for i, p in enumerate(probabilities)]})
+
+
+def verbalized(says, **settings):
+    script = Scripted(says)
+    operator = Verbalized(model="judge", n=2, **settings)
+    return asyncio.run(operator.respond(case(), script)), script, operator
+
+
+def test_one_call_gives_several_responses_with_their_probabilities():
+    made, script, operator = verbalized(lambda request: entries(0.1, 0.02), below=0.1)
+    assert [(row.text, row.params["probability"]) for row in made] == [("Answer 0", 0.1), ("Answer 1", 0.02)]
+    assert [row.cost_usd for row in made] == [0.25, 0.25]
+    (request,) = script.requests
+    assert "below 0.1" in request.messages[-1].content
+    assert request.response_schema["properties"]["responses"]["maxItems"] == 2
+    load, outlook = operator.forecast(Outlook(prompt_tokens=10))
+    assert (load[0].calls, load[0].most_calls, outlook.responses) == (1, 2, 2)
+
+
+def test_more_calls_are_drawn_anew():
+    made, script, _ = verbalized(lambda request: entries(0.1, 0.2, text=str(request.seed)), calls=3)
+    assert [row.sample_index for row in made] == list(range(6))
+    assert len({request.seed for request in script.requests}) == 3
+    assert len({row.id for row in made}) == 6
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no JSON",
+        entries(0.1),
+        entries(0.1, 1.5),
+        '{"responses": [{"text": "a", "probability": true}, {"text": "b", "probability": 0}]}',
+        '{"responses": [{"text": " ", "probability": 0.5}, {"text": "b", "probability": 0}]}',
+        '{"responses": [{"text": "a", "probability": NaN}, {"text": "b", "probability": 0}]}',
+    ],
+)
+def test_what_can_not_be_read_is_asked_for_once_more_and_then_failed(said):
+    made, script, _ = verbalized(lambda request: said)
+    assert len(script.requests) == 2
+    assert [row.status for row in made] == ["failed", "failed"]
+    assert all(row.error and not row.messages for row in made)
+    mended, _, _ = verbalized(lambda request: said if len(request.messages) == 1 else entries(0.3, 0.4))
+    assert [row.status for row in mended] == ["ok", "ok"]
+    assert [row.cost_usd for row in mended] == [0.5, 0.5]
+
+
+# --- corrupt
+
+TEXT = "The box holds 12 pears. Anna takes 5 of them! So 7 are left."
+
+
+def corrupted(text, **settings):
+    return asyncio.run(Corrupt(**settings).respond(case(text), None))
+
+
+@pytest.mark.parametrize("change", ["drop_sentence", "repeat_sentence", "swap_sentences", "change_number", "truncate"])
+def test_a_corruption_is_a_change_of_the_kind_that_is_recorded(change):
+    one = case(TEXT)
+    (made,) = asyncio.run(Corrupt(changes=[change]).respond(one, None))
+    assert made.parent_id == one.responses[0].id
+    assert made.params["change"] == change
+    said, before = made.text.split(), TEXT.split()
+    if change == "drop_sentence":
+        assert made.text in {"Anna takes 5 of them! So 7 are left.", "The box holds 12 pears. So 7 are left."} | {
+            "The box holds 12 pears. Anna takes 5 of them! "
+        }
+    elif change == "repeat_sentence":
+        assert len(said) > len(before)
+        assert {*said} == {*before}
+    elif change == "swap_sentences":
+        assert sorted(said) == sorted(before)
+        assert said != before
+    elif change == "change_number":
+        assert [word for word, other in zip(said, before, strict=True) if word != other] != []
+        assert sum(word != other for word, other in zip(said, before, strict=True)) == 1
+        assert len(made.text) == len(TEXT)
+    else:
+        assert TEXT.startswith(made.text)
+        assert len(before) / 4 <= len(said) <= 3 * len(before) / 4
+
+
+@given(st.text(alphabet="aB1 .!?\n", max_size=80), st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_corruptions_differ_from_the_text_and_from_one_another(text, n):
+    made = [row.text for row in corrupted(text, n=n)]
+    assert len({*made, text}) == len(made) + 1
+    assert made == [row.text for row in corrupted(text, n=n)]
+
+
+def test_nothing_is_made_of_a_text_that_no_change_applies_to():
+    assert corrupted("Hi", changes=["drop_sentence", "change_number"]) == []
+    assert corrupted(TEXT, of=["other"]) == []
+
+
+# --- diversity and consistency
+
+
+def scores(operator, *texts):
+    judgements = asyncio.run(operator.judge(case(*texts), None))
+    return list(judgements[0].scores) if judgements else []
+
+
+def test_diversity_is_the_mean_distance_from_the_others():
+    # bigrams: {a b, b c}, {a b, b d}, {x y}
+    assert scores(Diversity(), "a b c", "A, b d", "x y") == pytest.approx([(2 / 3 + 1) / 2, (2 / 3 + 1) / 2, 1.0])
+    assert scores(Diversity(), "same", "same") == [0.0, 0.0]
+    assert scores(Diversity(), "alone") == []
+
+
+@given(st.lists(st.text(alphabet="ab ", max_size=8), min_size=2, max_size=5), st.integers(1, 3))
+@settings(max_examples=50, deadline=None)
+def test_diversity_does_not_depend_on_the_order(texts, ngram):
+    found = scores(Diversity(ngram=ngram), *texts)
+    assert all(0 <= score <= 1 for score in found)
+    for order in list(permutations(range(len(texts))))[:6]:
+        assert scores(Diversity(ngram=ngram), *(texts[i] for i in order)) == pytest.approx([found[i] for i in order])
+
+
+def test_consistency_is_the_share_of_the_others_that_agree():
+    texts = ["So it is 12.", "The answer is 12.0", r"\boxed{24/2}", "I get 13.", "I do not know."]
+    assert scores(Consistency(), *texts) == [0.5, 0.5, 0.5, 0.0, 0.0]
+    assert scores(Consistency(), "no", "nothing") == [0.0, 0.0]
+    assert scores(Consistency(), "12") == []
