@@ -5,12 +5,14 @@ import json
 from itertools import permutations
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import triptych as tp
 from judging import Scripted, case
+from triptych.errors import RecipeError
 from triptych.evaluation.consistency import Consistency
 from triptych.evaluation.diversity import Diversity
 from triptych.operators import Outlook
@@ -243,3 +245,31 @@ def test_consistency_is_the_share_of_the_others_that_agree():
     assert scores(Consistency(), *texts) == [0.5, 0.5, 0.5, 0.0, 0.0]
     assert scores(Consistency(), "no", "nothing") == [0.0, 0.0]
     assert scores(Consistency(), "12") == []
+
+
+def test_what_is_wrong_inside_of_a_nested_operator_is_told_with_its_line(tmp_path):
+    good = yaml.safe_dump(
+        recipe(
+            "http://127.0.0.1:1/v1",
+            {
+                "kind": "until_contrast",
+                "sampler": {"kind": "sample", "model": "policy"},
+                "evaluator": {"kind": "rubric", "model": "judge", "criteria": ["good"]},
+            },
+        ).model_dump(mode="json", exclude_defaults=True)
+    )
+    file = tmp_path / "recipe.yaml"
+    file.write_text(good)
+    assert tp.load_recipe(file).synthesis[0].evaluator.kind == "rubric"
+    for wrong, said in (
+        ("scael: [1, 5]", "is not a field here; did you mean 'scale'?"),
+        ("scale: [5, 1]", "the first must be the lower"),
+    ):
+        file.write_text(good.replace("    kind: rubric\n", f"    kind: rubric\n    {wrong}\n"))
+        with pytest.raises(RecipeError) as raised:
+            tp.load_recipe(file)
+        (problem,) = raised.value.problems
+        line = file.read_text().splitlines().index(f"    {wrong}") + 1
+        assert said in problem.message
+        assert problem.field.startswith("synthesis.0.evaluator")
+        assert line - 6 <= problem.line <= line

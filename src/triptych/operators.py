@@ -14,10 +14,21 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError
 
 from triptych.records import Judgement, Objective, Prompt, Response, canonical_json, content_id
 
@@ -48,6 +59,7 @@ BUILT_IN = {
         "listwise": "triptych.evaluation.listwise:Listwise",
         "verify": "triptych.evaluation.verify:Verify",
         "assumed": "triptych.evaluation.assumed:Assumed",
+        "rollouts": "triptych.evaluation.rollouts:Rollouts",
         "diversity": "triptych.evaluation.diversity:Diversity",
         "consistency": "triptych.evaluation.consistency:Consistency",
     },
@@ -279,6 +291,34 @@ def any_of(panel: str) -> Any:
     """The type of a field that holds an operator of a panel, told apart by `kind`."""
     classes = operator_classes(panel)
     return Annotated[reduce(or_, classes), Field(discriminator="kind")] if len(classes) > 1 else classes[0]
+
+
+class Nested(NamedTuple):
+    """Marks the type of a field that holds an operator of a panel."""
+
+    panel: str
+
+
+def nested(panel: str) -> Any:
+    """The type of an operator's own field that holds an operator of a panel.
+
+    Which ones there are is looked up when a value is given: an operator may then hold another of its own panel.
+    """
+    kinds = {"type": "object", "properties": {"kind": {"enum": list(BUILT_IN[panel])}}, "required": ["kind"]}
+
+    def validated(value: Any) -> Any:
+        try:
+            return _adapter(panel).validate_python(value)
+        except ValidationError as error:
+            said = {"said": str(error), "errors": error.errors(include_url=False)}
+            raise PydanticCustomError("operator", "{said}", said) from None
+
+    return Annotated[Any, PlainValidator(validated), WithJsonSchema(kinds), Nested(panel)]
+
+
+@cache
+def _adapter(panel: str) -> TypeAdapter[Any]:
+    return TypeAdapter(any_of(panel))
 
 
 def operator_classes(panel: str) -> tuple[type[Operator], ...]:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+import msgspec
+
+from triptych.records import Response, StepLocator
 from triptych.units import sentences
 
 Unit = Literal["step", "sentence"]
@@ -30,6 +33,32 @@ def parts(text: str, unit: Unit) -> list[Part]:
     there are no such lines they are the text's paragraphs, and where there is but one, its lines.
     """
     return list(_sentences(text)) if unit == "sentence" else _steps(text)
+
+
+def located(response: Response, unit: Unit, most: int) -> list[StepLocator]:
+    """The parts of a response's last assistant message; beyond `most` of them the last takes the rest of the text."""
+    place = max((at for at, message in enumerate(response.messages) if message.role == "assistant"), default=None)
+    if place is None:
+        return []
+    found = parts(response.messages[place].content, unit)
+    if len(found) > most:
+        found = [*found[: most - 1], Part(found[most - 1].start, found[-1].end)]
+    return [
+        StepLocator(unit=unit, index=index, message=place, start=start, end=end)
+        for index, (start, end) in enumerate(found)
+    ]
+
+
+def usual_parts(tokens: float, unit: Unit, most: int) -> float:
+    """How many parts to expect of a response of so many tokens: sentences of 20 tokens, steps of 40."""
+    return min(max(tokens / (20 if unit == "sentence" else 40), 1.0), most)
+
+
+def up_to(response: Response, step: StepLocator) -> Response:
+    """The response cut off where a part of it ends."""
+    message = response.messages[step.message]
+    cut = msgspec.structs.replace(message, content=message.content[: step.end])
+    return msgspec.structs.replace(response, messages=(*response.messages[: step.message], cut))
 
 
 def _sentences(text: str) -> Iterator[Part]:

@@ -108,14 +108,15 @@ def material(prompt: Prompt, *responses: Response) -> dict[str, Any]:
     """The texts that a judge is shown, each between marks that hold a hash of them all."""
     texts = [transcript(prompt.messages), *(transcript(response.messages) for response in responses)]
     mark = blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
-    shown = {"prompt": _fenced("prompt", texts[0], mark), "mark": mark}
+    shown = {"prompt": fenced("prompt", texts[0], mark), "mark": mark}
     if prompt.reference is not None:
-        shown["reference"] = _fenced("reference", prompt.reference, mark)
+        shown["reference"] = fenced("reference", prompt.reference, mark)
     names = ["response"] if len(responses) == 1 else [f"response_{letter}" for letter in LETTERS[: len(responses)]]
-    return shown | {name: _fenced(name, text, mark) for name, text in zip(names, texts[1:], strict=True)}
+    return shown | {name: fenced(name, text, mark) for name, text in zip(names, texts[1:], strict=True)}
 
 
-def _fenced(name: str, text: str, mark: str) -> str:
+def fenced(name: str, text: str, mark: str) -> str:
+    """A text between tags that hold the mark, so that no other text can end it."""
     return f"<{name} {mark}>\n{text}\n</{name} {mark}>"
 
 

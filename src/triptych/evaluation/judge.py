@@ -13,8 +13,19 @@ from triptych.models.asking import ask_parsed
 from triptych.models.chat import Ask, ChatRequest, Choice
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens, undefined_criteria
-from triptych.records import Criterion, Judgement, Message, Objective, Prompt, Response, draw, make_judgement
-from triptych.templates import checked_template, material, render
+from triptych.parts import up_to
+from triptych.records import (
+    Criterion,
+    Judgement,
+    Message,
+    Objective,
+    Prompt,
+    Response,
+    StepLocator,
+    draw,
+    make_judgement,
+)
+from triptych.templates import checked_template, fenced, material, render
 
 _TOP_LOGPROBS = 20
 _USUAL_TOKENS, _CORRECTION_TOKENS = 100, 100
@@ -34,6 +45,8 @@ class Question(NamedTuple):
     name: str
     criterion: Criterion
     repeat: int = 0
+    step: StepLocator | None = None
+    """The part of the one response shown that is asked about; None for the whole."""
 
 
 class Form(NamedTuple):
@@ -117,6 +130,7 @@ class Judge(Operator):
                 criterion_id=question.criterion.id,
                 criterion=question.name,
                 repeat=question.repeat,
+                step=question.step,
                 **(one.verdict._asdict() if one.verdict else {}),
                 **one.fields(),
             )
@@ -150,14 +164,28 @@ class Judge(Operator):
     def _one_token(self) -> bool:
         return False
 
+    def _material(self, case: Case, question: Question) -> dict[str, Any]:
+        """The texts that are shown; of a response whose part is asked about, all up to the part's end."""
+        step = question.step
+        if step is None:
+            return material(case.prompt, *question.shown)
+        (response,) = question.shown
+        shown = material(case.prompt, up_to(response, step))
+        part = response.messages[step.message].content[step.start : step.end]
+        return shown | {"part": fenced("part", part, shown["mark"])}
+
     def _request(self, case: Case, spec: ModelSpec, question: Question, form: Form) -> ChatRequest:
-        values = self._values(question, material(case.prompt, *question.shown))
+        values = self._values(question, self._material(case, question))
         values |= {"criterion": question.criterion.text, "wanted": form.wanted}
         text = render(self.template or self.default_template, values)
         seed = None
         if self.temperature > 0 and spec.send_seed:
-            ids = (response.id for response in question.shown)
-            seed = draw(case.seed, *ids, question.criterion.id, question.repeat) % 2**31
+            parts: list[object] = [
+                *(response.id for response in question.shown),
+                question.criterion.id,
+                question.repeat,
+            ]
+            seed = draw(case.seed, *parts, *([question.step.index] if question.step else [])) % 2**31
         return ChatRequest(
             messages=(*((Message("system", self.system),) if self.system else ()), Message("user", text)),
             temperature=self.temperature,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from triptych.errors import Problem, RecipeError
-from triptych.operators import suggestion
+from triptych.operators import Nested, any_of, suggestion
 from triptych.recipes.recipe import Recipe
 
 Path_ = tuple[str | int, ...]
@@ -148,7 +148,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
 
 
 def _problems(error: ValidationError, lines: Mapping[Path_, int]) -> Iterator[Problem]:
-    for found in error.errors(include_url=False):
+    for found in _each(error.errors(include_url=False)):
         context = found.get("ctx") or {}
         if found["type"] == "recipe":
             for field, message in context["problems"]:
@@ -156,6 +156,16 @@ def _problems(error: ValidationError, lines: Mapping[Path_, int]) -> Iterator[Pr
             continue
         path = _without_tags(found["loc"])
         yield _problem(path, _sentence(found, path), lines)
+
+
+def _each(errors: Iterable[Any], at: tuple[Any, ...] = ()) -> Iterator[Any]:
+    """The errors one by one; those of an operator inside of another as if they were its own."""
+    for found in errors:
+        here = (*at, *found["loc"])
+        if found["type"] == "operator":
+            yield from _each(found["ctx"]["errors"], here)
+        else:
+            yield {**found, "loc": here}
 
 
 def _problem(path: Path_, message: str, lines: Mapping[Path_, int]) -> Problem:
@@ -223,7 +233,8 @@ def _tagged(annotation: Any) -> dict[str | int, Any]:
 def _inside(annotation: Any, part: str | int) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(str(part))
-        return field.annotation if field else None
+        panel = next((mark.panel for mark in field.metadata if isinstance(mark, Nested)), None) if field else None
+        return any_of(panel) if panel else field.annotation if field else None
     arguments = [a for a in get_args(annotation) if a not in (type(None), Ellipsis)]
     if not arguments:
         return None

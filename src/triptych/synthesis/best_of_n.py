@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 
 from triptych.models.chat import Ask
-from triptych.operators import Case, Evaluator, Load, Operator, Outlook, any_of
+from triptych.operators import Case, Evaluator, Load, Operator, Outlook, nested
 from triptych.records import Response
-from triptych.synthesis._values import values
 from triptych.synthesis.sample import Sample
+from triptych.verdicts import mean_verdicts
 
 if TYPE_CHECKING:
     _Evaluation = Evaluator
 else:
-    _Evaluation = any_of("evaluation")
+    _Evaluation = nested("evaluation")
 
 
 class BestOfN(Operator):
@@ -46,7 +46,7 @@ class BestOfN(Operator):
         """Keep the best of what was drawn. Where nothing could be judged, all that failed is told, and nothing kept."""
         drawn = await self.sampler.some(case, ask, None, self)
         here = msgspec.structs.replace(case, responses=tuple(drawn))
-        found = values(await self.evaluator.judge(here, ask), case.objective)
+        found = mean_verdicts(await self.evaluator.judge(here, ask), case.objective)
         judged = [response for response in drawn if response.id in found]
         if not judged:
             return [response for response in drawn if response.status != "ok"]

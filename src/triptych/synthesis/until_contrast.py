@@ -8,15 +8,15 @@ import msgspec
 from pydantic import Field, model_validator
 
 from triptych.models.chat import Ask
-from triptych.operators import Case, Evaluator, Load, Operator, Outlook, any_of
+from triptych.operators import Case, Evaluator, Load, Operator, Outlook, nested
 from triptych.records import Response
-from triptych.synthesis._values import values
 from triptych.synthesis.sample import Sample
+from triptych.verdicts import mean_verdicts
 
 if TYPE_CHECKING:
     _Evaluation = Evaluator
 else:
-    _Evaluation = any_of("evaluation")
+    _Evaluation = nested("evaluation")
 
 
 class UntilContrast(Operator):
@@ -59,7 +59,7 @@ class UntilContrast(Operator):
             places = range(start, min(start + self.sampler.n, self.most))
             made += await self.sampler.some(case, ask, places, self)
             here = msgspec.structs.replace(case, responses=tuple(made))
-            found = values(await self.evaluator.judge(here, ask), case.objective).values()
+            found = mean_verdicts(await self.evaluator.judge(here, ask), case.objective).values()
             if found and max(found) - min(found) >= self.spread - 1e-9:
                 break
         return made

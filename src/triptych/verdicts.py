@@ -1,4 +1,4 @@
-"""What an evaluator that a generator runs itself says of responses, as one number each."""
+"""What judgements say of responses, as one number each, for operators that run an evaluator themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import fmean
 from triptych.records import Judgement, Objective
 
 
-def values(judgements: Iterable[Judgement], objective: Objective) -> dict[str, float]:
+def mean_verdicts(judgements: Iterable[Judgement], objective: Objective) -> dict[str, float]:
     """The mean verdict on each response over its criteria, in [0, 1], weighted as the objective declares.
 
     A score counts as its place on its scale; of k responses shown, rank r counts as (k - r) / (k - 1). Responses
