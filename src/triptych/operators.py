@@ -50,6 +50,8 @@ BUILT_IN = {
         "revise": "triptych.synthesis.revise:Revise",
         "verbalized": "triptych.synthesis.verbalized:Verbalized",
         "until_contrast": "triptych.synthesis.until_contrast:UntilContrast",
+        "branch": "triptych.synthesis.branch:Branch",
+        "search": "triptych.synthesis.search:Search",
         "corrupt": "triptych.synthesis.corrupt:Corrupt",
         "best_of_n": "triptych.synthesis.best_of_n:BestOfN",
     },
@@ -68,6 +70,7 @@ BUILT_IN = {
         "unpaired": "triptych.instantiation.unpaired:Unpaired",
         "groups": "triptych.instantiation.groups:Groups",
         "rankings": "triptych.instantiation.rankings:Rankings",
+        "stepwise": "triptych.instantiation.stepwise:Stepwise",
         "sft": "triptych.instantiation.sft:Sft",
     },
 }

@@ -50,6 +50,9 @@ class Pairs(Scored):
     """Which responses are paired. `best_vs_random` draws among those scored lower than the best."""
     deviations: float = Field(default=2.0, ge=0)
     """With `best_vs_low`: how many standard deviations (of a sample, n - 1) below the mean."""
+    within: Literal["prompt", "prefix"] = "prompt"
+    """Which responses are paired: any to one prompt, or only branches of one response from the same place, with one
+    another and with that response, so that the two differ from there on (Step-DPO, arXiv:2406.18629)."""
     dimensions: Literal["joined", "each", "pareto"] = "joined"
     """What several criteria make of a pair. `joined`: the objective's weighted mean decides. `each`: pairs for every
     criterion by itself, with its name in their strategy. `pareto`: as joined, but only where the chosen response is
@@ -105,7 +108,7 @@ class Pairs(Scored):
         scored = self._scored(responses, judgements, objective, seed)
         pairs = self._kept(self._picked(self._couples(scored, judgements)), responses, judgements)
         pairs = pairs.with_columns(labels=self._labels()).sort("prompt", "row", "row_b")
-        rests_on = scored.select("row", "judgement_ids")
+        rests_on = scored.select("row", "judgement_ids").unique("row", keep="first", maintain_order=True)
         rows = (
             pairs.join(rests_on, on="row", how="left", maintain_order="left")
             .join(rests_on, left_on="row_b", right_on="row", how="left", suffix="_b", maintain_order="left")
@@ -152,18 +155,16 @@ class Pairs(Scored):
         scored = self._scored(responses, judgements, objective, seed)
         couples = self._couples(scored, judgements)
         picked = self._picked(couples)
-        low = picked.group_by("prompt").agg(pl.col("margin").max() < self.min_margin)
         stages = {
-            "scored": scored.group_by("prompt").agg(pl.len().alias("scored")),
-            "unlike": couples.filter(self._unlike()).group_by("prompt").agg(pl.len().alias("unlike")),
-            "picked": low.rename({"margin": "low"}),
-            "banded": self._in_band(picked).group_by("prompt").agg(pl.len().alias("banded")),
-            "pairs": self._kept(picked, responses, judgements).group_by("prompt").agg(pl.len().alias("pairs")),
+            "scored": scored.group_by("prompt_id").agg(pl.len().alias("scored")),
+            "unlike": couples.filter(self._unlike()).group_by("prompt_id").agg(pl.len().alias("unlike")),
+            "picked": picked.group_by("prompt_id").agg((pl.col("margin").max() < self.min_margin).alias("low")),
+            "banded": self._in_band(picked).group_by("prompt_id").agg(pl.len().alias("banded")),
+            "pairs": self._kept(picked, responses, judgements).group_by("prompt_id").agg(pl.len().alias("pairs")),
         }
-        ids = scored.select("prompt", "prompt_id").unique("prompt")
-        per_prompt = responses.select("prompt_id").unique().join(ids, on="prompt_id", how="left")
+        per_prompt = responses.select("prompt_id").unique()
         for stage in stages.values():
-            per_prompt = per_prompt.join(stage, on="prompt", how="left")
+            per_prompt = per_prompt.join(stage, on="prompt_id", how="left")
         pair, few, identical, tied, below, above, outside = OUTCOMES
         outcome = (
             pl.when(pl.col("pairs") > 0).then(pl.lit(pair))
@@ -199,13 +200,14 @@ class Pairs(Scored):
         said = responses.select(says).with_row_index("row")
         # The first row of the prompt that says the same stands for what is said: numbers are cheap to carry.
         says_first = pl.col("row").min().over("prompt", "says")
-        return (
+        ranked = (
             self.ranked(responses, judgements, objective, seed)
             .join(said, on="row", how="left", maintain_order="left")
             .with_columns(says=says_first)
-            .collect()  # at once, since it is used several times and Polars would work it out anew for each
-            .lazy()
         )
+        if self.within == "prefix":
+            ranked = _by_prefix(ranked, responses)
+        return ranked.collect().lazy()  # at once, since it is used several times and Polars would work it out anew for each
 
     def _couples(self, scored: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`.
@@ -286,4 +288,27 @@ def _dominating(couples: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
         .group_by("row", "row_b")
         .agg(worst=(pl.col("score") - pl.col("score_b")).min(), best=(pl.col("score") - pl.col("score_b")).max())
         .filter((pl.col("worst") >= 0) & (pl.col("best") > 0))
+    )
+
+
+def _by_prefix(ranked: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
+    """The responses anew, once for each place at which one branched off; those of a place take that of a prompt.
+
+    `prompt` then counts the places, in the order of the responses; `place` counts the rows as before.
+    """
+    import polars as pl
+
+    prefix = pl.col("params").str.json_path_match("$.prefix").cast(pl.Int64, strict=False).alias("prefix")
+    branches = responses.select("id", "parent_id", prefix).drop_nulls()
+    at = ["parent_id", "prefix"]
+    members = pl.concat(
+        [branches.select(*at, response_id="id"), branches.select(*at, response_id="parent_id")]
+    ).unique()
+    found = members.join(ranked.drop("place"), on="response_id")
+    first = pl.struct("prompt", pl.col("row").min().over(at), "prefix", "parent_id")
+    return (
+        found.with_columns(prompt=first.rank("dense").cast(pl.UInt32))
+        .drop(at)
+        .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
+        .with_row_index("place")
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from pydantic import Field
 
-from triptych.instantiation.scores import objective_scores
+from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
 from triptych.records import Objective, content_id, draw
 from triptych.store.tables import schema
@@ -28,6 +28,9 @@ class Scored(Operator):
     """The criteria that count; None takes all that were judged. How much each counts, the objective says."""
     evaluators: Names | None = None
     """The evaluators that count, by name; None takes all."""
+    fold: Fold | None = None
+    """What verdicts on the steps of a response come to as one on the response, which loses where it went wrong: the
+    least, their product, the last, or the mean. None leaves them out."""
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
@@ -54,7 +57,7 @@ class Scored(Operator):
         """
         import polars as pl
 
-        scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators)
+        scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators, self.fold)
         return (
             with_draw(scores.filter(pl.col("score").is_not_null()), seed)
             .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])

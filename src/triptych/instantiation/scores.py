@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from triptych.records import Objective
 
@@ -14,10 +14,14 @@ _DECIMALS = 12
 """Scores are rounded here, so that the order in which floats are added can't make or break a tie."""
 
 
+Fold = Literal["min", "prod", "last", "mean"]
+
+
 def verdicts(
     judgements: pl.LazyFrame,
     criteria: Sequence[str] | None = None,
     evaluators: Sequence[str] | None = None,
+    of: Literal["responses", "steps"] = "responses",
 ) -> pl.LazyFrame:
     """What each judgement says of each response that it shows, in [0, 1]: a row for each of them.
 
@@ -25,18 +29,19 @@ def verdicts(
     1) among the k responses shown, where tied responses share the mean of their ranks: a choice between two
     gives 1 and 0, a tie 0.5 to both. Where a judgement has scores and ranks, its scores count.
 
-    What does not enter: judgements whose status is not ok, judgements of a single step, scores without a
-    scale, the rank of a response shown alone, and probabilities. `criteria` and `evaluators` are names; None
-    takes all.
+    What does not enter: judgements whose status is not ok, scores without a scale, the rank of a response shown
+    alone, and probabilities. Judgements of single steps are by themselves: `of` says which are meant. `criteria` and
+    `evaluators` are names; None takes all.
 
     Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
-    evaluator_id, model, verdict.
+    evaluator_id, model, step (its number from 0, null of whole responses), verdict.
     """
     import polars as pl
 
     k = pl.col("response_ids").list.len()
     low, high = (pl.col("scale").list.get(place, null_on_oob=True) for place in (0, 1))
-    counts = (pl.col("status") == "ok") & pl.col("step").is_null()
+    step = pl.col("step").struct.field("index")
+    counts = (pl.col("status") == "ok") & (step.is_null() if of == "responses" else step.is_not_null())
     if criteria is not None:
         counts &= pl.col("criterion").is_in(list(criteria))
     if evaluators is not None:
@@ -50,6 +55,7 @@ def verdicts(
             "prompt_id",
             pl.col("response_ids").alias("response_id"),
             *("criterion", "evaluator", "evaluator_id", "model", "scores", "ranks"),
+            step.alias("step"),
             k.alias("k"),
             low.alias("low"),
             high.alias("high"),
@@ -85,9 +91,29 @@ def verdicts(
         "evaluator",
         "evaluator_id",
         "model",
+        "step",
     ]
     said = [part.select(*columns, pl.col("verdict").cast(pl.Float64)) for part in (by_score, by_choice, by_ranking)]
     return pl.concat(said).filter(pl.col("verdict").is_finite())
+
+
+def folded(steps: pl.LazyFrame, fold: Fold) -> pl.LazyFrame:
+    """Verdicts on steps as verdicts on the responses: each of them says what they come to together.
+
+    Together means what one evaluator says of one response on one criterion. `prod` multiplies, as if steps went wrong
+    on their own; `last` takes the last step that was judged.
+    """
+    import polars as pl
+
+    verdict, each = pl.col("verdict"), ["response_id", "criterion", "evaluator_id"]
+    one = steps.group_by(*each, "step", maintain_order=True).agg(verdict.mean())
+    how = {
+        "min": verdict.min(),
+        "prod": verdict.product(),
+        "last": verdict.sort_by("step").last(),
+        "mean": verdict.mean(),
+    }[fold]
+    return steps.drop("verdict").join(one.group_by(each).agg(how.alias("verdict")), on=each, how="left")
 
 
 def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:
@@ -153,6 +179,7 @@ def objective_scores(
     objective: Objective,
     criteria: Sequence[str] | None = None,
     evaluators: Sequence[str] | None = None,
+    fold: Fold | None = None,
 ) -> pl.LazyFrame:
     """The objective's score of each response whose status is ok, in [0, 1], in the order of the responses.
 
@@ -160,7 +187,7 @@ def objective_scores(
     does not declare weighs 1, and one of weight 0 is left out. A response that lacks every verdict on a
     criterion that another response to its prompt has is incomplete: its score is null, since a mean over
     other criteria is no fair comparison, and `lacks` names what it lacks. A response without any verdict has
-    a null score as well.
+    a null score as well. Judgements of steps enter where `fold` says what they come to (see `folded`).
 
     Columns: row, prompt, prompt_id, response_id, score, lacks, judgement_ids (all that entered, in table
     order).
@@ -172,9 +199,17 @@ def objective_scores(
         pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
     )
     shown = shown_responses(responses).collect().lazy()
+    counted = judgements.filter(weight > 0)
+    told = verdicts(counted, criteria, evaluators)
+    if fold is not None:
+        told = pl.concat(
+            [
+                told,
+                folded(verdicts(counted, criteria, evaluators, of="steps"), fold).select(told.collect_schema().names()),
+            ]
+        )
     said = (
-        verdicts(judgements.filter(weight > 0), criteria, evaluators)
-        .drop("prompt_id")
+        told.drop("prompt_id")
         .join(shown, on="response_id")
         .collect()  # at once, since it is used several times and Polars would work it out anew for each
         .lazy()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _PROMPTS_A_BLOCK = 4096
 _COLUMNS = {
-    "responses": ("id", "prompt_id", "model", "status", "messages"),
+    "responses": ("id", "prompt_id", "parent_id", "params", "model", "status", "messages"),
     "judgements": (
         *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
         *("status", "step", "scores", "ranks", "probability", "scale"),

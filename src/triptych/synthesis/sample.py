@@ -234,8 +234,6 @@ class Sample(Operator):
             params["seed"] = request.seed
         if drawn.system:
             params["system"] = drawn.system
-        if self.template is not None:
-            params["template"] = self.template
         if self.shots:
             params["shots"] = len(self.shots)
         said = answered(outcome, place)
