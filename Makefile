@@ -37,7 +37,7 @@ bench: $(VENV)/test.ready
 lock: $(VENV)/test.ready
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra verify -o requirements/demo.txt pyproject.toml requirements/build.in
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra verify --group dev -c requirements/demo.txt -o requirements/test.txt pyproject.toml requirements/build.in
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra panels --extra verify --group dev -c requirements/demo.txt -o requirements/test.txt pyproject.toml requirements/build.in
 
 clean:
 	rm -rf $(VENV) $(VENV)-small runs

@@ -228,12 +228,21 @@ class _Sitting:
             self.writer.give_up()
             manifest.status += " (before any prompt was complete; the tables are of the sitting before)"
         else:
-            self.writer.finish()
+            self._finish_tables()
             self.rows.keep()
             self._sign()
             self._sum_up()
         write_manifest(self.out, manifest)
         self._say()
+
+    def _finish_tables(self) -> None:
+        try:
+            self.writer.finish()
+        except RunFolderError:
+            raise
+        except TriptychError as error:  # the tables are there all the same
+            self.calls.stop(error)
+            self.manifest.status = f"stopped: {error}"
 
     def _sum_up(self) -> None:
         manifest, progress = self.manifest, self.progress

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -88,7 +89,7 @@ def tallies(run: Run) -> pl.DataFrame:
     operators, nothing = _telling(recipe), pl.DataFrame(schema={**columns, "pairs": pl.Int64})
     whole = {"responses": run.responses(), "judgements": run.judgements()}
     # Where each prompt is counted by itself, what is counted of some prompts and of others can be added.
-    parts = [(block, False) for block in blocks(run, "responses", "judgements")] + [(whole, True)]
+    parts = chain(((block, False) for block in blocks(run, "responses", "judgements")), [(whole, True)])
     counted = [
         operator.tally(part["responses"], part["judgements"], objective, seed).with_columns(operator=pl.lit(number))
         for part, across in parts

@@ -83,8 +83,8 @@ class Pairs(Scored):
 
     @property
     def across_prompts(self) -> bool:
-        """Whether a quantile over all pairs is asked for."""
-        return any(band.of_all_pairs for band in self.keep)
+        """Whether a quantile over all pairs is asked for, or verdicts on other prompts bear on a score."""
+        return super().across_prompts or any(band.of_all_pairs for band in self.keep)
 
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
@@ -207,7 +207,9 @@ class Pairs(Scored):
         )
         if self.within == "prefix":
             ranked = _by_prefix(ranked, responses)
-        return ranked.collect().lazy()  # at once, since it is used several times and Polars would work it out anew for each
+        return (
+            ranked.collect().lazy()
+        )  # at once, since it is used several times and Polars would work it out anew for each
 
     def _couples(self, scored: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from pydantic import Field
 
+from triptych.instantiation.adjust import Calibration, without_length
+from triptych.instantiation.panel import Panel
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
 from triptych.records import Objective, content_id, draw
@@ -31,6 +33,19 @@ class Scored(Operator):
     fold: Fold | None = None
     """What verdicts on the steps of a response come to as one on the response, which loses where it went wrong: the
     least, their product, the last, or the mean. None leaves them out."""
+
+    panel: Panel | None = None
+    """How the verdicts of several evaluators become one score: a `Panel`; None takes their mean."""
+    calibrate: Calibration | None = None
+    """Calibration of evaluators on gold verdicts: a `Calibration`."""
+    length: Literal["keep", "residual"] = "keep"
+    """Whether verdicts are taken as they are, or without what the length of responses explains of them."""
+
+    @property
+    def across_prompts(self) -> bool:
+        """Whether verdicts on other prompts bear on the score of a response."""
+        panel = self.panel is not None and self.panel.across_prompts
+        return panel or self.calibrate is not None or self.length == "residual"
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
@@ -57,12 +72,35 @@ class Scored(Operator):
         """
         import polars as pl
 
-        scores = objective_scores(responses, judgements, objective, self.criteria, self.evaluators, self.fold)
+        scores = objective_scores(
+            responses,
+            judgements,
+            objective,
+            self.criteria,
+            self._evaluators,
+            fold=self.fold,
+            panel=self.panel,
+            adjust=lambda said: self._adjusted(said, responses),
+        )
         return (
             with_draw(scores.filter(pl.col("score").is_not_null()), seed)
             .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
             .with_row_index("place")
         )
+
+    @property
+    def _evaluators(self) -> tuple[str, ...] | None:
+        """The evaluators that are looked at: gold ones too, though they do not count."""
+        if self.evaluators is None or self.calibrate is None or self.calibrate.gold in self.evaluators:
+            return self.evaluators
+        return (*self.evaluators, self.calibrate.gold)
+
+    def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
+        if self.calibrate is not None:
+            said = self.calibrate.calibrated(said)
+        if self.length == "residual":
+            said = without_length(said, responses)
+        return said
 
     def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
         """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from triptych.instantiation.panel import Panel
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -137,22 +138,32 @@ def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _criterion_means(said: pl.LazyFrame) -> pl.LazyFrame:
+def evaluator_means(said: pl.LazyFrame) -> pl.LazyFrame:
+    """What each evaluator says of each response on each criterion, in the mean, in [0, 1].
+
+    The mean is over all that it says: repeats, opponents, several checks.
+
+    Columns: row, criterion, evaluator_id, evaluator, prompt, verdict. In no set order.
+    """
+    import polars as pl
+
+    return said.group_by("row", "criterion", "evaluator_id").agg(
+        pl.first("prompt"), pl.first("evaluator"), pl.col("verdict").mean()
+    )
+
+
+def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
     """Each response's score on each criterion, in [0, 1], from verdicts on responses that were shown.
 
-    First the mean over all that one evaluator says of the response on the criterion (repeats, opponents,
-    several checks), then the mean over evaluators, so that no evaluator counts more for having said more.
+    First the mean over all that one evaluator says of the response on the criterion, so that none counts more for
+    having said more; then the panel's way over evaluators, or their mean.
 
     Columns: row, criterion, prompt, score. In no set order.
     """
     import polars as pl
 
-    return (
-        said.group_by("row", "criterion", "evaluator_id")
-        .agg(pl.first("prompt"), pl.col("verdict").mean())
-        .group_by("row", "criterion")
-        .agg(pl.first("prompt"), pl.col("verdict").mean().round(_DECIMALS).alias("score"))
-    )
+    joined = (panel or Panel()).combined(evaluator_means(said))
+    return joined.with_columns(pl.col("score").round(_DECIMALS))
 
 
 def criterion_scores(
@@ -180,6 +191,8 @@ def objective_scores(
     criteria: Sequence[str] | None = None,
     evaluators: Sequence[str] | None = None,
     fold: Fold | None = None,
+    panel: Panel | None = None,
+    adjust: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
 ) -> pl.LazyFrame:
     """The objective's score of each response whose status is ok, in [0, 1], in the order of the responses.
 
@@ -187,7 +200,9 @@ def objective_scores(
     does not declare weighs 1, and one of weight 0 is left out. A response that lacks every verdict on a
     criterion that another response to its prompt has is incomplete: its score is null, since a mean over
     other criteria is no fair comparison, and `lacks` names what it lacks. A response without any verdict has
-    a null score as well. Judgements of steps enter where `fold` says what they come to (see `folded`).
+    a null score as well. Judgements of steps enter where `fold` says what they come to (see `folded`). `panel` says how
+    evaluators are joined, by their mean if not given; `adjust` changes the single verdicts before (it is given the
+    columns of `verdicts`, and row and prompt as below).
 
     Columns: row, prompt, prompt_id, response_id, score, lacks, judgement_ids (all that entered, in table
     order).
@@ -214,7 +229,9 @@ def objective_scores(
         .collect()  # at once, since it is used several times and Polars would work it out anew for each
         .lazy()
     )
-    per_criterion = _criterion_means(said).with_columns(weight=weight)
+    if adjust is not None:
+        said = adjust(said).collect().lazy()
+    per_criterion = _criterion_means(said, panel).with_columns(weight=weight)
     scored = per_criterion.group_by("row").agg(
         ((pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum()).round(_DECIMALS).alias("score"),
         pl.col("criterion").alias("judged_on"),

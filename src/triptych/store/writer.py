@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from triptych.errors import RunFolderError
+from triptych.errors import RunFolderError, TriptychError
 from triptych.records import Judgement, Prompt, Response
 from triptych.store.tables import Record, frame
 
@@ -57,7 +57,11 @@ class TableWriter:
             self._hand_over()
 
     def finish(self) -> None:
-        """Put the parts together and give the tables their names, replacing those of an earlier sitting."""
+        """Put the parts together and give the tables their names, replacing those of an earlier sitting.
+
+        Raises `TriptychError` where examples of all prompts can't be made; the tables then lack these alone.
+        """
+        failed: TriptychError | None = None
         try:
             self._hand_over()
             while self._at_work:
@@ -65,11 +69,18 @@ class TableWriter:
         finally:
             self._thread.shutdown()
         if self._make_across is not None:
-            self._keep("examples", self._make_across(self._so_far("responses"), self._so_far("judgements")))
+            try:
+                self._keep("examples", self._make_across(self._so_far("responses"), self._so_far("judgements")))
+            except RunFolderError:
+                raise
+            except TriptychError as error:
+                failed = error
         self._join()
         for name in _TABLES:
             os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
         shutil.rmtree(self._parts)
+        if failed is not None:
+            raise failed
 
     def give_up(self) -> None:
         """Leave the tables of an earlier sitting as they are."""
