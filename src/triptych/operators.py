@@ -62,6 +62,8 @@ BUILT_IN = {
         "verify": "triptych.evaluation.verify:Verify",
         "assumed": "triptych.evaluation.assumed:Assumed",
         "rollouts": "triptych.evaluation.rollouts:Rollouts",
+        "checklist": "triptych.evaluation.checklist:Checklist",
+        "verdicts": "triptych.evaluation.verdicts:Verdicts",
         "diversity": "triptych.evaluation.diversity:Diversity",
         "consistency": "triptych.evaluation.consistency:Consistency",
     },
@@ -112,6 +114,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     responses: tuple[Response, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     objective: Objective
+    folder: Path = Path()
+    """Where relative paths in the recipe start."""
     seed: int
     """The recipe's seed; draw with `triptych.records.draw(seed, ...)`."""
 
@@ -146,6 +150,12 @@ class Operator(BaseModel):
         """Operators among its settings, which it runs itself, by their fields."""
         return {}
 
+    def prepare(self, folder: Path) -> None:
+        """Look at the files that it reads, before anything is asked; relative paths start at `folder`.
+
+        Raises `PromptError` where one can't be used.
+        """
+
     def lacking(self, prompt: Prompt) -> str | None:
         """Say what a prompt lacks without which the operator can't work on it."""
         return None
@@ -171,6 +181,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt_tokens: float
     """Mean length of a prompt."""
+    criteria: float = 0.0
+    """Criteria that a prompt has of its own."""
     given: float = 0.0
     """Responses that come with a prompt."""
     given_tokens: float = 0.0

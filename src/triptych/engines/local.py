@@ -170,6 +170,7 @@ class _Sitting:
         self.manifest = manifest
         self.folder = folder
         self.report = report
+        recipe.prepare(folder)
         spent = log.spent(manifest.run)
         self.ledger = Ledger(recipe.budget, calls=spent.calls, tokens=spent.tokens, usd=spent.usd)
         self.calls = Calls(recipe.models, log, self.ledger, manifest.run)
@@ -299,7 +300,13 @@ class _Sitting:
             return None
 
     async def _one_prompt(self, row: PromptRow) -> _Finished:
-        case = Case(prompt=row.prompt, given=row.given, objective=self.recipe.objective, seed=self.recipe.seed)
+        case = Case(
+            prompt=row.prompt,
+            given=row.given,
+            objective=self.recipe.objective,
+            folder=self.folder,
+            seed=self.recipe.seed,
+        )
         synthesis, evaluation = self.asks
         for generator in self.recipe.synthesis:
             made = await generator.respond(case, synthesis)

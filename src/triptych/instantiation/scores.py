@@ -35,7 +35,7 @@ def verdicts(
     `evaluators` are names; None takes all.
 
     Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
-    evaluator_id, model, step (its number from 0, null of whole responses), verdict.
+    evaluator_id, model, step (its number from 0, null of whole responses), counts (its weight), verdict.
     """
     import polars as pl
 
@@ -47,6 +47,7 @@ def verdicts(
         counts &= pl.col("criterion").is_in(list(criteria))
     if evaluators is not None:
         counts &= pl.col("evaluator").is_in(list(evaluators))
+    known = judgements.collect_schema().names()  # runs of before have no weights
     told = (
         judgements.with_row_index("judgement")
         .filter(counts)
@@ -57,6 +58,7 @@ def verdicts(
             pl.col("response_ids").alias("response_id"),
             *("criterion", "evaluator", "evaluator_id", "model", "scores", "ranks"),
             step.alias("step"),
+            (pl.col("weight") if "weight" in known else pl.lit(1.0)).alias("counts"),
             k.alias("k"),
             low.alias("low"),
             high.alias("high"),
@@ -93,6 +95,7 @@ def verdicts(
         "evaluator_id",
         "model",
         "step",
+        "counts",
     ]
     said = [part.select(*columns, pl.col("verdict").cast(pl.Float64)) for part in (by_score, by_choice, by_ranking)]
     return pl.concat(said).filter(pl.col("verdict").is_finite())
@@ -138,18 +141,29 @@ def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def _weighted() -> pl.Expr:
+    """The mean verdict by weight; the plain one where all weigh nothing."""
+    import polars as pl
+
+    verdict, counts = pl.col("verdict"), pl.col("counts")
+    return (
+        pl.when(counts.sum() > 0)
+        .then((verdict * counts).sum() / counts.sum())
+        .otherwise(verdict.mean())
+        .alias("verdict")
+    )
+
+
 def evaluator_means(said: pl.LazyFrame) -> pl.LazyFrame:
     """What each evaluator says of each response on each criterion, in the mean, in [0, 1].
 
-    The mean is over all that it says: repeats, opponents, several checks.
+    The mean is over all that it says: repeats, opponents, several checks, each by its weight.
 
     Columns: row, criterion, evaluator_id, evaluator, prompt, verdict. In no set order.
     """
     import polars as pl
 
-    return said.group_by("row", "criterion", "evaluator_id").agg(
-        pl.first("prompt"), pl.first("evaluator"), pl.col("verdict").mean()
-    )
+    return said.group_by("row", "criterion", "evaluator_id").agg(pl.first("prompt"), pl.first("evaluator"), _weighted())
 
 
 def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
@@ -178,7 +192,7 @@ def criterion_scores(
     return (
         verdicts(judgements, criteria, evaluators)
         .group_by("response_id", "criterion", "evaluator_id")
-        .agg(pl.col("verdict").mean())
+        .agg(_weighted())
         .group_by("response_id", "criterion")
         .agg(pl.col("verdict").mean().round(_DECIMALS).alias("score"))
     )

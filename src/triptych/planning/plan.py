@@ -87,7 +87,7 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
         most_usd=sum(most) if complete else None,
         seconds=sum(stage.seconds for stage in stages),
         budget_usd=recipe.budget.usd,
-        not_ready=tuple(_not_ready(recipe, good)),
+        not_ready=tuple(_not_ready(recipe, good, Path(folder))),
         notes=tuple(_notes(recipe, prompts, sum(most) if complete else None)),
     )
 
@@ -122,6 +122,7 @@ def _outlook(rows: list[PromptRow]) -> Outlook:
     given = [estimate_tokens(response.text) for row in rows for response in row.given]
     return Outlook(
         prompt_tokens=sum(lengths) / len(rows),
+        criteria=sum(len(row.prompt.criteria) for row in rows) / len(rows),
         given=len(given) / len(rows),
         given_tokens=sum(given) / len(given) if given else 0.0,
     )
@@ -172,7 +173,11 @@ def _seconds(spec: ModelSpec, calls: float, prompt_tokens: int, completion_token
     return (completion_tokens + prompt_tokens / 10) / (spec.tokens_per_s * streams)
 
 
-def _not_ready(recipe: Recipe, rows: list[PromptRow]) -> Iterator[str]:
+def _not_ready(recipe: Recipe, rows: list[PromptRow], folder: Path) -> Iterator[str]:
+    try:
+        recipe.prepare(folder)
+    except TriptychError as error:
+        yield str(error)
     for name, spec in recipe.models.items():
         try:
             Endpoint(name, spec).check()

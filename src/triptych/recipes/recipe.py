@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -117,6 +118,12 @@ class Recipe(BaseModel):
             yield from ((f"{field}.{place}", said) for place, said in check(self.models, self.objective))
         for name, inner in getattr(operator, "inner", {}).items():
             yield from self._problems_of(f"{field}.{name}", inner)
+
+    def prepare(self, folder: Path) -> None:
+        """Have each operator look at the files that it reads. Raises `PromptError` where one can't be used."""
+        for operator in (*self.synthesis, *self.evaluation):
+            if hasattr(operator, "prepare"):
+                operator.prepare(folder)
 
     def lacking(self, prompt: Prompt) -> str | None:
         """Say what a prompt lacks that an operator can't do without, and which."""

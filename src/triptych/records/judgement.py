@@ -59,6 +59,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     """A rank for each response shown: 1 is best, equal ranks are a tie. A choice between two is (1, 2) or (2, 1)."""
     probability: float | None = None
     """In [0, 1]: the probability that the first response shown is the better one, or that the verdict holds."""
+    weight: float = 1.0
+    """What it counts for among the verdicts of one evaluator on one criterion, as the prompt's own criteria declare."""
     scale: tuple[float, float] | None = None
     """Lowest and highest score that the evaluator could have given."""
     rationale: str | None = None

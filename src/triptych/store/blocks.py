@@ -15,7 +15,7 @@ _COLUMNS = {
     "responses": ("id", "prompt_id", "parent_id", "params", "model", "status", "messages"),
     "judgements": (
         *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
-        *("status", "step", "scores", "ranks", "probability", "scale"),
+        *("status", "step", "scores", "ranks", "probability", "scale", "weight"),
     ),
     "examples": ("id", "prompt_id", "kind", "strategy", "strategy_id", "response_ids", "margin"),
 }
@@ -33,10 +33,14 @@ def blocks(run: Run, *tables: str) -> Iterator[dict[str, pl.LazyFrame]]:
     places = {name: spans(run.table(name), numbered, "block") for name in tables}
     for number in numbered["block"].unique(maintain_order=True):
         ids = run.prompts().select("id").slice(number * _PROMPTS_A_BLOCK, _PROMPTS_A_BLOCK)
-        yield {
-            name: _block(run.table(name).select(_COLUMNS[name]), places[name], number, ids).collect().lazy()
-            for name in tables
-        }
+        yield {name: _block(_looked_at(run, name), places[name], number, ids).collect().lazy() for name in tables}
+
+
+def _looked_at(run: Run, name: str) -> pl.LazyFrame:
+    """The columns that statistics rest on, as far as the Triptych that made the run had them."""
+    table = run.table(name)
+    there = table.collect_schema().names()
+    return table.select(column for column in _COLUMNS[name] if column in there)
 
 
 def prompt_keys(run: Run) -> pl.DataFrame:

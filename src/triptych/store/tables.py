@@ -59,6 +59,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
             "ranks": pl.List(count),
             "probability": number,
             "scale": numbers,
+            "weight": number,
             "cost_usd": number,
             "call_ids": texts,
             "created_at": time,
