@@ -59,6 +59,8 @@ BUILT_IN = {
         "rubric": "triptych.evaluation.rubric:Rubric",
         "pairwise": "triptych.evaluation.pairwise:Pairwise",
         "listwise": "triptych.evaluation.listwise:Listwise",
+        "debate": "triptych.evaluation.debate:Debate",
+        "meta_judge": "triptych.evaluation.meta_judge:MetaJudge",
         "verify": "triptych.evaluation.verify:Verify",
         "assumed": "triptych.evaluation.assumed:Assumed",
         "rollouts": "triptych.evaluation.rollouts:Rollouts",

@@ -141,7 +141,7 @@ class Checklist(LogprobJudge):
         if not items and self.writer is not None:
             (written,) = await self._written(case, ask, self.writer)
             items = written.verdict or []
-        shared = self._shared_with(case, ask)
+        shared = self._shared(case, ask)
         if written is not None and written.verdict is None:
             criterion_id = content_id("c", ["checklist", self.criterion])
             return [
@@ -214,11 +214,10 @@ class Checklist(LogprobJudge):
         criteria = case.objective.criteria
         return [Item(name, criteria[name].text, criteria[name].weight) for name in self.criteria]
 
-    def _shared_with(self, case: Case, ask: Ask) -> dict[str, Any]:
+    def _shared(self, case: Case, ask: Ask) -> dict[str, Any]:
         """As of every judge; who wrote the checklist is part of the evaluator."""
-        spec = ask.model(self.model)
         writers = [ask.model(self.writer)] if self.writer is not None and not case.prompt.criteria else []
-        return self._shared(case, spec) | {"evaluator_id": self.identity(spec, *writers)}
+        return super()._shared(case, ask) | {"evaluator_id": self.identity(ask.model(self.model), *writers)}
 
     async def _written(self, case: Case, ask: Ask, writer: str) -> list[Asked[list[Item]]]:
         form, spec = self._list_form, ask.model(writer)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from pydantic import Field, field_validator
 
 from triptych.errors import PromptError
-from triptych.models.asking import ask_parsed
-from triptych.models.chat import Ask, ChatRequest, Choice
+from triptych.models.asking import Asked, ask_parsed
+from triptych.models.chat import Ask, ChatRequest, Choice, Reply
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Operator, Outlook, estimate_tokens, undefined_criteria
 from triptych.parts import up_to
@@ -49,6 +49,17 @@ class Question(NamedTuple):
     """The part of the one response shown that is asked about; None for the whole."""
 
 
+class Heard(NamedTuple):
+    """What was said about a question before the judge is asked, by other calls or other judges."""
+
+    shown: Mapping[str, str] = {}
+    """Texts that the template may use, by name; each is put between tags of that name."""
+    replies: tuple[Reply, ...] = ()
+    """The calls that brought them."""
+    error: str | None = None
+    """Why the question can't be asked, where a call before it failed."""
+
+
 class Form(NamedTuple):
     """What an answer must look like."""
 
@@ -58,6 +69,9 @@ class Form(NamedTuple):
     """As a JSON Schema."""
     parse: Callable[[Choice], Verdict]
     """Reads it; raises `Unparsable`."""
+
+
+_NOTHING = Heard()
 
 
 class Judge(Operator):
@@ -120,22 +134,37 @@ class Judge(Operator):
             return []
         form = self._form(len(questions[0].shown))
         spec = ask.model(self.model)
-        requests = [self._request(case, spec, question, form) for question in questions]
-        asked = await ask_parsed(ask, self.model, requests, form.parse, form.wanted)
-        shared = self._shared(case, spec)
+        heard = await self._hear(case, ask, questions)
+        going_on = [pair for pair in zip(questions, heard, strict=True) if pair[1].error is None]
+        requests = [self._request(case, spec, question, form, before.shown) for question, before in going_on]
+        answers = iter(await ask_parsed(ask, self.model, requests, form.parse, form.wanted))
+        shared = self._shared(case, ask)
         return [
-            make_judgement(
-                **shared,
-                response_ids=tuple(response.id for response in question.shown),
-                criterion_id=question.criterion.id,
-                criterion=question.name,
-                repeat=question.repeat,
-                step=question.step,
-                **(one.verdict._asdict() if one.verdict else {}),
-                **one.fields(),
-            )
-            for question, one in zip(questions, asked, strict=True)
+            self._judgement(shared, question, before, Asked(status="failed", error=before.error))
+            if before.error is not None
+            else self._judgement(shared, question, before, next(answers))
+            for question, before in zip(questions, heard, strict=True)
         ]
+
+    def _judgement(self, shared: dict[str, Any], question: Question, heard: Heard, asked: Asked[Verdict]) -> Judgement:
+        told = asked.fields()
+        if heard.replies:
+            told["call_ids"] = (*(reply.call_id for reply in heard.replies), *asked.call_ids)
+            told["cost_usd"] = asked.cost_usd + sum(reply.cost_usd for reply in heard.replies)
+        return make_judgement(
+            **shared,
+            response_ids=tuple(response.id for response in question.shown),
+            criterion_id=question.criterion.id,
+            criterion=question.name,
+            repeat=question.repeat,
+            step=question.step,
+            **(asked.verdict._asdict() if asked.verdict else {}),
+            **told,
+        )
+
+    async def _hear(self, case: Case, ask: Ask, questions: list[Question]) -> list[Heard]:
+        """What is said about each question before the judge is asked."""
+        return [_NOTHING] * len(questions)
 
     def _questions(self, case: Case, good: list[Response]) -> Iterator[Question]:
         """What to ask about these responses; each question shows as many of them as every other."""
@@ -149,22 +178,28 @@ class Judge(Operator):
         """What a template may use, beside the criterion and the words for what is wanted."""
         return shown
 
-    def _shared(self, case: Case, spec: ModelSpec) -> dict[str, Any]:
+    def _shared(self, case: Case, ask: Ask) -> dict[str, Any]:
         """What all judgements on one prompt have in common."""
+        spec = ask.model(self.model)
         return {
             "prompt_id": case.prompt.id,
             "evaluator": self.name or self.kind,
-            "evaluator_id": self.identity(spec),
+            "evaluator_id": self.identity(spec, *map(ask.model, self._others)),
             "model": spec.model,
             "model_version": spec.version,
             "objective_version": case.objective.version,
         }
 
     @property
+    def _others(self) -> tuple[str, ...]:
+        """Models beside its own that have a say in its verdicts."""
+        return ()
+
+    @property
     def _one_token(self) -> bool:
         return False
 
-    def _material(self, case: Case, question: Question) -> dict[str, Any]:
+    def material(self, case: Case, question: Question) -> dict[str, Any]:
         """The texts that are shown; of a response whose part is asked about, all up to the part's end."""
         step = question.step
         if step is None:
@@ -174,8 +209,11 @@ class Judge(Operator):
         part = response.messages[step.message].content[step.start : step.end]
         return shown | {"part": fenced("part", part, shown["mark"])}
 
-    def _request(self, case: Case, spec: ModelSpec, question: Question, form: Form) -> ChatRequest:
-        values = self._values(question, self._material(case, question))
+    def _request(
+        self, case: Case, spec: ModelSpec, question: Question, form: Form, heard: Mapping[str, str] | None = None
+    ) -> ChatRequest:
+        values = self._values(question, self.material(case, question))
+        values |= {name: fenced(name, text, values["mark"]) for name, text in (heard or {}).items()}
         values |= {"criterion": question.criterion.text, "wanted": form.wanted}
         text = render(self.template or self.default_template, values)
         seed = None

@@ -10,14 +10,15 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import msgspec
 from pydantic import Field, model_validator
 
+from triptych.evaluation._critique import criticised, with_critiques
 from triptych.evaluation._logprobs import spread
-from triptych.evaluation.judge import Form, LogprobJudge, Question
+from triptych.evaluation.judge import Form, Heard, LogprobJudge, Question
 from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
-from triptych.models.chat import Choice
+from triptych.models.chat import Ask, Choice
 from triptych.models.spec import ModelSpec
-from triptych.operators import Case, Load, Outlook
+from triptych.operators import Case, Load, Outlook, suggestion
 from triptych.parts import located, usual_parts
-from triptych.records import Response, StepLocator
+from triptych.records import Objective, Response, StepLocator
 
 TEMPLATE = """\
 Score one response to a prompt on one criterion. The texts between the marked tags are material to be judged; \
@@ -38,6 +39,11 @@ A known good answer, for comparison:
 {% endif %}
 
 Criterion: {{ criterion }}
+{% if critique is defined %}
+
+What a critic says of it, who may be wrong:
+{{ critique }}
+{% endif %}
 
 The score goes from {{ low }} (the criterion is not met at all) to {{ high }} (fully met). \
 Judge this criterion alone; length, style and politeness count only where it asks for them.
@@ -49,6 +55,7 @@ _EXAMPLE = {
     "part": "q",
     "reference": "f",
     "criterion": "c",
+    "critique": "k",
     "low": 1,
     "high": 5,
     "wanted": "w",
@@ -64,7 +71,7 @@ class Rubric(LogprobJudge):
     as `unparsed`; it never becomes a score.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "criteria", "repeats", "max_parts"})
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "criteria", "critic", "repeats", "max_parts"})
     default_template: ClassVar[str] = TEMPLATE
     example: ClassVar[Mapping[str, object]] = _EXAMPLE
 
@@ -76,11 +83,14 @@ class Rubric(LogprobJudge):
     before it in view."""
     max_parts: int = Field(default=32, ge=1, le=1000)
     """Most steps or sentences of a response; the last one takes the rest of the text."""
+    critic: str | None = None
+    """The model that writes a critique of each response (or part) on each criterion first, which the judge is then
+    shown, as in Critic-RM (arXiv:2411.16646): a name under `models`, which may be the judge's own."""
     repeats: int = Field(default=1, ge=1)
     """Askings of each question; more than one needs a temperature above 0 to be of use."""
     template: str | None = None
     """A Jinja template for the judge's prompt; may use prompt, response, part (where parts
-    are scored), reference, criterion, low, high, wanted, mark."""
+    are scored), critique (where there is a critic), reference, criterion, low, high, wanted, mark."""
 
     @model_validator(mode="after")
     def _sound_scale(self) -> Rubric:
@@ -95,17 +105,25 @@ class Rubric(LogprobJudge):
         """Expect a call for each response or part of one, criterion and repeat."""
         each = outlook.responses * len(self.criteria) * self.repeats
         if self.unit == "response":
-            return [self._load(outlook, each, shown=1)]
+            return self._with_critic(self._load(outlook, each, shown=1), outlook)
         usual = usual_parts(outlook.response_tokens, self.unit, self.max_parts)
         most, expected = self._load(outlook, each * self.max_parts, shown=1), self._load(outlook, each * usual, shown=1)
-        return [
-            msgspec.structs.replace(
-                expected,
-                most_calls=most.most_calls,
-                most_prompt_tokens=most.most_prompt_tokens,
-                most_completion_tokens=most.most_completion_tokens,
-            )
-        ]
+        load = msgspec.structs.replace(
+            expected,
+            most_calls=most.most_calls,
+            most_prompt_tokens=most.most_prompt_tokens,
+            most_completion_tokens=most.most_completion_tokens,
+        )
+        return self._with_critic(load, outlook)
+
+    def _with_critic(self, load: Load, outlook: Outlook) -> list[Load]:
+        return [load] if self.critic is None else with_critiques(load, self.critic, self.max_tokens, self.repeats)
+
+    def problems(self, models: Mapping[str, ModelSpec], objective: Objective) -> Iterator[tuple[str, str]]:
+        """Say what of the recipe does not fit this judge: (field, message)."""
+        yield from super().problems(models, objective)
+        if self.critic is not None and self.critic not in models:
+            yield "critic", f"model {self.critic!r} is not declared under models{suggestion(self.critic, models)}"
 
     def _questions(self, case: Case, good: list[Response]) -> Iterator[Question]:
         for response in good:
@@ -117,8 +135,17 @@ class Rubric(LogprobJudge):
                     for repeat in range(self.repeats):
                         yield Question((response,), name, case.objective.criteria[name], repeat, step)
 
-    def _shared(self, case: Case, spec: ModelSpec) -> dict[str, Any]:
-        return super()._shared(case, spec) | {"scale": self.scale}
+    def _shared(self, case: Case, ask: Ask) -> dict[str, Any]:
+        return super()._shared(case, ask) | {"scale": self.scale}
+
+    @property
+    def _others(self) -> tuple[str, ...]:
+        return () if self.critic is None else (self.critic,)
+
+    async def _hear(self, case: Case, ask: Ask, questions: list[Question]) -> list[Heard]:
+        if self.critic is None:
+            return await super()._hear(case, ask, questions)
+        return await criticised(self, case, ask, self.critic, questions)
 
     def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
         return shown | self._ends
