@@ -16,6 +16,7 @@ from pydantic import ValidationError
 import triptych as tp
 from triptych.export.card import tallies
 from triptych.instantiation.bands import Band
+from triptych.instantiation.diverse_pairs import DiversePairs
 from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.pairs import Pairs
 from triptych.records import Criterion, Objective
@@ -268,3 +269,25 @@ def test_each_needs_names_and_certain_labels_need_smoothing():
 def test_new_settings_leave_the_identity_of_old_ones():
     assert Pairs().identity() == "o_a07210a9afa9e0070994ae80"
     assert Pairs(choose="all_pairs", min_margin=0.25).identity() == "o_ac4dec1612b9c48f30f854f7"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=6), st.sampled_from([0.0, 0.25, 0.4])
+)
+@settings(deadline=None, max_examples=60)
+def test_rare_good_ones_are_paired_with_common_bad_ones(vectors, band):
+    here = [(quality / 4, rarity / 4) for quality, rarity in vectors]
+    made = graded(here)
+    found = places(made, DiversePairs(diversity="b", band=band).instantiate(*made.frames(), TWO, 0).collect())
+    best, worst = max(q for q, _ in here), min(q for q, _ in here)
+    if best == worst:
+        assert found == []
+        return
+    ((_, chosen, rejected),) = found
+    reach = band * (best - worst) + 1e-9
+    good = [r for q, r in here if q >= best - reach]
+    bad = [r for q, r in here if q <= worst + reach]
+    assert here[chosen][0] >= best - reach
+    assert here[chosen][1] == max(good)
+    assert here[rejected][0] <= worst + reach
+    assert here[rejected][1] == min(bad)

@@ -71,6 +71,7 @@ BUILT_IN = {
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",
+        "diverse_pairs": "triptych.instantiation.diverse_pairs:DiversePairs",
         "unpaired": "triptych.instantiation.unpaired:Unpaired",
         "groups": "triptych.instantiation.groups:Groups",
         "rankings": "triptych.instantiation.rankings:Rankings",

@@ -12,6 +12,7 @@ from triptych.errors import TriptychError
 from triptych.models.endpoint import Endpoint
 from triptych.models.spec import ModelSpec
 from triptych.operators import BadRow, Load, Outlook, PromptRow, estimate_tokens
+from triptych.recipes.compatibility import lossy
 from triptych.recipes.loop import Loop
 from triptych.recipes.recipe import Recipe
 from triptych.records import canonical_json
@@ -199,6 +200,7 @@ def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[
     budget = recipe.budget.usd
     if budget is not None and most_usd is not None and most_usd > budget:
         notes.append(f"the run may reach the budget of ${budget:g} before its end; it then stops in order")
+    notes += lossy(recipe)
     if not recipe.evaluation:
         notes.append("nothing is evaluated, so there is no preference to learn from")
     if not recipe.instantiation:

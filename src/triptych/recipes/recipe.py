@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
 from triptych.operators import Evaluator, Generator, Instantiator, Operator, PromptSource, any_of, suggestion
+from triptych.recipes.compatibility import ill_posed
 from triptych.recipes.loop import Loop
 from triptych.recipes.method import Method
 from triptych.records import Objective, Prompt, content_id
@@ -109,6 +110,7 @@ class Recipe(BaseModel):
         for panel in ("synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
                 yield from self._problems_of(f"{panel}.{place}", operator)
+        yield from ill_posed(self)
 
     def _problems_of(self, field: str, operator: Any) -> Iterator[tuple[str, str]]:
         missing = list(_undeclared_models(operator, self.models))

@@ -1,0 +1,133 @@
+"""Which evaluations can feed which instantiations: what is ill-posed is an error, what loses information a warning.
+
+After the survey's section on how evaluation bounds instantiation (arXiv:2605.26442, 7.2 and B.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from triptych.recipes.recipe import Recipe
+
+_STEPS = frozenset({"rollouts"})
+_ANYTHING = frozenset({"verdicts"})
+"""Evaluators of which only their data says what they judge."""
+_PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
+_POINTS = frozenset({"groups", "unpaired", "sft"})
+
+
+class _Given(NamedTuple):
+    """What an evaluation gives."""
+
+    outcomes: bool
+    steps: bool
+    points: bool
+    """Whether any verdict is on a response by itself, or on a list of more than two."""
+    criteria: frozenset[str] | None
+    """The names of the criteria that responses are scored on, as far as the recipe tells."""
+
+
+def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What no loss can learn from: (field, what is wrong and what would fit)."""
+    for field, operator, given in _fed(recipe):
+        kind, fold = getattr(operator, "kind", ""), getattr(operator, "fold", None)
+        if kind == "stepwise" and not given.steps:
+            yield (
+                field,
+                "needs verdicts on steps, and every evaluator judges whole responses: an outcome does not say which "
+                "step went wrong. Add rollouts, which estimate steps from outcomes, or a rubric with unit: step",
+            )
+        if kind not in ("stepwise", "") and _is_ours(operator) and not given.outcomes and fold is None:
+            yield (
+                field,
+                "needs verdicts on whole responses, and every evaluator judges steps alone. Say what steps come to with "
+                "fold: min, prod, last or mean, make stepwise rows, or add an evaluator of whole responses",
+            )
+        if (
+            getattr(operator, "dimensions", "joined") == "pareto"
+            and given.criteria is not None
+            and len(given.criteria) < 2
+        ):
+            yield (
+                f"{field}.dimensions",
+                "pareto compares several criteria, and only "
+                f"{', '.join(sorted(given.criteria)) or 'none'} is judged. Judge another one, or leave dimensions out",
+            )
+        if kind == "diverse_pairs" and given.criteria is not None and operator.diversity not in given.criteria:
+            yield (
+                f"{field}.diversity",
+                f"no evaluator judges {operator.diversity!r}; add {{kind: diversity}} to the evaluation",
+            )
+
+
+def lossy(recipe: Recipe) -> Iterator[str]:
+    """What gives up some of what was paid for, in a sentence each."""
+    for field, operator, given in _fed(recipe):
+        kind = getattr(operator, "kind", "")
+        if getattr(operator, "fold", None) is not None:
+            yield f"{field}: fold makes one score of the steps, which loses where a response went wrong"
+        if kind in _POINTS and given.outcomes and not given.points:
+            yield (
+                f"{field}: the evaluation compares pairs, and {kind} needs a score of each response: its share of "
+                "comparisons won among those of its prompt stands for it, which is no absolute score"
+            )
+        several = given.criteria is not None and len(given.criteria - {getattr(operator, "diversity", "")}) > 1
+        joined = getattr(operator, "dimensions", "joined") == "joined"
+        if several and joined and _is_ours(operator) and kind != "stepwise":
+            yield (
+                f"{field}: several criteria become one score, which hides where they disagree"
+                + ("; dimensions: pareto or each keeps them apart" if kind == "pairs" else "")
+            )
+
+
+def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
+    """Each instantiation with what the evaluators that it takes give it."""
+    if not recipe.evaluation:
+        return
+    for place, operator in enumerate(recipe.instantiation):
+        names, criteria = (getattr(operator, field, None) for field in ("evaluators", "criteria"))
+        heard = [
+            judge
+            for judge in recipe.evaluation
+            if names is None or (getattr(judge, "name", None) or judge.kind) in names or judge.kind in _ANYTHING
+        ]
+        if heard and all(_is_ours(judge) for judge in heard):
+            yield (
+                f"instantiation.{place}",
+                operator,
+                _given(heard, criteria, fold=getattr(operator, "fold", None) is not None),
+            )
+
+
+def _is_ours(operator: Any) -> bool:
+    """Whether it is one of Triptych's own, of which it is known what they give and take."""
+    return type(operator).__module__.startswith("triptych.")
+
+
+def _given(judges: list[Any], wanted: tuple[str, ...] | None, *, fold: bool) -> _Given:
+    steps = [judge for judge in judges if _of_steps(judge)]
+    whole = [judge for judge in judges if not _of_steps(judge) or judge.kind in _ANYTHING]
+    named = [_criteria(judge) for judge in (judges if fold else whole)]
+    known = None if any(names is None for names in named) else frozenset().union(*(names or () for names in named))
+    return _Given(
+        outcomes=bool(whole),
+        steps=bool(steps),
+        points=any(judge.kind not in _PAIRS_ONLY for judge in whole),
+        criteria=known if known is None or wanted is None else known & frozenset(wanted),
+    )
+
+
+def _of_steps(judge: Any) -> bool:
+    return judge.kind in _STEPS | _ANYTHING or getattr(judge, "unit", "response") != "response"
+
+
+def _criteria(judge: Any) -> frozenset[str] | None:
+    """The criteria that an evaluator judges; None where only its data says."""
+    if judge.kind in _ANYTHING:
+        return None
+    if judge.kind == "checklist":
+        return frozenset({judge.criterion})
+    named = getattr(judge, "criteria", None)
+    return frozenset(named) if named else frozenset({getattr(judge, "criterion", "")})
