@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 _SHOWN = re.compile(r"<response(?:_[a-z])? (\w+)>\n(.*?)\n</response(?:_[a-z])? \1>", re.DOTALL)
+SLIP = "here is a slip."
 _ANSWERS = {
     row["prompt"]: row["reference"]
     for row in map(json.loads, (files("triptych.prompts") / "sets/maths.jsonl").read_text().splitlines())
@@ -49,9 +50,22 @@ class World:
 
     def _say(self, body: dict[str, Any], text: str) -> tuple[str, dict[str, Any]]:
         seen = [quality(shown) for _, shown in _SHOWN.findall(text)]
+        if "Score this part" in text:  # a step of a solution
+            part = text.rpartition("<part ")[2]
+            seen = [0 if SLIP in part else 10]
         if "response_format" in body:
             self.shown.append(seen)
             properties = body["response_format"]["json_schema"]["schema"]["properties"]
+            if "responses" in properties:
+                return "verbalized", {"message": {"content": json.dumps(_verbalized(properties, body))}}
+            if "checklist" in properties:
+                written = [{"demand": "Quality above 4", "weight": 1}, {"demand": "Quality above 7", "weight": 3}]
+                return "checklist", {"message": {"content": json.dumps({"checklist": written})}}
+            if "met" in properties:
+                met = seen[0] > int(re.search(r"Quality above (\d)", text)[1])
+                return "judge", {
+                    "message": {"content": json.dumps({"rationale": "Seen.", "met": "yes" if met else "no"})}
+                }
             return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **_verdict(properties, seen)})}}
         if body.get("logprobs"):
             self.shown.append(seen)
@@ -59,11 +73,13 @@ class World:
             top = [{"token": letter, "logprob": -0.1 if letter == best else -2.4} for letter in "AB"]
             said = {"token": best, "logprob": -0.1, "top_logprobs": top}
             return "judge", {"message": {"content": best}, "logprobs": {"content": [said]}}
+        if "Go on with the response" in text:
+            return "continue", {"message": {"content": _continued(text)}}
         if "where the response falls short" in text:
             return "critique", {"message": {"content": "It falls short."}}
         if "Write a better response" in text:
             return "revise", {"message": {"content": f"Quality {min(seen[0] + 1, 10)}. Better, by {body.get('seed')}."}}
-        return "sample", {"message": {"content": _sampled(body["messages"], body.get("seed"))}}
+        return "sample", {"message": {"content": _sampled(body["messages"], (body["model"], body.get("seed")))}}
 
 
 def _verdict(properties: dict[str, Any], seen: list[int]) -> dict[str, Any]:
@@ -76,12 +92,33 @@ def _verdict(properties: dict[str, Any], seen: list[int]) -> dict[str, Any]:
     return {"ranking": ["ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place] for place in order]}
 
 
-def _sampled(messages: list[dict[str, str]], seed: int | None) -> str:
-    name = blake2b(f"{messages} {seed}".encode(), digest_size=4).hexdigest()
+def _sampled(messages: list[dict[str, str]], drawn_by: tuple[str, int | None]) -> str:
+    """A text of drawn quality; to a problem, three steps, of which the second or third is wrong in bad ones."""
+    name = blake2b(f"{messages} {drawn_by}".encode(), digest_size=4).hexdigest()
     drawn = 3 * (int(name, 16) % 4)  # 0, 3, 6 and 9 are told apart on every scale that a method uses
-    right = _ANSWERS.get(messages[-1]["content"])
-    answer = f" The answer is {right if drawn > 5 else int(right) + 1}." if right else ""
-    return f"Quality {drawn}. So says draft x{name}.{answer}"
+    problem = next((known for known in _ANSWERS if messages[-1]["content"].startswith(known)), None)
+    said = f"Quality {drawn}. So says draft x{name}."
+    if problem is None:
+        return said
+    steps = ["all is well.", "all is well."]
+    if drawn <= 5:
+        steps[drawn // 3] = SLIP
+    right = int(_ANSWERS[problem])
+    return f"Step 1: {said}\nStep 2: {steps[0]}\nStep 3: {steps[1]} The answer is {right if drawn > 5 else right + 1}."
+
+
+def _verbalized(properties: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    drawn = [_sampled(body["messages"], (body["model"], place)) for place in range(properties["responses"]["maxItems"])]
+    return {"responses": [{"text": text, "probability": 0.1 * (place + 1)} for place, text in enumerate(drawn)]}
+
+
+def _continued(text: str) -> str:
+    """Comes right from a beginning without a slip, and never from one with."""
+    begun = _SHOWN.findall(text)[0][1]
+    problem = next(known for known in _ANSWERS if known in text)
+    right = int(_ANSWERS[problem])
+    number = 1 + begun.count("Step ")
+    return f"Step {number}: so it goes. The answer is {right if SLIP not in begun else right + 1}."
 
 
 @contextmanager

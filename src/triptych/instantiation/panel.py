@@ -20,8 +20,8 @@ class Panel(BaseModel):
     """One score of a response on a criterion, from what each evaluator says of it in the mean, in [0, 1].
 
     `vote` is the share of evaluators whose verdict is above 0.5 (one of 0.5 counts half). `lower_bound` is the mean less
-    `spread` standard deviations over the evaluators (of a sample, n - 1; 0 where one alone judged), as conservative
-    ensembles of reward models take it (arXiv:2310.02743), and at least 0. `dawid_skene` takes verdicts above and below
+    `spread` standard deviations over the evaluators (of a sample, n - 1; 0 where one alone judged), and at least 0:
+    conservative, as ensembles of reward models are made by taking off their variance (arXiv:2310.02743). `dawid_skene` takes verdicts above and below
     0.5 as labels of annotators who err each in their own way, and the score as the probability that the response's true
     label is the high one (A. P. Dawid and A. M. Skene, 1979; crowd-kit's expectation maximisation over all prompts).
     """

@@ -25,6 +25,8 @@ class _Given(NamedTuple):
     steps: bool
     points: bool
     """Whether any verdict is on a response by itself, or on a list of more than two."""
+    judged: frozenset[str] | None
+    """The names of all criteria that are judged, as far as the recipe tells."""
     criteria: frozenset[str] | None
     """The names of the criteria that responses are scored on, as far as the recipe tells."""
 
@@ -55,7 +57,7 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 "pareto compares several criteria, and only "
                 f"{', '.join(sorted(given.criteria)) or 'none'} is judged. Judge another one, or leave dimensions out",
             )
-        if kind == "diverse_pairs" and given.criteria is not None and operator.diversity not in given.criteria:
+        if kind == "diverse_pairs" and given.judged is not None and operator.diversity not in given.judged:
             yield (
                 f"{field}.diversity",
                 f"no evaluator judges {operator.diversity!r}; add {{kind: diversity}} to the evaluation",
@@ -115,6 +117,7 @@ def _given(judges: list[Any], wanted: tuple[str, ...] | None, *, fold: bool) -> 
         outcomes=bool(whole),
         steps=bool(steps),
         points=any(judge.kind not in _PAIRS_ONLY for judge in whole),
+        judged=known,
         criteria=known if known is None or wanted is None else known & frozenset(wanted),
     )
 
