@@ -31,6 +31,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 _FILTERS = frozenset({"capitalize", "d", "default", "length", "lower", "title", "tojson", "trim", "truncate", "upper"})
+_MOST_FILTERS = 12
+"""Each may double the length of a text."""
 _PARTS = frozenset(
     {"Template", "Output", "TemplateData", "Name", "Const", "If", "CondExpr", "Filter", "Keyword", "Test", "Compare"}
     | {"Operand", "And", "Or", "Not", "Concat", "Getitem", "Slice", "Add", "Sub", "Neg"}
@@ -43,6 +45,8 @@ def _refuse_other_parts(parsed: nodes.Node) -> None:
     from jinja2 import nodes
     from jinja2.exceptions import SecurityError
 
+    if sum(1 for _ in parsed.find_all(nodes.Filter)) > _MOST_FILTERS:
+        raise SecurityError(f"more than {_MOST_FILTERS} filters")
     for part in parsed.find_all(nodes.Node):
         kind = type(part).__name__
         allowed = kind in _PARTS

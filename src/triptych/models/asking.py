@@ -117,13 +117,24 @@ def _read(request: ChatRequest, reply: Reply | CallFailed, parse: Callable[[Choi
     if choice.refused:
         return Asked(status="refused", error="the judge refused", raw=choice.refusal or choice.text, **paid)
     try:
-        return Asked(verdict=parse(choice), **paid)
+        verdict = parse(choice)
+        if request.top_logprobs is None and _quoted(choice.text, request):
+            raise Unparsable("its JSON object stands word for word in what was shown; say it in words of your own")
+        return Asked(verdict=verdict, **paid)
     except (Unparsable, ValueError, ArithmeticError, RecursionError) as error:  # text from a model can be anything
         short = (
             choice.finish_reason == "length" and request.top_logprobs is None
         )  # of log-probabilities one token will do
         cut = " (the answer was cut at max_tokens)" if short else ""
         return Asked(status="unparsed", error=f"{error}{cut}", raw=choice.text, **paid)
+
+
+def _quoted(said: str, request: ChatRequest) -> bool:
+    """Whether the object that an answer ends with is one that the material holds: then the judge may only quote it."""
+    object_said = "".join(said[said.find("{", said.rfind("</think>") + 1) :].removesuffix("```").split())
+    return any(
+        object_said in "".join(message.content.split()) for message in request.messages if message.role != "assistant"
+    )
 
 
 def _ask_again(request: ChatRequest, first: Asked[Any], wanted: str) -> ChatRequest:

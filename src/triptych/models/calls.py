@@ -16,8 +16,18 @@ from triptych.models.spec import ModelSpec, Price
 from triptych.models.wire import Usage
 from triptych.store.call_log import CallLog, LoggedCall
 
-_decode_reply = msgspec.json.Decoder(Reply).decode
+_decode = msgspec.json.Decoder(Reply).decode
 _encode = msgspec.json.Encoder().encode
+
+
+def _decode_reply(said: str | bytes) -> Reply:
+    try:
+        return _decode(said)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(
+            f"the call log holds an answer that can't be read ({error}); the file is damaged. Move it away and run the "
+            "same command with --calls NEW.sqlite to ask again"
+        ) from error
 
 
 class Counts(msgspec.Struct):
@@ -93,9 +103,10 @@ class Calls:
         known = self.log.find(keys)
         counts.asked += len(keys)
         if known:
-            counts.cached += len(known)
+            counts.cached += len(known) if len(known) == len(keys) else sum(key in known for key in keys)
             self._known.add(model)
-        if len(known) == len(keys):
+            self._endpoints[model].has_answered = True  # in an earlier sitting: what fails now is of single requests
+        if len(known) == len(keys) or known.keys() >= {*keys}:  # equal requests of a batch are one call
             return [_decode_reply(known[key]) for key in keys]
         # Tasks of their own, which `wait` leaves alone: a call that is out comes in even if nobody waits any more.
         sent = {
@@ -127,7 +138,7 @@ class Calls:
         self._may_send()
         self._check_all()
         endpoint = await self._open(model)
-        outcome = await endpoint.answer(request, self._may_send, lambda usage: self._waste(model, usage, counts))
+        outcome = await endpoint.answer(request, self._may_send, lambda usage: self._waste(model, key, usage, counts))
         counts.sent += 1
         counts.retried += outcome.attempts - 1
         if not isinstance(outcome, Answer):
@@ -155,12 +166,13 @@ class Calls:
             raise self.stopped
         self.ledger.check()
 
-    def _waste(self, model: str, usage: Usage, counts: Counts) -> None:
-        """Count what was paid for an answer that can't be read."""
+    def _waste(self, model: str, key: str, usage: Usage, counts: Counts) -> None:
+        """Count what was paid for an answer that can't be read, in this sitting and in those to come."""
         price = self.specs[model].price
         cost = price.usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) if price else 0.0
         counts.usd += cost
         self.ledger.add(usage.prompt_tokens + usage.completion_tokens, cost)
+        self.log.waste(key, self.run, usage.prompt_tokens, usage.completion_tokens, cost)
 
     def _count(self, reply: Reply, counts: Counts) -> None:
         counts.prompt_tokens += reply.prompt_tokens

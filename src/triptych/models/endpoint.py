@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import random
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     import aiohttp
 
 _OVERLOADED = frozenset({429, 503, 529})
-_RETRIED = _OVERLOADED | {408, 409, 425, 500, 502, 504}
+_RETRIED = _OVERLOADED | {408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524}
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _FAILURES_BEFORE_DOWN = 8
 _REFUSALS_BEFORE_STOP = 20
+_FORBIDDEN_BEFORE_STOP = 5
 _SHORTEST_SECRET = 8
+_LONGEST_SAID = 10_000
 _MOST_BYTES = 64 * 2**20
 """Of one answer: many times what any model writes, with all of its log-probabilities."""
 
@@ -59,6 +62,7 @@ class _Retry(Exception):
         overload: bool = False,
         after_s: float | None = None,
         reached: bool = True,
+        open: bool = True,
         usage: Usage | None = None,
     ) -> None:
         super().__init__(reason)
@@ -66,6 +70,8 @@ class _Retry(Exception):
         self.after_s = after_s
         self.reached = reached
         """Whether the endpoint gave any sign of life."""
+        self.open = open
+        """Whether there was a connection at all."""
         self.usage = usage
         """What the attempt cost all the same."""
         self.started = time.monotonic()
@@ -92,6 +98,8 @@ class Endpoint:
         self._failures = 0
         self._failing_since: float | None = None
         self._refusals = 0
+        self._forbidden: str | None = None
+        self._times_forbidden = 0
 
     async def open(self) -> None:
         """Start the embedded model if it is one, and make ready to connect. Raises `StopRun` where it can't."""
@@ -137,7 +145,7 @@ class Endpoint:
         answer cost that can't be read.
         """
         body = request_body(self.spec, request)
-        attempt = 0
+        attempt, begun = 0, time.monotonic()
         while True:
             attempt += 1
             try:
@@ -149,13 +157,23 @@ class Endpoint:
                 if retry.usage is not None:
                     wasted(retry.usage)
                 self._count_failure(retry)
-                if attempt > self.spec.max_retries:
+                if attempt > self.spec.max_retries and not self._worth_waiting(retry, begun):
                     if not self.has_answered and self._failed_attempts >= _FAILURES_BEFORE_DOWN:
                         raise self._down(retry) from retry
                     return Refusal(
                         f"no answer after {attempt} attempt{'s' * (attempt > 1)}; the last: {retry}", attempt
                     )
                 await self._pause(attempt, retry.after_s)
+
+    def _worth_waiting(self, retry: _Retry, begun: float) -> bool:
+        """Whether to go on though all attempts are used up.
+
+        A busy endpoint is waited for as long as one answer may take. Where nobody gets an answer any more, or nobody a
+        connection, it has to show first whether the endpoint comes back or is down.
+        """
+        if retry.reached and retry.overload:
+            return time.monotonic() - begun < self.spec.timeout_s
+        return self._failing_since is not None and (not retry.open or self._failures >= _FAILURES_BEFORE_DOWN)
 
     async def _attempt(self, request: ChatRequest, body: bytes, attempt: int, may_send: Callable[[], None]) -> Answer:
         started = await self.limiter.acquire()
@@ -188,12 +206,14 @@ class Endpoint:
                     return content
                 raise self._error(response.status, content, response.headers)
         except aiohttp.ConnectionTimeoutError as error:
-            raise _Retry(f"no connection in {self._connect_s:g} s", reached=False) from error
+            raise _Retry(f"no connection in {self._connect_s:g} s", reached=False, open=False) from error
         except TimeoutError as error:
             raise _Retry(f"no answer in {self.spec.timeout_s:g} s", overload=True, reached=False) from error
         except (aiohttp.ClientError, OSError) as error:
             cause = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else str(error)
-            raise _Retry(self._without_key(cause or str(error)) or type(error).__name__, reached=False) from error
+            said = self._without_key(cause or str(error)) or type(error).__name__
+            connected = not isinstance(error, aiohttp.ClientConnectorError)
+            raise _Retry(said, reached=False, open=connected) from error
 
     def _error(self, status: int, content: bytes, headers: Mapping[str, str]) -> Exception:
         """Sort a bad status: worth another attempt, the end of this call, or the end of the run."""
@@ -201,8 +221,8 @@ class Endpoint:
         if 300 <= status < 400:
             where = _in_a_line(self._without_key(headers.get("Location", "")))
             return EndpointDown(f"{self._place} sends elsewhere (HTTP {status}: {where}); set base_url to where it is")
-        if status == 401 or (status == 403 and not self.has_answered):  # later, a 403 is of one request: moderation
-            return KeyRefused(f"{self._place} refuses the key ({said}). {self._key_hint()}")
+        if status == 401 or (status == 403 and self._only_forbidden(said)):
+            return self._key_refused(said)
         if status == 402 or (status == 429 and b"insufficient_quota" in content):
             return KeyRefused(f"{self._place} has no credit left ({said})")
         if status in (404, 405):
@@ -210,6 +230,14 @@ class Endpoint:
         if status in _RETRIED:
             return _Retry(said, overload=status in _OVERLOADED, after_s=_seconds(headers.get("Retry-After")))
         return _Refused(said)
+
+    def _only_forbidden(self, said: str) -> bool:
+        """Whether a 403 is of the key: one among good answers is of its request, as moderation gives it."""
+        self._forbidden, self._times_forbidden = said, self._times_forbidden + 1
+        return not self.has_answered and self._times_forbidden >= _FORBIDDEN_BEFORE_STOP
+
+    def _key_refused(self, said: str) -> KeyRefused:
+        return KeyRefused(f"{self._place} refuses the key ({said}). {self._key_hint()}")
 
     def _count_failure(self, retry: _Retry) -> None:
         """Stop the run once nothing has come back for `patience_s`. An endpoint that is only busy is not down."""
@@ -219,7 +247,7 @@ class Endpoint:
             return
         self._failures += 1
         self._failing_since = self._failing_since or retry.started
-        enough = self._failures >= _FAILURES_BEFORE_DOWN or not self.has_answered
+        enough = self._failures >= _FAILURES_BEFORE_DOWN or not self.has_answered or not retry.open
         if enough and time.monotonic() - self._failing_since >= self.spec.patience_s:
             raise self._down(retry)
 
@@ -235,10 +263,12 @@ class Endpoint:
         )
 
     @property
-    def gave_nothing(self) -> EndpointDown | None:
+    def gave_nothing(self) -> StopRun | None:
         """What to end a run with that asked this endpoint and never had one good answer."""
         if self.has_answered or self._last_failure is None:
             return None
+        if self._forbidden is not None:
+            return self._key_refused(self._forbidden)
         return EndpointDown(f"{self._place} gave no good answer to anything; the last that came: {self._last_failure}")
 
     def _count_refusal(self, reason: str) -> None:
@@ -252,8 +282,8 @@ class Endpoint:
         assert self.stopped is not None
         pause = min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S) * random.uniform(0.5, 1)
         if after_s is not None:
-            pause = min(after_s, _LONGEST_PAUSE_S) * random.uniform(1, 1.1)
-        if self._failing_since is not None:
+            pause = max(pause, min(after_s, _LONGEST_PAUSE_S) * random.uniform(1, 1.1))
+        elif self._failing_since is not None:
             pause = min(pause, max(self.spec.patience_s / 4, 0.05))
         await asyncio.wait([self.stopped], timeout=pause)
         if self.stopped.done():
@@ -288,7 +318,7 @@ class Endpoint:
         """Read an answer; one that is no chat completion is worth another attempt."""
         try:
             choices, usage = read_answer(content, request)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             said = _in_a_line(self._without_key(_message_in(content)))
             raise _Retry(f"{error}; it says: {said}", usage=read_usage(content)) from error
         return tuple(map(self._choice_without_key, choices)), usage
@@ -298,7 +328,12 @@ class Endpoint:
 
         A key of a few characters, such as `EMPTY` for a server that wants none, is no secret but may be a word.
         """
-        return said.replace(self._key, "[key]") if self._key and len(self._key) >= _SHORTEST_SECRET else said
+        if not self._key or len(self._key) < _SHORTEST_SECRET:
+            return said
+        # As it is, and as JSON and Python write it inside of texts.
+        for spelt in {self._key, json.dumps(self._key)[1:-1], repr(self._key)[1:-1]}:
+            said = said.replace(spelt, "[key]")
+        return said
 
     def _choice_without_key(self, choice: Choice) -> Choice:
         texts = (
@@ -306,6 +341,7 @@ class Endpoint:
             choice.refusal,
             choice.finish_reason,
             *(f"{c.id} {c.name} {c.arguments}" for c in choice.tool_calls),
+            "".join(token.token for token in choice.logprobs or ()),
         )
         if not any(text and self._without_key(text) != text for text in texts):
             return choice
@@ -323,8 +359,8 @@ def _message_in(content: bytes) -> str:
         said = msgspec.json.decode(content)
         said = said.get("error", said) if isinstance(said, dict) else said
         said = said.get("message", said.get("detail", said)) if isinstance(said, dict) else said
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        said = content.decode(errors="replace")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = content[:_LONGEST_SAID].decode(errors="replace")
     return str(said)
 
 

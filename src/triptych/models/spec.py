@@ -24,11 +24,17 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 _SECRET_NAME = re.compile(
-    r"(^|[_-])(api_?key|secret|password|passwd|authorization|credentials?|(access|auth|bearer|api)_?token)($|[_-])",
+    r"(^|[_-])(api[_-]?keys?|subscription[_-]?key|secrets?|password|passwd|authorization|credentials?"
+    r"|(access|auth|bearer|api)[_-]?tokens?)($|[_-])|^(keys?|tokens?|auth)$",
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET_VALUE = re.compile(r"^(Bearer\s|(sk-|hf_|ghp_|AKIA)[\w-]{12,}$)")
+_SECRET_VALUE = re.compile(r"^((Bearer|Basic)\s|(sk-|hf_|ghp_|gsk_|xai-|AKIA|AIza|eyJ)[\w.-]{12,}$)")
+_OURS = frozenset(
+    {"model", "messages", "temperature", "top_p", "max_tokens", "seed", "stop", "n", "tools", "response_format"}
+    | {"logprobs", "top_logprobs", "stream"}
+)
+"""Fields of a request that the recipe settles elsewhere: what is recorded would not be what was sent."""
 
 
 class Price(BaseModel):
@@ -85,6 +91,8 @@ class _ModelBase(BaseModel):
                 f"{secret!r} looks like a secret, and recipes are written to files; "
                 "put a key into the environment and name its variable in api_key_env"
             )
+        if taken := sorted(_OURS & fields.keys()):
+            raise ValueError(f"{taken[0]!r} is settled by the operators of the recipe; set it there")
         return fields
 
     @model_serializer(mode="wrap")

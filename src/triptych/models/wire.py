@@ -142,7 +142,7 @@ def _choice(choice: _Choice) -> Choice:
     return Choice(
         text="".join(part.text for part in content) if isinstance(content, list) else content or "",
         finish_reason=choice.finish_reason,
-        refusal=message.refusal,
+        refusal=message.refusal or None,  # some write an empty one beside every answer
         tool_calls=tuple(_tool_call(call) for call in message.tool_calls or ()),
         logprobs=_token_logprobs(_if_readable(choice.logprobs, _Logprobs)),
     )

@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS repeats (
     cost_usd REAL NOT NULL
 );
 """
-"""`repeats` holds what was paid for a second time, by runs that asked the same at the same time: its cost counts."""
+"""`repeats` holds what was paid beside the answers of `calls`: the same asked by two runs at the same time, and answers
+that could not be read. Its cost counts."""
 _COMPRESSED_FROM = 8192
 """Requests of so many bytes and more are kept as zlib-compressed BLOBs, shorter ones as TEXT."""
 _BLOCK, _BLOCKS = 256, 16
@@ -143,6 +144,22 @@ class CallLog:
         saved: asyncio.Future[str] = loop.create_future()
         self._queue.put((call, loop, saved))
         return saved
+
+    def waste(self, call_id: str, run: str, prompt_tokens: int, completion_tokens: int, cost_usd: float) -> None:
+        """Note down what was paid for an answer that can't be read. It is written with the calls that follow."""
+        paid = LoggedCall(
+            call_id=call_id,
+            model="",
+            run=run,
+            created_at=time.time(),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=cost_usd,
+            reply="",
+            request="",
+        )
+        # Nobody waits for it: where it can't be written, no answer can either, and that is told.
+        self.put(paid).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def spent(self, run: str) -> Spent:
         """Sum what `run` itself has paid for; calls that another run paid for are not counted."""
@@ -284,9 +301,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _commit(connection: sqlite3.Connection, group: list[_Pending]) -> dict[str, str]:
     """Write a group. Returns the replies that the log held already, by call id."""
-    calls = [call for call, _, _ in group]
+    calls = [call for call, _, _ in group if call.reply]
     with connection:
         connection.execute("BEGIN IMMEDIATE")
+        for call, _, _ in group:
+            if not call.reply:
+                _note(connection, call)
         before = connection.total_changes
         _insert(connection, [_row(call) for call in calls])
         if connection.total_changes - before == len(calls):
@@ -303,9 +323,14 @@ def _repeated(connection: sqlite3.Connection, calls: list[LoggedCall]) -> dict[s
         ).fetchone()
         if (run, created_at, reply) != (call.run, call.created_at, call.reply):
             earlier[call.call_id] = reply
-            paid = (call.call_id, call.run, call.created_at, call.prompt_tokens, call.completion_tokens, call.cost_usd)
-            connection.execute("INSERT INTO repeats VALUES (?, ?, ?, ?, ?, ?)", paid)
+            _note(connection, call)
     return earlier
+
+
+def _note(connection: sqlite3.Connection, call: LoggedCall) -> None:
+    """Note down what was paid for a call that is not kept."""
+    paid = (call.call_id, call.run, call.created_at, call.prompt_tokens, call.completion_tokens, call.cost_usd)
+    connection.execute("INSERT INTO repeats VALUES (?, ?, ?, ?, ?, ?)", paid)
 
 
 def _unwritable(path: Path, error: Exception) -> RunFolderError:
