@@ -53,7 +53,7 @@ def assert_same_tables(one: dict[str, pl.DataFrame], other: dict[str, pl.DataFra
         assert_frame_equal(table, other[name])
 
 
-async def run_against(chat, tmp_path, *, runs=("run",), calls=None, **model):
+async def run_against(chat, tmp_path, *, runs=("run",), calls=None, budget=None, prompts=None, **model):
     """Run a small recipe whose model is answered by `chat`, while the loop of this test goes on; or several at once."""
     app = aiohttp.web.Application()
     app.router.add_post("/v1/chat/completions", chat)
@@ -65,7 +65,8 @@ async def run_against(chat, tmp_path, *, runs=("run",), calls=None, **model):
     recipe = tp.Recipe(
         name="hostile",
         models={"m": tp.OpenAIModel(model="m", base_url=f"http://127.0.0.1:{port}/v1", **model)},
-        prompts=tp.InlinePrompts(prompts=[f"number {i}" for i in range(6)]),
+        prompts=tp.InlinePrompts(prompts=prompts or [f"number {i}" for i in range(6)]),
+        budget=budget or tp.Budget(),
         synthesis=[tp.Sample(model="m", n=1)],
         evaluation=[tp.Verify(constraints=[{"kind": "words", "max": 5}])],
         instantiation=[tp.Sft()],

@@ -273,3 +273,15 @@ def test_what_is_wrong_inside_of_a_nested_operator_is_told_with_its_line(tmp_pat
         assert said in problem.message
         assert problem.field.startswith("synthesis.0.evaluator")
         assert line - 6 <= problem.line <= line
+
+
+def test_equal_answers_are_one_call_and_a_second_run_asks_nothing(tmp_path):
+    """All four responses say the same, so that the judge is asked one thing four times."""
+    with world() as (asked, base_url):
+        same = recipe(base_url, {"kind": "sample", "model": "policy", "n": 4, "temperature": 0}, [JUDGE])
+        first = tp.run(same, tmp_path / "run", limit=4).judgements().collect()
+        before = asked.asked.total()
+        again = tp.run(same, tmp_path / "run", limit=4).judgements().collect()
+        assert asked.asked.total() == before
+    assert asked.asked["judge", "judge"] == 4
+    assert first.drop("created_at").equals(again.drop("created_at"))

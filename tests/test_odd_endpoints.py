@@ -7,10 +7,11 @@ import time
 
 import aiohttp.web
 import pytest
+from pydantic import ValidationError
 
 import triptych as tp
 from runs import run_against
-from triptych.errors import EndpointDown
+from triptych.errors import BudgetReached, EndpointDown, KeyRefused
 from triptych.models import endpoint as endpoint_module
 from triptych.models.chat import ChatRequest
 from triptych.models.endpoint import _seconds
@@ -234,3 +235,130 @@ def test_lone_refusals_do_not_shrink_the_limit_and_many_do():
 
     assert asyncio.run(outcomes(30)) >= 64
     assert asyncio.run(outcomes(2)) < 16
+
+
+async def said_to(request):
+    return (await request.json())["messages"][-1]["content"]
+
+
+def test_what_was_paid_for_nothing_counts_in_the_sittings_to_come(tmp_path):
+    """Two unreadable answers at 2 dollars reach the budget of 3; the same command again sends nothing more."""
+    sent = 0
+
+    async def chat(request):
+        nonlocal sent
+        sent += 1
+        usage = {"prompt_tokens": 1000, "completion_tokens": 1000}
+        return aiohttp.web.json_response({"choices": [], "usage": usage})
+
+    price = tp.Price(input=1000, output=1000)
+    for sitting in range(3):
+        with pytest.raises(BudgetReached):
+            asyncio.run(run_against(chat, tmp_path, price=price, concurrency=1, budget=tp.Budget(usd=3)))
+        if sitting == 0:
+            paid = sent
+    assert sent == paid
+    assert tp.open_run(tmp_path / "run").manifest.spent["usd"] == pytest.approx(2 * paid)
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_a_run_whose_failures_last_can_be_run_again(tmp_path, status):
+    """Most prompts are refused for good; all else is in the log."""
+
+    async def chat(request):
+        if "0" in await said_to(request):
+            return says()
+        return aiohttp.web.json_response({"error": {"message": "not this one"}}, status=status)
+
+    for _ in range(2):
+        run = asyncio.run(run_against(chat, tmp_path, max_retries=1, patience_s=5))
+        assert run.manifest.status == "finished"
+        assert run.responses().collect()["status"].to_list().count("failed") == 5
+
+
+def test_one_prompt_that_moderation_forbids_is_a_failed_row_even_if_it_comes_first(tmp_path):
+    async def chat(request):
+        if "3" in await said_to(request):
+            return aiohttp.web.json_response({"error": {"message": "flagged"}}, status=403)
+        await asyncio.sleep(0.2)
+        return says()
+
+    run = asyncio.run(run_against(chat, tmp_path))
+    assert run.responses().collect()["status"].to_list().count("failed") == 1
+
+
+def test_a_key_that_is_refused_with_403_stops_the_run(tmp_path):
+    async def chat(request):
+        return aiohttp.web.json_response({"error": {"message": "forbidden"}}, status=403)
+
+    with pytest.raises(KeyRefused, match="refuses the key"):
+        asyncio.run(run_against(chat, tmp_path))
+
+
+def test_a_busy_endpoint_is_waited_for_though_it_says_to_come_back_at_once(tmp_path):
+    began = None
+
+    async def chat(request):
+        nonlocal began
+        began = began or time.monotonic()
+        if 0.05 < time.monotonic() - began < 2:
+            return await busy(request)
+        await asyncio.sleep(0.1)
+        return says()
+
+    run = asyncio.run(run_against(chat, tmp_path, concurrency=1, max_retries=1))
+    assert {*run.responses().collect()["status"]} == {"ok"}
+
+
+def test_an_endpoint_that_dies_in_mid_run_is_no_finished_run(tmp_path):
+    answered = 0
+
+    async def chat(request):
+        nonlocal answered
+        answered += 1
+        if answered > 3:
+            request.transport.close()
+        return says()
+
+    with pytest.raises(EndpointDown, match="has stopped answering"):
+        asyncio.run(
+            run_against(
+                chat, tmp_path, concurrency=4, max_retries=1, patience_s=2, prompts=[f"p {i}" for i in range(40)]
+            )
+        )
+
+
+def test_a_body_that_nests_too_deeply_fails_alone(tmp_path):
+    async def chat(request):
+        if "3" in await said_to(request):
+            return aiohttp.web.Response(body=b"[" * 200_000, content_type="application/json")
+        return says()
+
+    run = asyncio.run(run_against(chat, tmp_path, max_retries=1))
+    assert run.responses().collect()["status"].to_list().count("failed") == 1
+
+
+def test_an_empty_refusal_is_none():
+    body = json.dumps({"choices": [{"message": {"content": "hi", "refusal": ""}}]}).encode()
+    (choice,), _ = read_answer(body, REQUEST)
+    assert not choice.refused
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"api-key": "x"},
+        {"headers": {"X-Goog-Api-Key": "x"}},
+        {"token": "x"},
+        {"auth": "x"},
+        {"a": "gsk_0123456789abcdef"},
+    ],
+)
+def test_more_names_of_secrets_are_known(fields):
+    with pytest.raises(ValidationError, match="looks like a secret"):
+        tp.OpenAIModel(model="m", extra_body=fields)
+
+
+def test_what_the_recipe_settles_is_not_settled_again():
+    with pytest.raises(ValidationError, match="'temperature' is settled"):
+        tp.OpenAIModel(model="m", extra_body={"top_k": 5, "temperature": 0})

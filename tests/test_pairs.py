@@ -400,3 +400,28 @@ def test_the_defaults_do_not_count_in_the_identity():
     assert (
         Pairs().identity() == Pairs(choose="best_vs_worst", min_margin=0).identity() != Pairs(min_margin=0.1).identity()
     )
+
+
+def test_a_check_that_could_not_be_made_makes_no_response_the_better_one():
+    unchecked, wrong, right = (response("p_1", i) for i in range(3))
+    checks = {"words": (1.0, 1.0, 1.0), "json": (None, 0.0, 1.0)}
+    judgements = [
+        judged(
+            [one],
+            by="verify",
+            check=check,
+            **({"status": "failed"} if score is None else {"scores": (score,), "scale": (0.0, 1.0)}),
+        )
+        for check, scores in checks.items()
+        for one, score in zip((unchecked, wrong, right), scores, strict=True)
+    ]
+    made = Tables([unchecked, wrong, right], judgements)
+    assert made.scores()[unchecked.id] is None
+    assert made.examples()["response_ids"].to_list() == [[right.id, wrong.id]]
+
+
+def test_one_readable_order_of_two_decides_nothing():
+    a, b = response("p_1", 0), response("p_1", 1)
+    made = Tables([a, b], [judged([a, b], ranks=(1, 2)), judged([b, a], status="unparsed")])
+    assert made.scores() == {a.id: None, b.id: None}
+    assert made.examples().height == 0

@@ -96,14 +96,24 @@ def oracle_verdict(judgement):
     return [(k - rank) / (k - 1) for rank in average]
 
 
+def half_of(judgement):
+    """What a judgement is a half of: a verifier's checks of a response, or a choice between two in both orders."""
+    if len(judgement.response_ids) == 2:
+        return judgement.evaluator_id, judgement.criterion, frozenset(judgement.response_ids)
+    if len(judgement.response_ids) == 1 and judgement.check is not None:
+        return judgement.evaluator_id, judgement.criterion, judgement.response_ids[0]
+    return None
+
+
 def oracle_scores(tables, criteria=None, evaluators=None):
     """Response id -> (score or None, judgement ids), of the responses whose status is ok."""
     weights = {name: c.weight for name, c in OBJECTIVE.criteria.items()}
     shown = {r.id: r.prompt_id for r in tables.responses if r.status == "ok"}
     said = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     ids = defaultdict(list)
+    halves = {half_of(j) for j in tables.judgements if j.status != "ok"} - {None}
     for j in tables.judgements:
-        if j.status != "ok" or j.step is not None or weights.get(j.criterion, 1) == 0:
+        if half_of(j) in halves or j.status != "ok" or j.step is not None or weights.get(j.criterion, 1) == 0:
             continue
         if (criteria and j.criterion not in criteria) or (evaluators and j.evaluator not in evaluators):
             continue

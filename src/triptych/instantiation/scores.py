@@ -15,6 +15,32 @@ _DECIMALS = 12
 """Scores are rounded here, so that the order in which floats are added can't make or break a tie."""
 
 
+def _without_halves(judgements: pl.LazyFrame) -> pl.LazyFrame:
+    """Leave out what is half of a verdict whose other half failed."""
+    import polars as pl
+
+    known = judgements.collect_schema().names()
+    bad = judgements.filter(pl.col("status") != "ok")
+    by, ids = ["evaluator_id", "criterion"], pl.col("response_ids")
+    one, two = ids.list.len() == 1, ids.list.len() == 2
+    if "check" in known:
+        checks = (
+            bad.filter(one & pl.col("check").is_not_null())
+            .select(*by, ids.list.first().alias("about"))
+            .unique()
+            .collect()
+        )
+        if checks.height:
+            made = judgements.with_columns(about=pl.when(one & pl.col("check").is_not_null()).then(ids.list.first()))
+            judgements = made.join(checks.lazy(), on=[*by, "about"], how="anti", maintain_order="left").drop("about")
+    both = pl.when(two).then(ids.list.sort().list.join(" "))
+    orders = bad.filter(two).select(*by, both.alias("about")).unique().collect()
+    if orders.height:
+        made = judgements.with_columns(about=both)
+        judgements = made.join(orders.lazy(), on=[*by, "about"], how="anti", maintain_order="left").drop("about")
+    return judgements
+
+
 Fold = Literal["min", "prod", "last", "mean"]
 
 
@@ -31,7 +57,9 @@ def verdicts(
     gives 1 and 0, a tie 0.5 to both. Where a judgement has scores and ranks, its scores count.
 
     What does not enter: judgements whose status is not ok, scores without a scale, the rank of a response shown
-    alone, and probabilities. Judgements of single steps are by themselves: `of` says which are meant. `criteria` and
+    alone, and probabilities. A verdict does not enter either that is half of one: a choice between two whose other
+    order could not be read, since the order alone may have decided it, and the checks of a verifier on a response of
+    which it could not make one. Judgements of single steps are by themselves: `of` says which are meant. `criteria` and
     `evaluators` are names; None takes all.
 
     Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
@@ -49,7 +77,7 @@ def verdicts(
         counts &= pl.col("evaluator").is_in(list(evaluators))
     known = judgements.collect_schema().names()  # runs of before have no weights
     told = (
-        judgements.with_row_index("judgement")
+        _without_halves(judgements.with_row_index("judgement"))
         .filter(counts)
         .select(
             "judgement",

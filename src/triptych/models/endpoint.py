@@ -166,14 +166,17 @@ class Endpoint:
                 await self._pause(attempt, retry.after_s)
 
     def _worth_waiting(self, retry: _Retry, begun: float) -> bool:
-        """Whether to go on though all attempts are used up.
+        """Whether to go on though all attempts are used up, with an endpoint that has given good answers.
 
         A busy endpoint is waited for as long as one answer may take. Where nobody gets an answer any more, or nobody a
         connection, it has to show first whether the endpoint comes back or is down.
         """
+        if not self.has_answered:
+            return False
         if retry.reached and retry.overload:
             return time.monotonic() - begun < self.spec.timeout_s
-        return self._failing_since is not None and (not retry.open or self._failures >= _FAILURES_BEFORE_DOWN)
+        gone = not retry.open or (not retry.reached and self._failures >= _FAILURES_BEFORE_DOWN)
+        return gone and self._failing_since is not None
 
     async def _attempt(self, request: ChatRequest, body: bytes, attempt: int, may_send: Callable[[], None]) -> Answer:
         started = await self.limiter.acquire()

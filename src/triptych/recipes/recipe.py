@@ -113,6 +113,10 @@ class Recipe(BaseModel):
         yield from ill_posed(self)
 
     def _problems_of(self, field: str, operator: Any) -> Iterator[tuple[str, str]]:
+        for name in ("criteria", "model"):
+            given = getattr(operator, name, None)
+            if isinstance(given, tuple) and len({*given}) < len(given):
+                yield f"{field}.{name}", "names the same one twice"
         missing = list(_undeclared_models(operator, self.models))
         yield from ((f"{field}.model", message) for message in missing)
         check = getattr(operator, "problems", None)

@@ -21,13 +21,15 @@ _FORMULA = re.compile(
     re.DOTALL,
 )
 _TIME = re.compile(r"(?<![\w.^])\d++(?::\d++(?:\.\d++)?)+(?:\s?[ap]\.?m\b\.?)?", re.IGNORECASE)
+_LEAD = re.compile(r"^\**(?:(?:the |my )?(?:final |correct )?answer(?: is)?\s*[:=]?\s*)?", re.IGNORECASE)
 _ITEM_NUMBER = re.compile(r"^[^\S\n]*(?:#+ *)?(?:\*\*)?\d+[.)](?=\**\s+\S)", re.MULTILINE)
 
 
 class FinalAnswer(Checkable):
     r"""The final answer is mathematically equal to a known one. Units and currencies are not compared.
 
-    The final answer is the last `\boxed{}`; else what follows the last `####`; else the last number or formula,
+    The final answer is the last `\boxed{}`; else the value that follows the last `####`; else the last
+    number or formula,
     the numbers of list items left out, wherever it stands: "12 or 13" answers 13, and "12. It took 2 steps." answers 2.
     Only the last 100,000 characters are looked at. `1e3` and `2.5 million` are numbers; other numbers in words and
     decimal commas are not understood. A time or ratio such as `3:30` equals only what is written alike. Numbers are compared exactly (see `Number.equals`); all else needs the extra `verify`: math-verify
@@ -63,10 +65,20 @@ def final_answer(text: str) -> str | None:
     boxed = _last_boxed(text)
     if boxed is not None:
         return boxed.strip() or None
-    if "####" in text:
-        after = text.rsplit("####", 1)[1].strip()
-        return after.splitlines()[0] if after else None
+    if (marked := _after_marks(text)) is not None:
+        return marked
     return _last_number_or_formula(spelled_out(text))
+
+
+def _after_marks(text: str) -> str | None:
+    """The lone value on the line after the last `####`, as GSM8K writes its answers; other such lines are headings."""
+    _, marks, after = text.rpartition("####")
+    line = after.strip().splitlines()[0].strip() if after.strip() else ""
+    if not marks or line.endswith(":") or _ITEM_NUMBER.match(line):
+        return None
+    value = _LEAD.sub("", line).strip("*. ")
+    plain = value and (lone_number(_bare(value)) or _FORMULA.fullmatch(value) or _TIME.fullmatch(value))
+    return value if plain else None
 
 
 def _last_boxed(text: str) -> str | None:

@@ -69,8 +69,13 @@ class Number(msgspec.Struct, frozen=True):
         return _same(bare.value, percentage.value) or _same(bare.value, percentage.value / 100)
 
 
+_MINUS_IN_WORDS = re.compile(r"(?<![\w)\]}])(?<!\d )(?:minus|negative)\s+(?=\d)", re.IGNORECASE)
+"""Not between two numbers, where it takes one from the other."""
+
+
 def spelled_out(text: str) -> str:
-    """Write ½ as 1/2, and 1½ as 1 1/2."""
+    """Write ½ as 1/2, 1½ as 1 1/2, and minus or negative before a number as a sign."""
+    text = _MINUS_IN_WORDS.sub(" -", text)
     for character, fraction in _VULGAR.items():
         if character in text:
             text = re.sub(rf"(?<=\d){character}", f" {fraction}", text).replace(character, fraction)
