@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import triptych as tp
 from triptych.errors import PromptError
 from triptych.operators import BadRow, GivenResponse, PromptRow
 from triptych.prompts import Columns, InlinePrompts, PromptFile, columns, row, text_files
@@ -832,7 +833,8 @@ def test_tables_that_can_not_be_read_are_an_error(tmp_path, path):
     (tmp_path / path).write_bytes(b"this is no table, whatever its name says")
     with pytest.raises(PromptError, match=f"{path} can't be read: "):
         read(tmp_path, path)
-    assert PromptFile(path=path).count(tmp_path) is None
+    with pytest.raises(PromptError, match=f"{path} can't be read: "):
+        PromptFile(path=path).count(tmp_path)
 
 
 def test_an_arrow_file_that_is_cut_off_keeps_the_rows_before(tmp_path):
@@ -1053,3 +1055,12 @@ def test_settings_come_back_from_what_is_written_of_them(source):
 
 def test_default_columns_are_those_that_the_documentation_names():
     assert ", ".join(columns.DEFAULT_PROMPT_COLUMNS) in (Path(columns.__file__).read_text())
+
+
+def test_a_plan_tells_of_a_parquet_file_that_is_none(tmp_path):
+    (tmp_path / "broken.parquet").write_text("no parquet")
+    recipe = tp.Recipe.model_validate(
+        {"name": "x", "prompts": {"kind": "file", "path": "broken.parquet"}, "synthesis": {"kind": "given"}}
+    )
+    with pytest.raises(PromptError, match=r"broken\.parquet"):
+        tp.plan(recipe, folder=tmp_path)

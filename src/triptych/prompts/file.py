@@ -94,7 +94,10 @@ class PromptFile(Operator):
         if not (path.is_file() or path.is_dir()):  # a pipe
             return None
         if kind in ("parquet", "datasets"):
-            return count_rows(self._shards(path, kind))
+            rows = count_rows(self._shards(path, kind))
+            if rows is None:
+                next(self.rows(folder), None)  # raises where it is broken, and says how
+            return rows
         try:
             if kind == "json":
                 with open_bytes(path) as stream:
