@@ -21,6 +21,7 @@ else:
 
 _USUAL_TOKENS = 200
 _WRONG = 0.5
+_MOST_PARTS = 1000
 
 
 class Branch(Continuing):
@@ -46,7 +47,7 @@ class Branch(Continuing):
     steer and are not kept."""
     n: int = Field(default=4, ge=1, le=1000)
     """Continuations from each place."""
-    max_parts: int = Field(default=32, ge=1, le=1000)
+    max_parts: int = Field(default=32, ge=1, le=_MOST_PARTS)
     """Most steps of a response; the last one takes the rest of the text."""
 
     @model_validator(mode="after")
@@ -124,9 +125,8 @@ class Branch(Continuing):
         if said["messages"]:
             text = joined(place.beginning, said["messages"][-1].content, "")
             said["messages"] = with_text(place.parent, place.step.message, text).messages
-        return make_response(
-            **shared, sample_index=place.step.index * self.n + index, parent_id=place.parent.id, params=params, **said
-        )
+        number = index * _MOST_PARTS + place.step.index  # of no other branch, and the same whatever n is
+        return make_response(**shared, sample_index=number, parent_id=place.parent.id, params=params, **said)
 
 
 class _Place(NamedTuple):

@@ -140,7 +140,7 @@ class Search(Continuing):
         made: dict[str, Any] = {
             "prompt_id": case.prompt.id,
             "generator": self.name or self.kind,
-            "generator_id": self.identity(spec),
+            "generator_id": self.identity(spec, held=self.held(case.objective, ask.model)),
             "model": spec.model,
             "model_version": spec.version,
             "sample_index": index,
