@@ -23,7 +23,7 @@ from triptych.operators import (
     suggestion,
     with_inner,
 )
-from triptych.recipes.compatibility import ill_posed
+from triptych.recipes.compatibility import ill_posed, misplaced
 from triptych.recipes.loop import Loop
 from triptych.recipes.method import Method
 from triptych.records import Objective, Prompt, content_id
@@ -119,6 +119,7 @@ class Recipe(BaseModel):
         for panel in ("synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
                 yield from self._problems_of(f"{panel}.{place}", operator)
+        yield from misplaced(self)
         yield from ill_posed(self)
 
     def _problems_of(self, field: str, operator: Any) -> Iterator[tuple[str, str]]:
