@@ -92,10 +92,11 @@ class Calls:
         keys = [call_id(identity, request) for request in requests]
         known = self.log.find(keys)
         counts.asked += len(keys)
+        found = sum(key in known for key in keys)  # the same may be asked for more than once
         if known:
-            counts.cached += len(known)
+            counts.cached += found
             self._known.add(model)
-        if len(known) == len(keys):
+        if found == len(keys):
             return [_decode_reply(known[key]) for key in keys]
         # Tasks of their own, which `wait` leaves alone: a call that is out comes in even if nobody waits any more.
         sent = {

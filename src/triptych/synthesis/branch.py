@@ -70,7 +70,12 @@ class Branch(Continuing):
         ]
         places = await self._places(case, whole, ask)
         spec = ask.model(self.model)
-        requests = [self.continuing(case, spec, place.beginning, index) for place in places for index in range(self.n)]
+        # Of each parent anew, though two may begin alike: their branches are to differ.
+        requests = [
+            self.continuing(case, spec, place.beginning, place.parent.id, index)
+            for place in places
+            for index in range(self.n)
+        ]
         replies = iter(await ask(self.model, requests))
         shared: dict[str, Any] = {
             "prompt_id": case.prompt.id,
