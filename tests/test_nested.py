@@ -7,12 +7,14 @@ import pytest
 
 from judging import Scripted, case
 from test_steps import CHECK, Solver, solution
+from triptych import operators
 from triptych.errors import PromptError
 from triptych.evaluation.rollouts import Rollouts
 from triptych.evaluation.rubric import Rubric
 from triptych.models.spec import OpenAIModel
 from triptych.operators import Outlook
 from triptych.recipes.recipe import Recipe
+from triptych.recipes.schema import recipe_schema
 from triptych.records import Criterion, Message, Objective, make_prompt
 from triptych.synthesis.branch import Branch
 from triptych.synthesis.search import Search
@@ -173,3 +175,18 @@ def test_branches_at_two_steps_that_say_the_same_are_two_rows():
     made = asyncio.run(Branch(model="judge", at="every_step", n=1, prefill=True).respond(one, script))
     assert [row.text for row in made] == ["a\nb\nc"] * 2
     assert made[0].id != made[1].id
+
+
+def test_the_schema_of_recipes_lists_what_may_be_held_also_of_other_packages(monkeypatch):
+    class Foreign(operators.Operator):
+        kind: str = "foreign"
+
+    classes = operators.operator_classes
+    monkeypatch.setattr(
+        operators, "operator_classes", lambda panel: (*classes(panel), *([Foreign] if panel == "evaluation" else []))
+    )
+    held_by = recipe_schema()["$defs"]
+    for holder, field in (("Rollouts", "check"), ("Search", "evaluator")):
+        kinds = held_by[holder]["properties"][field]["properties"]["kind"]["enum"]
+        assert {"verify", "rubric", "rollouts", "foreign"} <= {*kinds}
+    assert "foreign" in json.dumps(held_by["Branch"]["properties"]["evaluator"])

@@ -21,14 +21,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainValidator,
     SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
-    WithJsonSchema,
     model_serializer,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from triptych.records import Judgement, Objective, Prompt, Response, canonical_json, content_id
 
@@ -369,13 +369,17 @@ class Nested(NamedTuple):
 
     panel: str
 
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """An object of one of the kinds that there are; what else it may hold is in the schema of its panel."""
+        kinds = [each.model_fields["kind"].default for each in operator_classes(self.panel)]
+        return {"type": "object", "properties": {"kind": {"enum": kinds}}, "required": ["kind"]}
+
 
 def nested(panel: str) -> Any:
     """The type of an operator's own field that holds an operator of a panel.
 
     Which ones there are is looked up when a value is given: an operator may then hold another of its own panel.
     """
-    kinds = {"type": "object", "properties": {"kind": {"enum": list(BUILT_IN[panel])}}, "required": ["kind"]}
 
     def validated(value: Any) -> Any:
         try:
@@ -384,7 +388,7 @@ def nested(panel: str) -> Any:
             said = {"said": str(error), "errors": error.errors(include_url=False)}
             raise PydanticCustomError("operator", "{said}", said) from None
 
-    return Annotated[Any, PlainValidator(validated), WithJsonSchema(kinds), Nested(panel)]
+    return Annotated[Any, PlainValidator(validated), Nested(panel)]
 
 
 @cache
