@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from itertools import accumulate
 
@@ -146,6 +147,57 @@ def test_a_tree_search_weighs_value_against_what_was_seldom_tried():
     curious, _, _ = searched(how="mcts", rounds=4, branching=6, exploration=100.0)
     seldom = min("LR", key=lambda letter: sum(row.text[1] == letter for row in curious[:6]))
     assert first_letters(curious, 6, 12) == {seldom}
+
+
+class Tree:
+    """A tree search by its rows alone: nodes are the lines up to which a solution was gone on with."""
+
+    def __init__(self):
+        self.drawn = []  # (lines of the solution, lines it was gone on from, value)
+
+    def through(self, node):
+        return [value for lines, start, value in self.drawn if lines[: start + 1][: len(node)] == node]
+
+    def children(self, node):
+        return list(dict.fromkeys(lines[: start + 1] for lines, start, _ in self.drawn if lines[:start] == node))
+
+    def closed(self, node):
+        return len(node) == 3 or (bool(self.children(node)) and all(map(self.closed, self.children(node))))
+
+    def next(self, exploration, node=()):
+        """Where the rule leads to; more than one place where bounds are equal."""
+        if not self.children(node):
+            return {node}
+        above, bounds = len(self.through(node)), {}
+        for child in self.children(node):
+            values = self.through(child)
+            if not self.closed(child):
+                bounds[child] = sum(values) / len(values) + exploration * (math.log(above) / len(values)) ** 0.5
+        best = max(bounds.values())
+        return set().union(*(self.next(exploration, child) for child in bounds if bounds[child] > best - 1e-9))
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.4, 10.0]), st.integers(1, 3))
+@settings(deadline=None, max_examples=40)
+def test_a_tree_search_goes_where_uct_by_hand_goes(seed, exploration, branching):
+    operator = Search(
+        model="judge", evaluator=LEFT, temperature=1.0, rounds=7, branching=branching, exploration=exploration
+    )
+    one = msgspec.structs.replace(case(), seed=seed)
+    found = asyncio.run(operator.respond(one, Letters()))
+    tree = Tree()
+    for start in range(0, len(found), branching):
+        batch = found[start : start + branching]
+        wanted = tree.next(exploration)
+        for row in batch:
+            shared = row.text[: row.params.get("prefix", 0)]
+            begun = tuple(shared.split("\n") if shared else ())
+            assert begun in wanted
+            assert row.params.get("depth", 0) == len(begun)
+        for row in batch:
+            lines = tuple(row.text.split("\n"))
+            tree.drawn.append((lines, len(begun), row.params["value"]))
+    assert len(found) == 7 * branching or tree.closed(())
 
 
 def test_a_beam_goes_on_from_the_best_alone():

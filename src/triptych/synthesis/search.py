@@ -172,7 +172,8 @@ class _Node:
 
     @property
     def value(self) -> float:
-        return self.total / self.visits if self.visits else 0.0
+        # Rounded, so that the order in which floats are added can't make or break a tie: the first then goes first.
+        return round(self.total / self.visits, 12) if self.visits else 0.0
 
     def bound(self, exploration: float) -> float:
         above = self.parent.visits if self.parent else 1
