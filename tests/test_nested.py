@@ -190,3 +190,15 @@ def test_the_schema_of_recipes_lists_what_may_be_held_also_of_other_packages(mon
         kinds = held_by[holder]["properties"][field]["properties"]["kind"]["enum"]
         assert {"verify", "rubric", "rollouts", "foreign"} <= {*kinds}
     assert "foreign" in json.dumps(held_by["Branch"]["properties"]["evaluator"])
+
+
+def test_an_end_in_the_middle_of_the_scale_is_not_right():
+    """Right is above 0.5, and a step is wrong up to it."""
+    script = Scripted(
+        lambda request: "And so on." if request.response_schema is None else '{"rationale": "r", "score": 3}'
+    )
+    one = case("a\nb", criteria={"good": "Good."})
+    found = asyncio.run(Rollouts(model="judge", check=RUBRIC, n=1).judge(one, script))
+    assert [row.scores for row in found] == [(0.0,), (0.0,)]
+    made = asyncio.run(Branch(model="judge", evaluator=RUBRIC | {"unit": "step"}, n=1).respond(one, script))
+    assert [row.params["step"] for row in made] == [0]
