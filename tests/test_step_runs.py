@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from hashlib import blake2b
 from itertools import accumulate
 
@@ -101,6 +103,13 @@ def test_labels_by_rollouts_are_what_the_steps_are(tmp_path, served):
     assert {0.0, 1.0} == {*rows["labels"].explode()}
     assert calls == {("policy", "sample"): 4 * PROMPTS, ("sure", "continue"): 4 * PROMPTS * (STEPS - 1) * 2}
     assert sum(calls.values()) <= tp.plan(one).most_calls
+    shown = subprocess.run(
+        [sys.executable, "-m", "triptych", "show", tmp_path / "run", "1"], capture_output=True, text=True, check=True
+    ).stdout
+    first = rows.row(0, named=True)
+    labels = " ".join(f"{label:g}" for label in first["labels"])
+    assert f"parts of #1 {first['response_ids'][0]}, labelled {labels}\n" in shown
+    assert "step by rollouts  of #1, step 2\n" in shown
     located = run.judgements().collect()
     for row in located.iter_rows(named=True):
         part = said[row["response_ids"][0]][row["step"]["start"] : row["step"]["end"]]
