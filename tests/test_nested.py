@@ -11,6 +11,7 @@ from triptych import operators
 from triptych.errors import PromptError
 from triptych.evaluation.rollouts import Rollouts
 from triptych.evaluation.rubric import Rubric
+from triptych.models.chat import CallFailed
 from triptych.models.spec import OpenAIModel
 from triptych.operators import Outlook
 from triptych.recipes.recipe import Recipe
@@ -202,3 +203,27 @@ def test_an_end_in_the_middle_of_the_scale_is_not_right():
     assert [row.scores for row in found] == [(0.0,), (0.0,)]
     made = asyncio.run(Branch(model="judge", evaluator=RUBRIC | {"unit": "step"}, n=1).respond(one, script))
     assert [row.params["step"] for row in made] == [0]
+
+
+def refuses(request):
+    return CallFailed(call_id="c", error="no", attempts=1)
+
+
+def test_calls_that_fail_become_failed_responses_that_say_where_they_belong():
+    one = case("a\nb")
+    (lost,) = asyncio.run(Branch(model="judge", at="every_step", n=1).respond(one, Scripted(refuses)))
+    assert (lost.status, lost.error, lost.messages) == ("failed", "no", ())
+    assert (lost.parent_id, lost.params["prefix"]) == (one.responses[0].id, 2)
+    for how in ("mcts", "beam"):
+        found = asyncio.run(
+            Search(model="judge", evaluator=CHECK, how=how, rounds=5, branching=2).respond(case(), Scripted(refuses))
+        )
+        assert [row.status for row in found] == ["failed"] * 2  # nothing opened, nothing to go on from
+        assert len({row.id for row in found}) == 2
+
+
+def test_a_response_without_text_has_no_steps():
+    script = Scripted(refuses)
+    assert asyncio.run(Rollouts(model="judge", check=CHECK).judge(case("", " \n"), script)) == []
+    assert asyncio.run(Branch(model="judge", at="every_step").respond(case(""), script)) == []
+    assert not script.requests
