@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from itertools import accumulate
 
@@ -148,6 +149,57 @@ def test_a_tree_search_weighs_value_against_what_was_seldom_tried():
     assert first_letters(curious, 6, 12) == {seldom}
 
 
+class Tree:
+    """A tree search by its rows alone: nodes are the lines up to which a solution was gone on with."""
+
+    def __init__(self):
+        self.drawn = []  # (lines of the solution, lines it was gone on from, value)
+
+    def through(self, node):
+        return [value for lines, start, value in self.drawn if lines[: start + 1][: len(node)] == node]
+
+    def children(self, node):
+        return list(dict.fromkeys(lines[: start + 1] for lines, start, _ in self.drawn if lines[:start] == node))
+
+    def closed(self, node):
+        return len(node) == 3 or (bool(self.children(node)) and all(map(self.closed, self.children(node))))
+
+    def next(self, exploration, node=()):
+        """Where the rule leads to; more than one place where bounds are equal."""
+        if not self.children(node):
+            return {node}
+        above, bounds = len(self.through(node)), {}
+        for child in self.children(node):
+            values = self.through(child)
+            if not self.closed(child):
+                bounds[child] = sum(values) / len(values) + exploration * (math.log(above) / len(values)) ** 0.5
+        best = max(bounds.values())
+        return set().union(*(self.next(exploration, child) for child in bounds if bounds[child] > best - 1e-9))
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.4, 10.0]), st.integers(1, 3))
+@settings(deadline=None, max_examples=40)
+def test_a_tree_search_goes_where_uct_by_hand_goes(seed, exploration, branching):
+    operator = Search(
+        model="judge", evaluator=LEFT, temperature=1.0, rounds=7, branching=branching, exploration=exploration
+    )
+    one = msgspec.structs.replace(case(), seed=seed)
+    found = asyncio.run(operator.respond(one, Letters()))
+    tree = Tree()
+    for start in range(0, len(found), branching):
+        batch = found[start : start + branching]
+        wanted = tree.next(exploration)
+        for row in batch:
+            shared = row.text[: row.params.get("prefix", 0)]
+            begun = tuple(shared.split("\n") if shared else ())
+            assert begun in wanted
+            assert row.params.get("depth", 0) == len(begun)
+        for row in batch:
+            lines = tuple(row.text.split("\n"))
+            tree.drawn.append((lines, len(begun), row.params["value"]))
+    assert len(found) == 7 * branching or tree.closed(())
+
+
 def test_a_beam_goes_on_from_the_best_alone():
     found, _, _ = searched(how="beam", rounds=3, width=1, branching=4)
     first = found[:4]
@@ -225,3 +277,95 @@ def test_a_fold_makes_one_score_of_the_steps(fold):
     assert found["judgement_ids"].list.len().to_list() == [4]
     assert objective_scores(*tables, OBJECTIVE).collect()["score"].to_list() == [None]
     assert isinstance(found, pl.DataFrame)
+
+
+# --- rows of steps, against plain Python
+
+
+def by_hand(made, objective, good=0.5, combine=lambda verdicts: sum(verdicts) / len(verdicts)):
+    """(response id, unit) -> labels, of what may become an example."""
+    said = {}
+    for one in made.judgements:
+        weight = objective.criteria[one.criterion].weight if one.criterion in objective.criteria else 1.0
+        if one.step is not None and one.status == "ok" and weight > 0:
+            part = said.setdefault((one.response_ids[0], one.step.unit), {}).setdefault(one.step.index, {})
+            part.setdefault((one.criterion, weight), {}).setdefault(one.evaluator_id, []).append(
+                (one.step, one.scores[0])
+            )
+    found = {}
+    for key, steps in said.items():
+        asked = {criterion for by_criterion in steps.values() for criterion in by_criterion}
+        complete = {index: told for index, told in steps.items() if {*told} == asked}
+        apart = any(
+            len({(step.start, step.end) for by in told.values() for each in by.values() for step, _ in each}) > 1
+            for told in complete.values()
+        )
+        if complete and not apart and sorted(complete) == list(range(len(complete))):
+            found[key] = []
+            for index in range(len(complete)):
+                means = {
+                    weighed: combine([sum(score for _, score in each) / len(each) for each in by.values()])
+                    for weighed, by in complete[index].items()
+                }
+                whole = sum(weight for _, weight in means)
+                score = sum(weight * mean for (_, weight), mean in means.items()) / whole
+                found[key].append(float(round(score, 12) >= good))
+    return found
+
+
+@st.composite
+def on_parts(draw):
+    made = Tables()
+    for index in range(draw(st.integers(1, 3))):
+        one = response("p_0", index)
+        made.responses.append(one)
+        for by, criterion, unit in [
+            ("x", "a", "step"),
+            ("y", "a", "step"),
+            ("x", "b", "step"),
+            ("z", "a", "sentence"),
+            ("x", "idle", "step"),
+        ]:
+            wide = 11 if draw(st.integers(0, 9)) == 0 else 10
+            for step, score in enumerate(draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.0, None]), max_size=3))):
+                if score is not None:
+                    at = StepLocator(unit, step, start=10 * step, end=10 * step + wide)
+                    made.judgements.append(
+                        judged([one], criterion=criterion, by=by, scores=(score,), scale=(0.0, 1.0), step=at)
+                    )
+    made.judgements = draw(st.permutations(made.judgements))
+    return made
+
+
+PANELS = {None: lambda v: sum(v) / len(v), "min": min, "median": lambda v: sum(v) / len(v)}
+
+
+@given(on_parts(), st.sampled_from(list(PANELS)))
+@settings(deadline=None, max_examples=150)
+def test_rows_of_steps_are_those_of_plain_python(made, combine):
+    panel = combine and {"combine": combine}
+    rows = Stepwise(panel=panel).instantiate(*made.frames(), OBJECTIVE, 0).collect()
+    units = {one.id: one.step.unit for one in made.judgements}
+    found = {
+        (row["response_ids"][0], *{units[j] for j in row["judgement_ids"]}): row["labels"]
+        for row in rows.iter_rows(named=True)
+    }
+    assert len(found) == rows.height
+    assert found == by_hand(made, OBJECTIVE, combine=PANELS[combine])
+    assert rows["id"].is_unique().all()
+    order = [one.id for one in made.responses]
+    places = [order.index(ids[0]) for ids in rows["response_ids"].to_list()]
+    assert places == sorted(places)
+    places = {one.id: place for place, one in enumerate(made.judgements)}
+    steps = {one.id: one.step.index for one in made.judgements}
+    for ids in rows["judgement_ids"].to_list():
+        assert ids == sorted(ids, key=lambda each: (steps[each], places[each]))
+        assert len({*ids}) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"), [({"fold": "min"}, "leave fold out"), ({"length": "residual"}, "not that of steps")]
+)
+def test_what_means_nothing_for_steps_is_refused(setting, said):
+    with pytest.raises(ValidationError, match=said):
+        Stepwise(**setting)

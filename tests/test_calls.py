@@ -68,6 +68,17 @@ def test_equal_requests_at_the_same_time_are_one_call(tmp_path):
     assert got[0] == got[2] != got[1]
 
 
+def test_equal_requests_are_answered_from_the_log_as_well(tmp_path):
+    with endpoint() as server:
+        first, _ = asyncio.run(answers(tmp_path, server.base_url, [ask_for(1), ask_for(1)]))
+        again, counts = asyncio.run(answers(tmp_path, server.base_url, [ask_for(1), ask_for(1)]))
+        more, recounts = asyncio.run(answers(tmp_path, server.base_url, [ask_for(1), ask_for(2), ask_for(1)]))
+        assert server.stats()["requests"] == 2
+    assert again == first == [more[0], more[2]]
+    assert (counts.asked, counts.cached, counts.sent) == (2, 2, 0)
+    assert (recounts.asked, recounts.cached, recounts.sent) == (3, 2, 1)
+
+
 def test_another_declared_version_is_asked_anew_and_another_address_is_not(tmp_path):
     with endpoint() as server, endpoint() as moved:
         asyncio.run(answers(tmp_path, server.base_url, [ask_for(1)]))

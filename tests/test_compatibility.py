@@ -11,10 +11,11 @@ BOTH = RUBRIC | {"criteria": ["good", "brief"]}
 STEPS = RUBRIC | {"unit": "step"}
 PAIRS = {"kind": "pairwise", "model": "judge", "criteria": ["good"]}
 RIGHT = {"kind": "verify", "constraints": [{"kind": "regex", "pattern": "x"}]}
+SAMPLE = {"kind": "sample", "model": "judge"}
 ROLLOUTS = {"kind": "rollouts", "model": "judge", "check": RIGHT}
 
 
-def recipe(evaluation, instantiation):
+def recipe(evaluation, instantiation, synthesis=SAMPLE):
     import yaml
 
     return parse_recipe(
@@ -23,7 +24,7 @@ def recipe(evaluation, instantiation):
                 "name": "x",
                 "models": {"judge": {"backend": "openai", "model": "m"}},
                 "prompts": {"kind": "inline", "prompts": ["Hi"]},
-                "synthesis": {"kind": "sample", "model": "judge"},
+                "synthesis": synthesis,
                 "objective": {"criteria": {"good": {"text": "Good."}, "brief": {"text": "Brief."}}},
                 "evaluation": evaluation,
                 "instantiation": instantiation,
@@ -73,6 +74,52 @@ def test_what_no_loss_can_learn_from_is_refused_with_what_would_fit(evaluation, 
 )
 def test_what_fits_is_neither_refused_nor_warned_of(evaluation, instantiation):
     assert not [note for note in tp.plan(recipe(evaluation, instantiation)).notes if note.startswith("instantiation")]
+
+
+def held(by, field, evaluator):
+    """A recipe with an operator that holds an evaluator, in the panel that it belongs to."""
+    more = {"model": "judge"} if by in ("branch", "search", "rollouts") else {"sampler": SAMPLE}
+    holder = {"kind": by, **more, field: evaluator}
+    if by == "rollouts":
+        return recipe([holder], {"kind": "stepwise"})
+    return recipe([RUBRIC], {"kind": "pairs"}, [SAMPLE | {"name": "first"}, holder])
+
+
+META = {"kind": "meta_judge", "model": "judge", "criteria": ["good"]}
+MISPLACED = [
+    ("rollouts", "check", STEPS, "rollouts asks how good whole responses are"),
+    ("rollouts", "check", PAIRS, "needs a score of each response by itself"),
+    ("rollouts", "check", META, "has nobody else judge"),
+    ("search", "evaluator", ROLLOUTS, "take verify"),
+    ("search", "evaluator", PAIRS | {"kind": "listwise"}, "might be right and half of them lose"),
+    ("branch", "evaluator", RUBRIC, "take rollouts"),
+    ("branch", "evaluator", RIGHT, "looks for wrong steps"),
+    ("best_of_n", "evaluator", STEPS, "judges steps alone"),
+]
+
+
+@pytest.mark.parametrize(("by", "field", "evaluator", "said"), MISPLACED)
+def test_an_evaluator_that_can_not_say_what_its_holder_asks_is_refused(by, field, evaluator, said):
+    with pytest.raises(RecipeError) as raised:
+        held(by, field, evaluator)
+    (problem,) = raised.value.problems
+    assert said in problem.message
+    assert problem.field.endswith(field)
+    assert problem.line is not None
+
+
+@pytest.mark.parametrize(
+    ("by", "field", "evaluator"),
+    [
+        ("rollouts", "check", RUBRIC),
+        ("search", "evaluator", RIGHT),
+        ("branch", "evaluator", STEPS),
+        ("branch", "evaluator", ROLLOUTS),
+        ("best_of_n", "evaluator", PAIRS),
+    ],
+)
+def test_an_evaluator_that_says_what_its_holder_asks_is_taken(by, field, evaluator):
+    assert held(by, field, evaluator)
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,9 @@ def _continued(text: str) -> str:
 
 
 @contextmanager
-def world() -> Iterator[tuple[World, str]]:
+def world(one: World | None = None) -> Iterator[tuple[World, str]]:
     """Serve a world; gives it and its base URL."""
-    one, loop, ready = World(), asyncio.new_event_loop(), threading.Event()
+    one, loop, ready = one or World(), asyncio.new_event_loop(), threading.Event()
     port = []
 
     async def chat(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ functions of one prompt and what is known of it; table operators (`Instantiator`
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache, cached_property, lru_cache, reduce
 from importlib import import_module
@@ -21,14 +21,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainValidator,
     SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
-    WithJsonSchema,
     model_serializer,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from triptych.records import Judgement, Objective, Prompt, Response, canonical_json, content_id
 
@@ -163,20 +163,64 @@ class Operator(BaseModel):
         """Say what a prompt lacks without which the operator can't work on it."""
         return None
 
-    def identity(self, *models: ModelSpec) -> str:
-        """Hash of the operator's settings and of the models it uses. Settings left at their default do not count."""
-        return _identified(self._settings, *(model.identity for model in models))
+    @property
+    def used_models(self) -> tuple[str, ...]:
+        """The names of the models that it asks itself; those of the operators that it holds are theirs."""
+        named = getattr(self, "model", ())
+        return (named,) if isinstance(named, str) else tuple(named)
+
+    def identity(self, *models: ModelSpec, held: Sequence[bytes] = ()) -> str:
+        """Hash of the operator's settings and of the models it uses. Settings left at their default do not count.
+
+        An operator that holds others gives what they rest on as well (see `held`).
+        """
+        return _identified(self._settings, *(model.identity for model in models), *held)
+
+    def held(self, objective: Objective, model: Callable[[str], ModelSpec]) -> tuple[bytes, ...]:
+        """What the evaluators that it holds rest on beside their settings, as JSON: their models and criteria."""
+        found: list[bytes] = []
+        for inner in self._held.values():
+            names = [name for name in getattr(inner, "criteria", None) or () if name in objective.criteria]
+            weights = [objective.criteria[name].weight for name in names] if len(names) > 1 else []
+            found.append(canonical_json([[objective.criteria[name].id for name in names], weights]))
+            found += [model(name).identity for name in inner.used_models]
+            found += inner.held(objective, model)
+        return tuple(found)
+
+    @property
+    def _held(self) -> dict[str, Operator]:
+        """The evaluators among its settings that bear on what its rows mean, by their fields."""
+        return {
+            field: inner
+            for field, inner in self.inner.items()
+            if field not in self.not_in_identity and hasattr(inner, "judge")
+        }
 
     @cached_property
     def _settings(self) -> bytes:
         model_fields = {name for name in type(self).model_fields if name.startswith("model")}
         left_out = set(self.not_in_identity | model_fields)
-        return canonical_json(self.model_dump(mode="json", exclude_defaults=True, exclude=left_out))
+        written = self.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+        return canonical_json(written | {field: inner._meant for field, inner in self._held.items()})
+
+    @cached_property
+    def _meant(self) -> dict[str, Any]:
+        """Its settings inside of another operator's, without names: those of models are for `held` to resolve."""
+        names = {"name", *(name for name in type(self).model_fields if name.startswith("model"))}
+        written = self.model_dump(mode="json", exclude_defaults=True, exclude=names)
+        return written | {field: inner._meant for field, inner in self._held.items()}
 
 
 @lru_cache(maxsize=1024)
 def _identified(settings: bytes, *models: bytes) -> str:
     return content_id("o", [msgspec.Raw(settings), [msgspec.Raw(model) for model in models]])
+
+
+def with_inner(field: str, operator: Any) -> Iterator[tuple[str, Any]]:
+    """An operator and all that it holds, each with its place in the recipe."""
+    yield field, operator
+    for name, inner in getattr(operator, "inner", {}).items():
+        yield from with_inner(f"{field}.{name}", inner)
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,6 +264,15 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     most_prompt_tokens: float
     most_completion_tokens: float
     """Should every answer be as long as its `max_tokens` allows, too."""
+
+    def at_most(self, most: Load) -> Load:
+        """This load, with the bounds of another one."""
+        return msgspec.structs.replace(
+            self,
+            most_calls=most.most_calls,
+            most_prompt_tokens=most.most_prompt_tokens,
+            most_completion_tokens=most.most_completion_tokens,
+        )
 
 
 class PromptSource(Protocol):
@@ -316,13 +369,17 @@ class Nested(NamedTuple):
 
     panel: str
 
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """An object of one of the kinds that there are; what else it may hold is in the schema of its panel."""
+        kinds = [each.model_fields["kind"].default for each in operator_classes(self.panel)]
+        return {"type": "object", "properties": {"kind": {"enum": kinds}}, "required": ["kind"]}
+
 
 def nested(panel: str) -> Any:
     """The type of an operator's own field that holds an operator of a panel.
 
     Which ones there are is looked up when a value is given: an operator may then hold another of its own panel.
     """
-    kinds = {"type": "object", "properties": {"kind": {"enum": list(BUILT_IN[panel])}}, "required": ["kind"]}
 
     def validated(value: Any) -> Any:
         try:
@@ -331,7 +388,7 @@ def nested(panel: str) -> Any:
             said = {"said": str(error), "errors": error.errors(include_url=False)}
             raise PydanticCustomError("operator", "{said}", said) from None
 
-    return Annotated[Any, PlainValidator(validated), WithJsonSchema(kinds), Nested(panel)]
+    return Annotated[Any, PlainValidator(validated), Nested(panel)]
 
 
 @cache

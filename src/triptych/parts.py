@@ -16,6 +16,7 @@ Unit = Literal["step", "sentence"]
 
 _STEP = re.compile(r"^[ \t>#*_]*step[ \t]+\d+\b", re.IGNORECASE | re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+_FIRST_WORDS = 12
 _LINE_END = re.compile(r"\n\s*")
 
 
@@ -64,11 +65,15 @@ def up_to(response: Response, step: StepLocator) -> Response:
 def _sentences(text: str) -> Iterator[Part]:
     at = 0
     for sentence in sentences(text):
-        # Line breaks of other systems are not kept in a sentence, so its words are looked for.
-        found = re.compile(r"\s+".join(map(re.escape, sentence.split()))).search(text, at)
+        # Line breaks of other systems are not kept in a sentence, so its words are looked for: the first ones for its
+        # beginning, the others one by one, since a pattern of them all would take long to make of a long sentence.
+        words = sentence.split()
+        found = re.compile(r"\s+".join(map(re.escape, words[:_FIRST_WORDS]))).search(text, at)
         if found is not None:
-            yield Part(*found.span())
             at = found.end()
+            for word in words[_FIRST_WORDS:]:
+                at = text.index(word, at) + len(word)
+            yield Part(found.start(), at)
 
 
 def _steps(text: str) -> list[Part]:

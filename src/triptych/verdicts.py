@@ -12,13 +12,13 @@ from triptych.records import Judgement, Objective
 def mean_verdicts(judgements: Iterable[Judgement], objective: Objective) -> dict[str, float]:
     """The mean verdict on each response over its criteria, in [0, 1], weighted as the objective declares.
 
-    A score counts as its place on its scale; of k responses shown, rank r counts as (k - r) / (k - 1). Responses
-    without any verdict are left out.
+    A score counts as its place on its scale; of k responses shown, rank r counts as (k - r) / (k - 1). Within a
+    criterion, verdicts count by the weights of their judgements. Responses without any verdict are left out.
     """
-    said: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    said: defaultdict[str, defaultdict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for judgement in judgements:
         for response_id, verdict in zip(judgement.response_ids, _verdicts(judgement), strict=False):
-            said[response_id][judgement.criterion].append(verdict)
+            said[response_id][judgement.criterion].append((verdict, judgement.weight))
     found = {}
     for response_id, by_criterion in said.items():
         weights = {
@@ -26,8 +26,14 @@ def mean_verdicts(judgements: Iterable[Judgement], objective: Objective) -> dict
         }
         whole = sum(weights.values())
         if whole:
-            found[response_id] = sum(weights[name] * fmean(told) for name, told in by_criterion.items()) / whole
+            found[response_id] = sum(weights[name] * _mean(told) for name, told in by_criterion.items()) / whole
     return found
+
+
+def _mean(told: list[tuple[float, float]]) -> float:
+    """The mean verdict by weight; the plain one where all weigh nothing."""
+    verdicts, weights = zip(*told, strict=True)
+    return fmean(verdicts, weights if any(weights) else None)
 
 
 def _verdicts(judgement: Judgement) -> list[float]:

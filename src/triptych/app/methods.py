@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from triptych.errors import RecipeError
-from triptych.operators import BUILT_IN, Operator, operator_classes
+from triptych.operators import BUILT_IN, Operator, operator_classes, with_inner
 from triptych.planning.plan import plan
 from triptych.recipes.load import find_recipe, load_recipe, shipped_recipes
 from triptych.recipes.method import AXES, Method
@@ -147,7 +147,8 @@ def _trl(settings: Mapping[str, Any]) -> str:
 def _needs(recipe: Recipe) -> Iterator[str]:
     yield f"models {', '.join(recipe.models)}" if recipe.models else "no model"
     operators = [operator for panel in _PANELS for operator in getattr(recipe, panel)]
-    yield from dict.fromkeys(need for operator in operators for need in operator.needs)
+    each = [inner for operator in operators for _, inner in with_inner("", operator)]
+    yield from dict.fromkeys(need for operator in each for need in operator.needs)
 
 
 def _cost(recipe: Recipe) -> str:

@@ -239,6 +239,8 @@ def _message_lines(message: dict[str, Any]) -> Iterator[str]:
 
 def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
     shown = " then ".join(names.get(each, each) for each in row["response_ids"])
+    if row["step"] is not None:
+        shown += f", {row['step']['unit']} {row['step']['index'] + 1}"
     yield ""
     yield f"judgement {row['id']}  {one_line(row['criterion'], 40)} by {one_line(row['evaluator'], 40)}  of {shown}"
     yield _lost(row) if row["status"] != "ok" else f"  {_verdict(row)}"
@@ -253,8 +255,8 @@ def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str
 def _verdict(row: dict[str, Any]) -> str:
     parts = [f"check {one_line(row['check'], 40)}"] if row["check"] else []
     if row["scores"] is not None:
-        low, high = row["scale"] or (None, None)
-        parts.append(f"score {', '.join(f'{score:g}' for score in row['scores'])} on {low:g} to {high:g}")
+        scale = " on {:g} to {:g}".format(*row["scale"]) if row["scale"] else ""
+        parts.append(f"score {', '.join(f'{score:g}' for score in row['scores'])}{scale}")
     if row["ranks"] is not None:
         parts.append(f"ranks {', '.join(map(str, row['ranks']))}")
     if row["probability"] is not None:
@@ -265,7 +267,11 @@ def _verdict(row: dict[str, Any]) -> str:
 def _example_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
     yield ""
     yield f"example {row['id']}  {row['kind']} by {one_line(row['strategy'], 60)}"
-    for place, response in enumerate(row["response_ids"]):
+    if row["kind"] == "stepwise":
+        (response,) = row["response_ids"]
+        labels = " ".join(f"{label:.3g}" for label in row["labels"])
+        yield f"  parts of {names.get(response, '')} {response}, labelled {labels}"
+    for place, response in enumerate(row["response_ids"] if row["kind"] != "stepwise" else ()):
         role = ("chosen", "rejected")[place] if row["kind"] == "pair" else f"response {place + 1}"
         yield f"  {role}: {names.get(response, '')} {response}, score {row['scores'][place]:.3f}"
     margin = "" if row["margin"] is None else f"margin {row['margin']:.3f}, "

@@ -210,6 +210,11 @@ class Checklist(LogprobJudge):
             for (response, item), one in zip(pairs, asked, strict=True)
         ]
 
+    @property
+    def used_models(self) -> tuple[str, ...]:
+        """The names of its own model and of the one that writes checklists, where there is one."""
+        return (self.model, *([] if self.writer is None else [self.writer]))
+
     def _common(self, case: Case) -> list[Item]:
         criteria = case.objective.criteria
         return [Item(name, criteria[name].text, criteria[name].weight) for name in self.criteria]

@@ -196,6 +196,11 @@ class Judge(Operator):
         return ()
 
     @property
+    def used_models(self) -> tuple[str, ...]:
+        """The names of its own model and of those that have a say beside it."""
+        return (self.model, *self._others)
+
+    @property
     def _one_token(self) -> bool:
         return False
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -64,8 +65,7 @@ class Rollouts(Continuing):
         solutions = [_Solution(one, steps) for one in good if (steps := located(one, "step", self.max_parts))]
         if not solutions:
             return []
-        right = await self._right(case, [solution.response for solution in solutions], ask)
-        ends = [_Value((int(is_right),)) if is_right is not None else _Value(()) for is_right in right]
+        ends = await self._ends(case, [solution.response for solution in solutions], ask)
         if self.find == "all_steps":
             found = await self._all(case, solutions, ends, ask)
         else:
@@ -92,8 +92,11 @@ class Rollouts(Continuing):
             most_completion_tokens=most * self.max_tokens,
         )
         longest = outlook.longest_response_tokens + self.max_tokens
-        checked = outlook.with_responses(calls, outlook.response_tokens, longest)
-        return [load, *self.check.forecast(checked)]
+        expected, at_most = (
+            self.check.forecast(outlook.with_responses(ends, outlook.response_tokens, longest))
+            for ends in (calls, most)
+        )
+        return [load, *(one.at_most(bound) for one, bound in zip(expected, at_most, strict=True))]
 
     def _probes(self, steps: float) -> float:
         """Steps that are continued of so many."""
@@ -149,18 +152,22 @@ class Rollouts(Continuing):
             for index, reply in enumerate(some)
             if isinstance(reply, Reply)
         ]
-        right = await self._right(case, [response for _, response in whole], ask)
-        outcomes: list[list[int]] = [[] for _ in probes]
-        for (number, _), is_right in zip(whole, right, strict=True):
-            if is_right is not None:
-                outcomes[number].append(is_right)
-        return [_value(found, some) for found, some in zip(outcomes, tried, strict=True)]
+        ended: list[list[_Value]] = [[] for _ in probes]
+        for (number, _), end in zip(whole, await self._ends(case, [one for _, one in whole], ask), strict=True):
+            ended[number].append(end)
+        return [_value(some, ends) for some, ends in zip(tried, ended, strict=True)]
 
-    async def _right(self, case: Case, responses: list[Response], ask: Ask) -> list[bool | None]:
-        """Whether each ends right; None where the evaluator does not say."""
+    async def _ends(self, case: Case, responses: list[Response], ask: Ask) -> list[_Value]:
+        """Whether each ends right, where the evaluator says so, and what it cost to tell."""
         here = msgspec.structs.replace(case, responses=tuple(responses), judgements=())
-        said = mean_verdicts(await self.check.judge(here, ask), case.objective) if responses else {}
-        return [said[one.id] > _RIGHT if one.id in said else None for one in responses]
+        judgements = await self.check.judge(here, ask) if responses else []
+        said = mean_verdicts(judgements, case.objective)
+        about: dict[str, list[Judgement]] = {one.id: [] for one in responses}
+        for judgement in judgements:
+            about[judgement.response_ids[0]].append(judgement)
+        return [
+            _Value((int(said[one.id] > _RIGHT),) if one.id in said else ()).after(about[one.id]) for one in responses
+        ]
 
     def _judgement(self, case: Case, ask: Ask, solution: _Solution, place: int, value: _Value) -> Judgement:
         spec, declared = ask.model(self.model), case.objective.criteria.get(self.criterion)
@@ -175,12 +182,13 @@ class Rollouts(Continuing):
             criterion=self.criterion,
             criterion_id=declared.id if declared else content_id("c", ["rollouts", self.criterion]),
             evaluator=self.name or self.kind,
-            evaluator_id=self.identity(spec),
+            evaluator_id=self.identity(spec, held=self.held(case.objective, ask.model)),
             model=spec.model,
             model_version=spec.version,
             objective_version=case.objective.version,
             call_ids=value.call_ids,
             cost_usd=value.cost_usd,
+            created_at=value.created_at,
             **outcome,
         )
 
@@ -207,9 +215,22 @@ class _Value(NamedTuple):
     right: tuple[int, ...]
     call_ids: tuple[str, ...] = ()
     cost_usd: float = 0.0
+    created_at: datetime | None = None
+    """When the last answer came in."""
     error: str | None = None
     known: float | None = None
     """A score that follows from other steps."""
+
+    def after(self, others: Iterable[Reply | Judgement | _Value]) -> _Value:
+        """The same, found out with what others cost as well."""
+        paid = list(others)
+        calls = [(one.call_id,) if isinstance(one, Reply) else one.call_ids for one in paid]
+        times = [time for one in (self, *paid) if (time := one.created_at) is not None]
+        return self._replace(
+            call_ids=(*self.call_ids, *(call for some in calls for call in some)),
+            cost_usd=self.cost_usd + sum(one.cost_usd for one in paid),
+            created_at=max(times, default=None),
+        )
 
     def score(self, estimate: str) -> float | None:
         if self.known is not None:
@@ -222,10 +243,11 @@ class _Value(NamedTuple):
         return f"{sum(self.right)} of {len(self.right)} ends are right" if self.right else None
 
 
-def _value(right: list[int], replies: list[Reply | CallFailed]) -> _Value:
-    paid = [reply for reply in replies if isinstance(reply, Reply)]
+def _value(replies: list[Reply | CallFailed], ends: list[_Value]) -> _Value:
+    """What the continuations of a step come to; a call that failed counts neither as right nor as wrong."""
     failed = next((reply.error for reply in replies if isinstance(reply, CallFailed)), None)
-    return _Value(tuple(right), tuple(reply.call_id for reply in paid), sum(reply.cost_usd for reply in paid), failed)
+    right = tuple(each for end in ends for each in end.right)
+    return _Value(right, error=failed).after([*(reply for reply in replies if isinstance(reply, Reply)), *ends])
 
 
 class _Search(NamedTuple):
@@ -250,5 +272,4 @@ def _labelled(solution: _Solution, error: int | None, end: _Value, paid: list[_V
         values = [_Value((), known=1.0) for _ in solution.steps]
     else:
         values = [_Value((), known=1.0)] * error + [_Value((), known=0.0)]
-    calls = tuple(call for value in paid for call in value.call_ids)
-    return [values[0]._replace(call_ids=calls, cost_usd=sum(value.cost_usd for value in paid)), *values[1:]]
+    return [values[0].after([end, *paid]), *values[1:]]

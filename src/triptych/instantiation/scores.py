@@ -63,13 +63,15 @@ def verdicts(
     `evaluators` are names; None takes all.
 
     Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
-    evaluator_id, model, step (its number from 0, null of whole responses), counts (its weight), verdict.
+    evaluator_id, model, step (its number from 0, null of whole responses), counts (its weight), verdict; of steps also
+    unit, start and end (where they stand).
     """
     import polars as pl
 
     k = pl.col("response_ids").list.len()
     low, high = (pl.col("scale").list.get(place, null_on_oob=True) for place in (0, 1))
     step = pl.col("step").struct.field("index")
+    place = ("unit", "start", "end") if of == "steps" else ()
     counts = (pl.col("status") == "ok") & (step.is_null() if of == "responses" else step.is_not_null())
     if criteria is not None:
         counts &= pl.col("criterion").is_in(list(criteria))
@@ -86,6 +88,7 @@ def verdicts(
             pl.col("response_ids").alias("response_id"),
             *("criterion", "evaluator", "evaluator_id", "model", "scores", "ranks"),
             step.alias("step"),
+            *(pl.col("step").struct.field(name) for name in place),
             (pl.col("weight") if "weight" in known else pl.lit(1.0)).alias("counts"),
             k.alias("k"),
             low.alias("low"),
@@ -123,6 +126,7 @@ def verdicts(
         "evaluator_id",
         "model",
         "step",
+        *place,
         "counts",
     ]
     said = [part.select(*columns, pl.col("verdict").cast(pl.Float64)) for part in (by_score, by_choice, by_ranking)]
@@ -146,6 +150,53 @@ def folded(steps: pl.LazyFrame, fold: Fold) -> pl.LazyFrame:
         "mean": verdict.mean(),
     }[fold]
     return steps.drop("verdict").join(one.group_by(each).agg(how.alias("verdict")), on=each, how="left")
+
+
+def step_scores(
+    said: pl.LazyFrame,
+    responses: pl.LazyFrame,
+    objective: Objective,
+    panel: Panel | None,
+    adjust: Callable[[pl.LazyFrame], pl.LazyFrame],
+) -> pl.LazyFrame:
+    """The objective's score of each part of responses, in [0, 1], from verdicts on steps (see `verdicts`).
+
+    It is made as `objective_scores` makes that of a response. A part that lacks a criterion on which another part of
+    its response is judged has no row. `aligned` says whether all verdicts on a part are on the same stretch of text.
+
+    Columns: response_id, unit, step, score, aligned, judgement_ids (in table order). In no set order.
+    """
+    import polars as pl
+
+    weights = {name: criterion.weight for name, criterion in objective.criteria.items()}
+    weight = (
+        pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
+    )
+    part = ["response_id", "unit", "step"]
+    told = said.filter(weight > 0).join(shown_responses(responses).select("response_id", "prompt"), on="response_id")
+    told = adjust(told.with_columns(row=pl.struct("prompt", *part).rank("dense").cast(pl.UInt32)).collect().lazy())
+    extent = [pl.col(name).drop_nulls().n_unique() <= 1 for name in ("start", "end")]
+    about = told.group_by("row").agg(
+        *(pl.first(name) for name in part),
+        (extent[0] & extent[1]).alias("aligned"),
+        pl.col("judgement_id").sort_by("judgement").alias("judgement_ids"),
+    )
+    per_criterion = (
+        _criterion_means(told, panel)
+        .with_columns(weight=weight)
+        .join(about, on="row")
+        .with_columns(asked=pl.col("criterion").n_unique().over("response_id", "unit"))
+    )
+    return (
+        per_criterion.group_by("row")
+        .agg(
+            *(pl.first(name) for name in (*part, "aligned", "judgement_ids", "asked")),
+            ((pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum()).round(_DECIMALS).alias("score"),
+            pl.len().alias("judged_on"),
+        )
+        .filter(pl.col("judged_on") == pl.col("asked"))
+        .select(*part, "score", "aligned", "judgement_ids")
+    )
 
 
 def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:

@@ -102,11 +102,12 @@ class Calls:
         keys = [call_id(identity, request) for request in requests]
         known = self.log.find(keys)
         counts.asked += len(keys)
+        found = sum(key in known for key in keys)  # the same may be asked for more than once
         if known:
-            counts.cached += len(known) if len(known) == len(keys) else sum(key in known for key in keys)
+            counts.cached += found
             self._known.add(model)
             self._endpoints[model].has_answered = True  # in an earlier sitting: what fails now is of single requests
-        if len(known) == len(keys) or known.keys() >= {*keys}:  # equal requests of a batch are one call
+        if found == len(keys):
             return [_decode_reply(known[key]) for key in keys]
         # Tasks of their own, which `wait` leaves alone: a call that is out comes in even if nobody waits any more.
         sent = {

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from triptych.operators import with_inner
+
 if TYPE_CHECKING:
     from triptych.recipes.recipe import Recipe
 
@@ -15,6 +17,9 @@ _STEPS = frozenset({"rollouts"})
 _ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
 _PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
+_LISTS = frozenset({"listwise"})
+_WANT_STEPS = frozenset({"branch"})
+_WANT_POINTS = frozenset({"rollouts", "search"})
 _POINTS = frozenset({"groups", "unpaired", "sft"})
 
 
@@ -62,6 +67,37 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 f"{field}.diversity",
                 f"no evaluator judges {operator.diversity!r}; add {{kind: diversity}} to the evaluation",
             )
+
+
+def misplaced(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Evaluators that can't say what the operator that holds them asks: (field, what is wrong and what would fit)."""
+    for panel in ("synthesis", "evaluation"):
+        for place, operator in enumerate(getattr(recipe, panel)):
+            for field, holder in with_inner(f"{panel}.{place}", operator):
+                for name, inner in getattr(holder, "inner", {}).items():
+                    if hasattr(inner, "judge") and _is_ours(holder) and _is_ours(inner):
+                        yield from ((f"{field}.{name}", said) for said in _unfit(holder, inner))
+
+
+def _unfit(holder: Any, judge: Any) -> Iterator[str]:
+    if judge.reads_judgements:
+        yield f"{judge.kind} judges by what other evaluators said, and {holder.kind} has nobody else judge"
+    elif holder.kind in _WANT_STEPS:
+        if not _of_steps(judge):
+            yield (
+                f"{holder.kind} looks for wrong steps, and {judge.kind} judges whole responses; take rollouts, or a "
+                "rubric with unit: step"
+            )
+    elif _of_steps(judge) and judge.kind not in _ANYTHING:
+        yield (
+            f"{holder.kind} asks how good whole responses are, and {judge.kind} judges steps alone; take verify, or a "
+            "rubric with unit: response"
+        )
+    elif holder.kind in _WANT_POINTS and judge.kind in _PAIRS_ONLY | _LISTS:
+        yield (
+            f"{holder.kind} needs a score of each response by itself, and {judge.kind} compares responses, so that all "
+            "might be right and half of them lose; take verify or a rubric"
+        )
 
 
 def lossy(recipe: Recipe) -> Iterator[str]:

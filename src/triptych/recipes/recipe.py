@@ -13,8 +13,17 @@ from pydantic_core import PydanticCustomError
 
 from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
-from triptych.operators import Evaluator, Generator, Instantiator, Operator, PromptSource, any_of, suggestion
-from triptych.recipes.compatibility import ill_posed
+from triptych.operators import (
+    Evaluator,
+    Generator,
+    Instantiator,
+    Operator,
+    PromptSource,
+    any_of,
+    suggestion,
+    with_inner,
+)
+from triptych.recipes.compatibility import ill_posed, misplaced
 from triptych.recipes.loop import Loop
 from triptych.recipes.method import Method
 from triptych.records import Objective, Prompt, content_id
@@ -110,6 +119,7 @@ class Recipe(BaseModel):
         for panel in ("synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
                 yield from self._problems_of(f"{panel}.{place}", operator)
+        yield from misplaced(self)
         yield from ill_posed(self)
 
     def _problems_of(self, field: str, operator: Any) -> Iterator[tuple[str, str]]:
@@ -127,7 +137,7 @@ class Recipe(BaseModel):
 
     def prepare(self, folder: Path) -> None:
         """Have each operator look at the files that it reads. Raises `PromptError` where one can't be used."""
-        for operator in (*self.synthesis, *self.evaluation):
+        for _, operator in self._working:
             if hasattr(operator, "prepare"):
                 operator.prepare(folder)
 
@@ -142,11 +152,17 @@ class Recipe(BaseModel):
     def _particular(self) -> list[tuple[str, Callable[[Prompt], str | None]]]:
         """How the operators look at a prompt that don't take every one; those of others need not say."""
         return [
-            (f"{panel}.{place}", operator.lacking)
-            for panel in ("synthesis", "evaluation")
-            for place, operator in enumerate(getattr(self, panel))
+            (field, operator.lacking)
+            for field, operator in self._working
             if getattr(type(operator), "lacking", Operator.lacking) is not Operator.lacking
         ]
+
+    @property
+    def _working(self) -> Iterator[tuple[str, Any]]:
+        """The operators that work on prompts, and those that they hold, each with its place in the recipe."""
+        for panel in ("synthesis", "evaluation"):
+            for place, operator in enumerate(getattr(self, panel)):
+                yield from with_inner(f"{panel}.{place}", operator)
 
     def _mistaken_for_another(self) -> Iterator[tuple[str, str]]:
         """Whatever has the identity of something before it: its rows would have the same ids."""
@@ -163,7 +179,7 @@ class Recipe(BaseModel):
                 )
         for panel in ("synthesis", "evaluation"):
             for (place, first), (later, second) in combinations(enumerate(getattr(self, panel)), 2):
-                if _repeats(first, second, self.models):
+                if _repeats(first, second, self.models, self.objective):
                     yield f"{panel}.{later}", f"makes the same rows as {panel}.{place}; leave one of them out"
 
 
@@ -171,14 +187,14 @@ def _address(spec: ModelSpec) -> str:
     return getattr(spec, "base_url", "here")
 
 
-def _repeats(one: Any, other: Any, models: Mapping[str, ModelSpec]) -> bool:
+def _repeats(one: Any, other: Any, models: Mapping[str, ModelSpec], objective: Objective) -> bool:
     """Whether two operators would make rows of the same ids: equal in all that counts, and for the same things."""
     if type(one) is not type(other):
         return False
     first, second = _scope(one), _scope(other)
     if first and second and first.isdisjoint(second):
         return False
-    return not _identities(one, models).isdisjoint(_identities(other, models))
+    return not _identities(one, models, objective).isdisjoint(_identities(other, models, objective))
 
 
 def _scope(operator: Any) -> set[str]:
@@ -186,9 +202,15 @@ def _scope(operator: Any) -> set[str]:
     return set(getattr(operator, "criteria", None) or getattr(operator, "of", None) or ())
 
 
-def _identities(operator: Any, models: Mapping[str, ModelSpec]) -> set[str]:
+def _identities(operator: Any, models: Mapping[str, ModelSpec], objective: Objective) -> set[str]:
     used = [models[name] for name in _used_models(operator) if name in models]
-    return {operator.identity(spec) for spec in used} or {operator.identity()}
+    if not getattr(operator, "inner", None):
+        return {operator.identity(spec) for spec in used} or {operator.identity()}
+    try:
+        held = operator.held(objective, models.__getitem__)
+    except KeyError:  # a model that is not declared is told of by itself
+        return set()
+    return {operator.identity(spec, held=held) for spec in used} or {operator.identity(held=held)}
 
 
 def _used_models(operator: Any) -> Sequence[str]:

@@ -21,6 +21,7 @@ else:
 
 _USUAL_TOKENS = 200
 _WRONG = 0.5
+_MOST_PARTS = 1000
 
 
 class Branch(Continuing):
@@ -46,7 +47,7 @@ class Branch(Continuing):
     steer and are not kept."""
     n: int = Field(default=4, ge=1, le=1000)
     """Continuations from each place."""
-    max_parts: int = Field(default=32, ge=1, le=1000)
+    max_parts: int = Field(default=32, ge=1, le=_MOST_PARTS)
     """Most steps of a response; the last one takes the rest of the text."""
 
     @model_validator(mode="after")
@@ -69,7 +70,12 @@ class Branch(Continuing):
         ]
         places = await self._places(case, whole, ask)
         spec = ask.model(self.model)
-        requests = [self.continuing(case, spec, place.beginning, index) for place in places for index in range(self.n)]
+        # Of each parent anew, though two may begin alike: their branches are to differ.
+        requests = [
+            self.continuing(case, spec, place.beginning, place.parent.id, index)
+            for place in places
+            for index in range(self.n)
+        ]
         replies = iter(await ask(self.model, requests))
         shared: dict[str, Any] = {
             "prompt_id": case.prompt.id,
@@ -124,9 +130,8 @@ class Branch(Continuing):
         if said["messages"]:
             text = joined(place.beginning, said["messages"][-1].content, "")
             said["messages"] = with_text(place.parent, place.step.message, text).messages
-        return make_response(
-            **shared, sample_index=place.step.index * self.n + index, parent_id=place.parent.id, params=params, **said
-        )
+        number = index * _MOST_PARTS + place.step.index  # of no other branch, and the same whatever n is
+        return make_response(**shared, sample_index=number, parent_id=place.parent.id, params=params, **said)
 
 
 class _Place(NamedTuple):

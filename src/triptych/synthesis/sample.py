@@ -142,7 +142,7 @@ class Sample(Operator):
         made_by: dict[str, Any] = {
             "prompt_id": case.prompt.id,
             "generator": getattr(maker, "name", None) or getattr(maker, "kind", ""),
-            "generator_id": maker.identity(spec),
+            "generator_id": maker.identity(spec, held=maker.held(case.objective, ask.model)),
             "model": spec.model,
             "model_version": spec.version,
         }

@@ -140,7 +140,7 @@ class Search(Continuing):
         made: dict[str, Any] = {
             "prompt_id": case.prompt.id,
             "generator": self.name or self.kind,
-            "generator_id": self.identity(spec),
+            "generator_id": self.identity(spec, held=self.held(case.objective, ask.model)),
             "model": spec.model,
             "model_version": spec.version,
             "sample_index": index,
@@ -172,7 +172,8 @@ class _Node:
 
     @property
     def value(self) -> float:
-        return self.total / self.visits if self.visits else 0.0
+        # Rounded, so that the order in which floats are added can't make or break a tie: the first then goes first.
+        return round(self.total / self.visits, 12) if self.visits else 0.0
 
     def bound(self, exploration: float) -> float:
         above = self.parent.visits if self.parent else 1
