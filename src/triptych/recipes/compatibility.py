@@ -13,7 +13,7 @@ from triptych.operators import with_inner
 if TYPE_CHECKING:
     from triptych.recipes.recipe import Recipe
 
-_STEPS = frozenset({"rollouts"})
+_STEPS = frozenset({"rollouts", "atomic_consistency"})
 _ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
 _PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
@@ -88,6 +88,12 @@ def _unfit(holder: Any, judge: Any) -> Iterator[str]:
                 f"{holder.kind} looks for wrong steps, and {judge.kind} judges whole responses; take rollouts, or a "
                 "rubric with unit: step"
             )
+    elif holder.kind == "annotators" and (judge.kind in _PAIRS_ONLY) != (holder.about == "pair"):
+        yield (
+            f"a question to annotators is about a {holder.about}, and {judge.kind} "
+            + ("scores single responses" if holder.about == "pair" else "compares two")
+            + f"; set about: {'response' if holder.about == 'pair' else 'pair'}"
+        )
     elif _of_steps(judge) and judge.kind not in _ANYTHING:
         yield (
             f"{holder.kind} asks how good whole responses are, and {judge.kind} judges steps alone; take verify, or a "
@@ -128,8 +134,9 @@ def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
         names, criteria = (getattr(operator, field, None) for field in ("evaluators", "criteria"))
         heard = [
             judge
-            for judge in recipe.evaluation
-            if names is None or (getattr(judge, "name", None) or judge.kind) in names or judge.kind in _ANYTHING
+            for one in recipe.evaluation
+            for called, judge in _voices(one)
+            if names is None or called in names or judge.kind in _ANYTHING
         ]
         if heard and all(_is_ours(judge) for judge in heard):
             yield (
@@ -137,6 +144,14 @@ def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
                 operator,
                 _given(heard, criteria, fold=getattr(operator, "fold", None) is not None),
             )
+
+
+def _voices(judge: Any) -> list[tuple[str, Any]]:
+    """Who judges, each under the name in its judgements: the evaluators that another one only passes questions on to."""
+    if judge.kind == "annotators" and _is_ours(judge):
+        return [(judge.called(place), one) for place, one in enumerate(judge.pool)]
+    called = getattr(judge, "name", None) or judge.kind
+    return [(called, judge.evaluator if judge.kind == "acquire" and _is_ours(judge) else judge)]
 
 
 def _is_ours(operator: Any) -> bool:

@@ -48,6 +48,8 @@ def schema(table: str) -> dict[str, pl.DataType]:
             "completion_tokens": count,
             "logprob": number,
             "token_logprobs": numbers,
+            "tokens": texts,
+            "token_top_logprobs": pl.List(numbers),
             "cost_usd": number,
             "call_ids": texts,
             "created_at": time,
@@ -119,7 +121,7 @@ def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:
 def _record(kind: type[Record], row: dict[str, Any]) -> Record:
     fields = {}
     for name in kind.__struct_fields__:
-        value = msgspec.json.decode(row[name]) if name in FREE_FORM else _without_nulls(row[name])
+        value = msgspec.json.decode(row[name]) if name in FREE_FORM else _without_nulls(row.get(name))
         if value is not None:
             fields[name] = value
     return msgspec.convert(fields, kind)
