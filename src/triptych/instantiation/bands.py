@@ -190,7 +190,8 @@ def with_certainty(
     """Add `certainty`: the chance that the margin is above 0; null where a response has one verdict alone."""
     import polars as pl
 
-    pairs = _of_both(pairs, _variances(judgements, criteria, evaluators), "spread")
+    spread = _variances(judgements, criteria, evaluators).rename({"variance": "spread"})
+    pairs = _of_both(pairs, spread, "spread")
     noise = (pl.col("spread") + pl.col("spread_b")).sqrt()
     chance = _chance_above_zero(pl.col("margin"), noise).round(_DECIMALS)
     return pairs.with_columns(certainty=chance).drop("spread", "spread_b")
