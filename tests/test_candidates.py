@@ -224,6 +224,16 @@ def scores(operator, *texts):
     return list(judgements[0].scores) if judgements else []
 
 
+def test_what_agrees_with_the_others_may_be_favoured():
+    texts = ("a b c", "a b d", "x y z")
+    (rare,), (common,) = (
+        asyncio.run(Diversity(favour=favour).judge(case(*texts), None)) for favour in ("rare", "common")
+    )
+    assert common.scores == pytest.approx([1 - score for score in rare.scores])
+    assert common.scores[2] < min(common.scores[:2])
+    assert common.id != rare.id
+
+
 def test_diversity_is_the_mean_distance_from_the_others():
     # bigrams: {a b, b c}, {a b, b d}, {x y}
     assert scores(Diversity(), "a b c", "A, b d", "x y") == pytest.approx([(2 / 3 + 1) / 2, (2 / 3 + 1) / 2, 1.0])
