@@ -21,7 +21,9 @@ TOPS = tuple((logprob, logprob - 1.0, logprob - 2.0) for logprob in LOGPROBS)
 def of(tokens=TOKENS, logprobs=LOGPROBS, tops=TOPS, text=None):
     here = case("".join(tokens) if text is None else text)
     (response,) = here.responses
-    told = msgspec.structs.replace(response, tokens=tokens, token_logprobs=logprobs, token_top_logprobs=tops)
+    told = msgspec.structs.replace(
+        response, call_ids=("c",), tokens=tokens, token_logprobs=logprobs, token_top_logprobs=tops
+    )
     return msgspec.structs.replace(here, responses=(told,))
 
 
@@ -81,6 +83,10 @@ def test_what_is_missing_is_told_and_never_a_score(changes, settings, said):
     assert one.status == "failed"
     assert one.scores is None
     assert said in one.error
+
+
+def test_given_responses_are_passed_over():
+    assert judged(Uncertainty(), case("What a person said.")) == []
 
 
 def test_a_generator_keeps_tokens_and_alternatives_with_the_drawn_one_among_them():

@@ -26,7 +26,8 @@ class Uncertainty(Operator):
     that is not among the kept alternatives counts as one more of them. `gap`: the mean distance of the probabilities
     of the two likeliest, as for the uncertain tokens of IUPO. `entropy` and `gap` need a generator with
     `top_logprobs`. A token counts for the part in which it begins. The judgement's rationale has h and the number of
-    tokens. Responses without what is needed get a judgement of status `failed`, which says what is missing.
+    tokens. Responses without what is needed get a judgement of status `failed`, which says what is missing; those
+    that no call brought, such as given ones, are passed over.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "max_parts"})
@@ -53,7 +54,7 @@ class Uncertainty(Operator):
         return [
             judgement
             for response in case.responses
-            if response.status == "ok"
+            if response.status == "ok" and response.call_ids
             for judgement in self._judged(case, response)
         ]
 

@@ -40,6 +40,9 @@ class Sample(Operator):
     """A model's name, or several: each gives `n` responses."""
     n: int = Field(default=4, ge=1, le=10_000)
     """Responses from each model; with `shares`, from all together."""
+    first: int = Field(default=0, ge=0)
+    """The sample index of the first response. Generators of one model and equal settings give the same responses to the
+    same indices, so that a second one that is to draw anew starts after those of the first."""
     shares: Shares = ()
     """The chance of each model to be the one that makes a response, in the order of `model`; they add up to 1."""
     temperature: Temperatures = (1.0,)
@@ -193,7 +196,7 @@ class Sample(Operator):
     def _particular(self, index: int, principle: str = "") -> _Draw:
         own = self.system[index % len(self.system)] if self.system else ""
         system = f"{own}\n\n{principle}" if own and principle else own or principle
-        return _Draw(index, self.temperature[index % len(self.temperature)], system)
+        return _Draw(self.first + index, self.temperature[index % len(self.temperature)], system)
 
     def _groups(self, draws: list[_Draw]) -> list[list[_Draw]]:
         """Put together the draws that one call can answer."""
