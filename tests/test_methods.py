@@ -331,10 +331,10 @@ def sure_pairs_weighed(here, examples):
         chosen, rejected = example["response_ids"]
         assert (known[chosen][0], known[rejected][0]) == (max(means), min(means))
         assert example["weight"] == pytest.approx(certainty(chosen, rejected), abs=1e-6)
-        assert example["weight"] >= 0.7
+        assert example["weight"] >= 0.95
     if not examples and max(means) > min(means):
         best, worst = ([name for name, (mean, _) in known.items() if mean == end(means)] for end in (max, min))
-        assert min(certainty(one, other) for one in best for other in worst) < 0.7
+        assert min(certainty(one, other) for one in best for other in worst) < 0.95
 
 
 def support(here):
@@ -593,6 +593,38 @@ def test_a_ranked_list_is_shown_in_different_orders(tmp_path):
     one, other = asked.shown
     assert one != other
     assert sorted(one) == sorted(other)
+
+
+def test_a_share_of_the_pool_of_annotators_errs_on_purpose(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("alpacafarm", tmp_path / "run", base_url, prompts=64)
+    flipped = 0
+    for here, examples in of_prompts(run):
+        by_a_noisy_annotator(here, examples)
+        flipped += any(said["rationale"].startswith("[flipped") for row in here.values() for said in row["said"])
+    assert abs(flipped / 64 - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 64)
+
+
+def test_pairs_that_may_as_well_be_the_other_way_are_dropped_and_close_ones_weigh_less(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("upo", tmp_path / "run", base_url, prompts=64)
+    weights = []
+    for here, examples in of_prompts(run):
+        sure_pairs_weighed(here, examples)
+        weights += [example["weight"] for example in examples]
+    assert 0.95 <= min(weights) < 0.99 < max(weights)
+    assert len(weights) < 64
+
+
+def test_rubrics_that_tell_nothing_apart_are_thrown_away(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("openrubrics", tmp_path / "run", base_url, prompts=64)
+    outcomes = Counter()
+    for here, examples in of_prompts(run):
+        by_a_rubric_that_tells_them_apart(here, examples)
+        outcomes[len(examples), *sorted({said["status"] for row in here.values() for said in row["said"]})] += 1
+    assert outcomes[1, "ok"] > 40
+    assert outcomes[0, "failed"] > 0
 
 
 def test_a_method_may_be_told_by_its_place_alone():

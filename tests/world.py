@@ -127,8 +127,8 @@ def _sampled(messages: list[dict[str, str]], drawn_by: tuple[str, int | None]) -
 
 
 def _wavering(score: int, scale: dict[str, Any], asked: tuple[str, int | None]) -> int:
-    """A score that is off by one at most, up or down or not at all, as a judge's is who is asked again."""
-    off = blake2b(f"{asked}".encode(), digest_size=1).digest()[0] % 3 - 1
+    """A score that is off by three at most, up or down or not at all, as a judge's is who is asked again."""
+    off = blake2b(f"{asked}".encode(), digest_size=1).digest()[0] % 7 - 3
     return min(max(score + off, scale["minimum"]), scale["maximum"])
 
 
