@@ -196,6 +196,14 @@ def test_without_a_difference_there_is_no_list():
     assert contrasting(["x"])[1] == []
 
 
+def test_where_nobody_can_tell_which_is_better_what_went_wrong_is_told():
+    rubric = {"kind": "rubric", "model": "judge", "criteria": ["helpful"]}
+    _, found, _ = contrasting(["x", "y"], script=Two(lambda request: "hm"), preference=rubric)
+    assert [(judgement.evaluator, judgement.status) for judgement in found] == [
+        ("contrastive_checklist", "unparsed")
+    ] * 2
+
+
 @pytest.mark.parametrize("kind", [None, "whim"])
 def test_an_entry_must_be_a_rule_or_a_principle(kind):
     _, found, _ = contrasting(["a red one", "x", "no"], entries=[LIST[0] | {"kind": kind}])

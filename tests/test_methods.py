@@ -704,7 +704,8 @@ def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback"]
+    "name",
+    ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback", "acpo"],
 )
 def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
     pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")

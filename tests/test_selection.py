@@ -202,6 +202,13 @@ def test_a_plan_expects_the_cheap_ones_on_all_and_the_other_on_the_pairs():
     assert Acquire(evaluator=DEAR, cheap=[CHEAP], pairs=3).forecast(two)[1].calls == 2
 
 
+def test_where_the_cheap_ones_can_not_be_read_it_is_told():
+    script = Scripted(lambda request: "no idea")
+    found = asyncio.run(Acquire(evaluator=DEAR, cheap=[CHEAP]).judge(case("x", "yy"), script))
+    assert {(each.evaluator, each.status) for each in found} == {("acquire", "unparsed")}
+    assert len(found) == 2 * 3
+
+
 # --- annotators
 
 ONE = DEAR | {"criteria": ["helpful"], "name": "ann", "both_orders": True}

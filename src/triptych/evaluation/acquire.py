@@ -53,7 +53,8 @@ class Acquire(Operator):
 
     Papers rank the pairs of a batch of prompts, and ask about its top share. Here each prompt is decided by itself,
     so `min_value` and `min_entropy` stand for that share. The cheap verdicts steer and are not kept; list the cheap
-    evaluators in the recipe as well to have them, at no further call. Judgements are those of `evaluator`.
+    evaluators in the recipe as well to have them, at no further call. Judgements are those of `evaluator`, and, where
+    the cheap ones say too little to choose a pair, what went wrong with theirs.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset(
@@ -99,13 +100,13 @@ class Acquire(Operator):
             return []
         cheap = [said for one in self.cheap for said in await one.judge(case, ask)]
         known = estimated(cheap, case.objective)
-        found: dict[str, Judgement] = {}
-        for pair in self._worth_asking(case, [response for response in good if response.id in known], known):
+        scored = [response for response in good if response.id in known]
+        found = [said for said in cheap if said.status != "ok"] if len(scored) < 2 else []
+        for pair in self._worth_asking(case, scored, known):
             here = msgspec.structs.replace(case, responses=(pair.one, pair.other))
-            for judgement in await self.evaluator.judge(here, ask):
-                renamed = msgspec.structs.replace(judgement, evaluator=self.name or self.kind)
-                found.setdefault(renamed.id, renamed)
-        return list(found.values())
+            found += await self.evaluator.judge(here, ask)
+        called = self.name or self.kind
+        return [msgspec.structs.replace(said, evaluator=called) for said in {one.id: one for one in found}.values()]
 
     def forecast(self, outlook: Outlook) -> list[Load]:
         """Expect the cheap evaluators on all responses, and the evaluator on `pairs` of them, if there are so many."""

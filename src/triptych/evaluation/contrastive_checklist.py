@@ -55,7 +55,7 @@ class ContrastiveChecklist(Checklist):
     the test of them: where the better response does not meet more of the list than the worse, the list is thrown away,
     and the judgements have the status `failed` and say so. Which responses are better, `preference` tells: people's
     verdicts from a file, where a response comes from, or a judge. Where it tells no two responses apart there is no
-    list and no judgement. Items are named `rule 1` or `principle 2`; what the prompt has of criteria does not count.
+    list and no judgement, but for those of its own that went wrong. Items are named `rule 1` or `principle 2`; what the prompt has of criteria does not count.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = Checklist.not_in_identity | {"preference"}
@@ -85,9 +85,11 @@ class ContrastiveChecklist(Checklist):
     async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
         """Find the best and the worst, have the list written and tried on them, then judge the others by it."""
         good = [response for response in case.responses if response.status == "ok"]
-        pair = self._apart(good, mean_verdicts(await self.preference.judge(case, ask), case.objective))
+        preferred = await self.preference.judge(case, ask) if len(good) > 1 else []
+        pair = self._apart(good, mean_verdicts(preferred, case.objective))
         if pair is None:
-            return []
+            bad = [said for said in preferred if said.status != "ok"]
+            return [msgspec.structs.replace(said, evaluator=self.name or self.kind) for said in bad]
         shared = self._shared(case, ask)
         written = await self._contrasted(case, ask, pair)
         if written.verdict is None:

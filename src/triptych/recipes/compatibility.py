@@ -18,6 +18,7 @@ _ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
 _PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
 _LISTS = frozenset({"listwise"})
+_CHECKLISTS = frozenset({"checklist", "contrastive_checklist"})
 _WANT_STEPS = frozenset({"branch"})
 _WANT_POINTS = frozenset({"rollouts", "search"})
 _POINTS = frozenset({"groups", "unpaired", "sft"})
@@ -181,7 +182,7 @@ def _criteria(judge: Any) -> frozenset[str] | None:
     """The criteria that an evaluator judges; None where only its data says."""
     if judge.kind in _ANYTHING:
         return None
-    if judge.kind == "checklist":
+    if judge.kind in _CHECKLISTS:
         return frozenset({judge.criterion})
     named = getattr(judge, "criteria", None)
     return frozenset(named) if named else frozenset({getattr(judge, "criterion", "")})
