@@ -55,7 +55,8 @@ class ContrastiveChecklist(Checklist):
     the test of them: where the better response does not meet more of the list than the worse, the list is thrown away,
     and the judgements have the status `failed` and say so. Which responses are better, `preference` tells: people's
     verdicts from a file, where a response comes from, or a judge. Where it tells no two responses apart there is no
-    list and no judgement, but for those of its own that went wrong. Items are named `rule 1` or `principle 2`; what the prompt has of criteria does not count.
+    list and no judgement, but for those of its own that went wrong. Items are named `rule 1` or `principle 2`; what the
+    prompt has of criteria does not count.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = Checklist.not_in_identity | {"preference"}
