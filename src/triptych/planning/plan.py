@@ -138,8 +138,14 @@ def _prompt_tokens(row: PromptRow) -> float:
     return sum(map(estimate_tokens, (*spoken, tools)))
 
 
-def _stages(recipe: Recipe, outlook: Outlook, prompts: int) -> list[ModelPlan]:
-    stages = []
+def _stages(recipe: Recipe, outlook: Outlook, prompts: float) -> list[ModelPlan]:
+    """What each operator asks, where the source has so many prompts."""
+    stages, rows = [], prompts
+    for place, evolver in enumerate(recipe.evolution):
+        prompts = rows * outlook.prompts
+        loads, outlook = evolver.forecast(outlook)
+        stages += [_stage(f"evolution.{place} {evolver.kind}", load, recipe, prompts) for load in loads]
+    prompts = rows * outlook.prompts
     for place, generator in enumerate(recipe.synthesis):
         loads, outlook = generator.forecast(outlook)
         stages += [_stage(f"synthesis.{place} {generator.kind}", load, recipe, prompts) for load in loads]
@@ -149,7 +155,7 @@ def _stages(recipe: Recipe, outlook: Outlook, prompts: int) -> list[ModelPlan]:
     return stages
 
 
-def _stage(stage: str, load: Load, recipe: Recipe, prompts: int) -> ModelPlan:
+def _stage(stage: str, load: Load, recipe: Recipe, prompts: float) -> ModelPlan:
     spec: ModelSpec = recipe.models[load.model]
     usual = round(prompts * load.prompt_tokens), round(prompts * load.completion_tokens)
     most = round(prompts * load.most_prompt_tokens), round(prompts * load.most_completion_tokens)
@@ -184,6 +190,8 @@ def _not_ready(recipe: Recipe, rows: list[PromptRow], folder: Path) -> Iterator[
             Endpoint(name, spec).check()
         except TriptychError as error:
             yield str(error)
+    if recipe.evolution:  # it is the prompts that come out that have to be worked on
+        return
     lacking = ((row.row, said) for row in rows if (said := recipe.lacking(row.prompt)) is not None)
     yield from (f"row {row} can't be worked on: {said}" for row, said in islice(lacking, 1))
 

@@ -39,7 +39,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
     )
     step = pl.Struct({"unit": text, "index": count, "message": count, "start": count, "end": count})
     types: dict[str, dict[str, pl.DataType]] = {
-        "prompts": {"messages": messages, "tags": texts},
+        "prompts": {"messages": messages, "tags": texts, "call_ids": texts},
         "responses": {
             "messages": messages,
             "sample_index": count,
