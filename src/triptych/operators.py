@@ -43,6 +43,7 @@ BUILT_IN = {
         "file": "triptych.prompts.file:PromptFile",
         "inline": "triptych.prompts.inline:InlinePrompts",
         "examples": "triptych.prompts.examples:ExamplePrompts",
+        "run": "triptych.prompts.run:RunPrompts",
     },
     "evolution": {
         "evolve": "triptych.prompts.evolve:Evolve",

@@ -268,8 +268,7 @@ class Pairs(Scored):
         pairs = self._in_band(picked)
         if self.keep:
             pairs = with_features(pairs, self.keep, responses, judgements, self.criteria, self.evaluators)
-            for band in self.keep:
-                pairs = band.kept(pairs)
+            pairs = pairs.filter(*(band.fits() for band in self.keep))
         return pairs if self.soft_labels is None else self.soft_labels.labelled(pairs, judgements)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:

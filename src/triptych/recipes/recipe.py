@@ -121,6 +121,8 @@ class Recipe(BaseModel):
                     yield f"models.{name}.price", said
         if self.loop is not None:
             yield from ((f"loop.{field}", said) for field, said in self.loop.problems(self.models))
+            for place, operator in enumerate(self.loop.evolution or ()):
+                yield from self._problems_of(f"loop.evolution.{place}", operator)
         yield from self._mistaken_for_another()
         for panel in ("evolution", "synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):

@@ -119,6 +119,8 @@ def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:
 def _record(kind: type[Record], row: dict[str, Any]) -> Record:
     fields = {}
     for name in kind.__struct_fields__:
+        if name not in row:  # in tables of before there was such a field
+            continue
         value = msgspec.json.decode(row[name]) if name in FREE_FORM else _without_nulls(row[name])
         if value is not None:
             fields[name] = value
