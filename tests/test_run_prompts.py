@@ -91,7 +91,7 @@ STATISTICS = {
 
 @pytest.mark.parametrize("of", STATISTICS)
 def test_a_band_holds_a_statistic_of_the_responses(judged, of):
-    value = {each: round(float(STATISTICS[of](said)), 12) for each, said in known(judged).items()}
+    value = {each: round(float(STATISTICS[of](said)), 10) for each, said in known(judged).items()}
     middle = sorted(value.values())[31]
     for bounds, fits in (
         ({"min": middle}, lambda one: one >= middle),
@@ -112,7 +112,7 @@ def test_quantiles_are_over_all_prompts_whatever_other_bands_leave(judged):
 
 
 def test_the_share_with_the_greatest_statistic_is_taken_in_the_order_of_the_run(judged):
-    gaps = {each: round(STATISTICS["gap"](said), 12) for each, said in known(judged).items()}
+    gaps = {each: round(STATISTICS["gap"](said), 10) for each, said in known(judged).items()}
     for share in (0.25, 0.3, 1.0):
         taken = ids(RunPrompts(path="judged", by="gap", share=share), judged)
         assert len(taken) == math.ceil(share * 64)
@@ -122,7 +122,7 @@ def test_the_share_with_the_greatest_statistic_is_taken_in_the_order_of_the_run(
 
 def test_drawn_prompts_come_up_in_proportion_to_the_statistic(judged):
     """Drawn one at a time, each as often as its share of all gaps; one without a gap never before one with."""
-    gaps = {each: round(STATISTICS["gap"](said), 12) for each, said in known(judged).items()}
+    gaps = {each: round(STATISTICS["gap"](said), 10) for each, said in known(judged).items()}
     times = dict.fromkeys(gaps, 0)
     for seed in range(600):
         (taken,) = ids(RunPrompts(path="judged", by="gap", share=1 / 64, drawn=True, seed=seed), judged)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _OF_ONE_SCORE = ("margin", "chosen", "rejected")
 _OF_TWO_MARGINS = ("potential", "fused")
-_DECIMALS = 12
+_DECIMALS = 10
+"""Two less than scores have: their differences are off by as much as scores are, and equal margins must be equal."""
 
 
 class Band(Bounds):

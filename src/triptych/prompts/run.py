@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Statistic = Literal["gap", "advantage", "best", "worst", "mean", "pass_rate", "worst_length"]
 _ROWS_AT_ONCE = 2048
-_DECIMALS = 12
+_DECIMALS = 10
+"""Two less than scores have: their differences are off by as much as scores are, and equal gaps must be equal."""
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 

@@ -135,6 +135,7 @@ class Optimise(Operator):
             "generator_id": self.identity(spec, held=self.held(case.objective, ask.model)),
             "model": spec.model,
             "model_version": spec.version,
+            "sample_index": 0,
             "call_ids": asked.call_ids,
             "cost_usd": asked.cost_usd,
             "created_at": asked.created_at,
