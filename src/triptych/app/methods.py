@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from triptych.errors import RecipeError
-from triptych.operators import BUILT_IN, Operator, operator_classes, with_inner
+from triptych.operators import BUILT_IN, operator_classes, with_inner
 from triptych.planning.plan import plan
 from triptych.recipes.load import find_recipe, load_recipe, shipped_recipes
 from triptych.recipes.method import AXES, Method

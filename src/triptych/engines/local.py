@@ -9,10 +9,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -40,6 +43,8 @@ from triptych.store.run import (
 )
 from triptych.store.writer import TableWriter
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 _LONGEST_QUEUE = 4096
 _LONGEST_CONTENT = 2000
 _STAGES = ("evolution", "synthesis", "evaluation")
@@ -314,41 +319,34 @@ class _Sitting:
             return None
 
     async def _one_row(self, row: PromptRow) -> _Finished:
-        """All that comes of one row: of its prompt, or of those that are made of it, one after the other."""
+        """All that comes of one row: of its prompt, or of those that are made of it."""
         prompts, unmade = await self._evolved(row)
         self.progress.evolved += 1
-        cases = []
-        for prompt in prompts:
-            case = self._case(prompt, row.given if prompt.id == row.prompt.id else ())
-            for generator in self.recipe.synthesis:
-                made = await generator.respond(case, self.asks[1])
-                case = msgspec.structs.replace(case, responses=(*case.responses, *made))
-            cases.append(case)
+        cases = [self._case(prompt, row.given if prompt.id == row.prompt.id else ()) for prompt in prompts]
+        cases = await _of_each(self._answered, cases)
         self.progress.synthesised += 1
-        judged = [await self._judged(case) for case in cases]
+        cases = await _of_each(self._judged, cases)
         self.progress.evaluated += 1
-        return _Finished(row.row, [(case.prompt, case.responses, case.judgements) for case in judged], unmade)
+        return _Finished(row.row, [(case.prompt, case.responses, case.judgements) for case in cases], unmade)
 
     async def _evolved(self, row: PromptRow) -> tuple[list[Prompt], list[Unmade]]:
         """The prompts that come of a row's one, and what did not come about."""
-        prompts: list[Prompt] = [row.prompt]
-        unmade: list[Unmade] = []
+        prompts, unmade = [row.prompt], list[Unmade]()
         for turn, evolver in enumerate(self.recipe.evolution):
-            new: dict[str, Prompt] = {}
-            for prompt in prompts:
-                for one in await evolver.evolve(self._case(prompt, turn=turn), self.asks[0]):
-                    if isinstance(one, Unmade):
-                        unmade.append(one)
-                    elif one.id in new or one.id == one.parent_id:
-                        unmade.append(Unmade(f"{evolver.kind}: repeats another prompt of its row", one.text))
-                    else:
-                        new[one.id] = one
-            prompts = list(new.values())
-        if not self.recipe.evolution:
-            return prompts, unmade
-        lacking = {prompt.id: self.recipe.lacking(prompt) for prompt in prompts}
-        unmade += [Unmade(said, prompt.text) for prompt in prompts if (said := lacking[prompt.id]) is not None]
-        return [prompt for prompt in prompts if lacking[prompt.id] is None], unmade
+            cases = [self._case(prompt, turn=turn) for prompt in prompts]
+            made = await _of_each(partial(evolver.evolve, ask=self.asks[0]), cases)
+            prompts = list(_told_apart(evolver.kind, chain.from_iterable(made), unmade))
+        if self.recipe.evolution:
+            prompts = list(self._workable(prompts, unmade))
+        return prompts, unmade
+
+    def _workable(self, prompts: list[Prompt], unmade: list[Unmade]) -> Iterator[Prompt]:
+        """The prompts that no operator lacks anything of; the others are noted as unmade."""
+        for prompt in prompts:
+            if (said := self.recipe.lacking(prompt)) is None:
+                yield prompt
+            else:
+                unmade.append(Unmade(said, prompt.text))
 
     def _case(self, prompt: Prompt, given: tuple[GivenResponse, ...] = (), turn: int = 0) -> Case:
         return Case(
@@ -359,6 +357,13 @@ class _Sitting:
             seed=self.recipe.seed,
             turn=turn,
         )
+
+    async def _answered(self, case: Case) -> Case:
+        """The case with the responses that all generators make."""
+        for generator in self.recipe.synthesis:
+            made = await generator.respond(case, self.asks[1])
+            case = msgspec.structs.replace(case, responses=(*case.responses, *made))
+        return case
 
     async def _judged(self, case: Case) -> Case:
         """The case with what all evaluators say of its responses."""
@@ -418,6 +423,24 @@ class _Sitting:
             self.progress.in_flight = self.calls.in_flight
             self.progress.stopping = str(self.calls.stopped) if self.calls.stopped else None
             self.report(self.progress)
+
+
+def _told_apart(kind: str, made: Iterable[Prompt | Unmade], unmade: list[Unmade]) -> Iterator[Prompt]:
+    """The prompts that an operator made of those of a row, each once; what it did not make, or made again, is noted."""
+    seen = set()
+    for one in made:
+        if isinstance(one, Unmade):
+            unmade.append(one)
+        elif one.id in seen or one.id == one.parent_id:
+            unmade.append(Unmade(f"{kind}: repeats another prompt of its row", one.text))
+        else:
+            seen.add(one.id)
+            yield one
+
+
+async def _of_each(work: Callable[[_In], Awaitable[_Out]], things: Sequence[_In]) -> list[_Out]:
+    """What comes of each of some things, all worked on at once; a single one, the usual case, without a task of its own."""
+    return [await work(things[0])] if len(things) == 1 else await asyncio.gather(*map(work, things))
 
 
 def _total(recipe: Recipe, folder: Path, skip: int, limit: int | None) -> int | None:

@@ -59,7 +59,7 @@ def run(
     if read_manifest(out) is not None:
         raise RunFolderError(f"{out} holds a run without rounds; choose another --out")
     done: Run | None = None
-    loop, rounds = recipe.loop, list[Run]()
+    loop, memory = recipe.loop, dict[Path, "pl.Series"]()
     for number in range(1, loop.rounds + 1):
         here = _of_round(recipe, loop, out, number, done)
         done = run_once(
@@ -71,8 +71,9 @@ def run(
             folder=folder,
             progress=progress,
         )
-        replay(done, {one.path: _remembered(one, loop.replay, recipe.seed) for one in rounds})
-        rounds.append(done)
+        replay(done, memory)
+        if loop.replay:
+            memory[done.path] = _remembered(done, loop.replay, recipe.seed)
     assert done is not None
     return done
 
