@@ -1,19 +1,24 @@
 """Prompts made of prompts: what a model writes, what is left out of it and why, and what becomes of the rest."""
 
 import asyncio
+import io
 import json
 import random
 import re
 import subprocess
 import sys
 
+import msgspec
 import polars as pl
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 
 import triptych as tp
 from judging import Scripted, case
 from runs import assert_same_tables, tables
+from triptych.app.progress import _panel
+from triptych.errors import BudgetReached
 from triptych.models.chat import CallFailed
 from triptych.operators import Outlook, Unmade
 from triptych.prompts.evolve import WAYS, Evolve
@@ -224,6 +229,58 @@ def test_what_can_not_be_read_is_asked_for_once_more_and_then_told_of(tmp_path):
     )
     assert "2 prompts (1 new prompt left out, see unmade.jsonl)" in shown.stdout
     assert "evolution   4 calls" in shown.stdout
+
+
+def test_a_run_that_is_cut_off_goes_on_where_it_was(tmp_path):
+    evolution = {"kind": "evolve", "model": "author", "n": 2, "keep": True}
+    seeds = [f"Say the number {place}." for place in range(20)]
+    with world() as (asked, base_url):
+        slow = {"backend": "openai", "model": "author", "base_url": base_url, "concurrency": 2}
+
+        def within(calls):
+            models = {"author": slow, "policy": slow | {"model": "m"}}
+            return recipe(base_url, evolution, seeds, models=models, budget={"calls": calls})
+
+        calm = tp.run(within(None), tmp_path / "calm")
+        whole = asked.asked.total()
+        assert whole == 20 * (2 + 3 * 2)
+        with pytest.raises(BudgetReached):
+            tp.run(within(whole // 2), tmp_path / "cut")
+        assert 0 < tp.open_run(tmp_path / "cut").manifest.prompts < calm.manifest.prompts
+        tp.run(within(None), tmp_path / "cut")
+        assert asked.asked.total() == 2 * whole, "nothing is asked twice of one run"
+    for name in ("prompts", "responses", "judgements"):
+        assert_same_tables({name: tables(tmp_path / "calm")[name]}, {name: tables(tmp_path / "cut")[name]})
+
+
+def test_progress_counts_rows_and_the_calls_of_each_stage(tmp_path):
+    seen = []
+    with world() as (_, base_url):
+        value = recipe(base_url, {"kind": "evolve", "model": "author", "n": 4})
+        tp.run(value, tmp_path / "run", progress=lambda now: seen.append(msgspec.structs.replace(now)))
+    last = seen[-1]
+    assert (last.total, last.evolved, last.synthesised, last.evaluated, last.done) == (3, 3, 3, 3, 3)
+    assert (last.evolution.sent, last.synthesis.sent) == (12, 24)
+    shown = Console(file=io.StringIO(), width=120)
+    shown.print(_panel(last))
+    assert re.search(r"evolution +3/3 +12", shown.file.getvalue())
+
+
+def test_a_call_shows_the_prompt_that_it_wrote(tmp_path):
+    with world() as (_, base_url):
+        run = tp.run(recipe(base_url, {"kind": "evolve", "model": "author"}), tmp_path / "run")
+    prompt = run.prompts().collect().row(0, named=True)
+    (call,) = prompt["call_ids"]
+    shown = [
+        subprocess.run(
+            [sys.executable, "-m", "triptych", "show", run.path, each], capture_output=True, text=True, check=True
+        ).stdout
+        for each in (call, prompt["id"])
+    ]
+    for text in shown:
+        assert f"prompt {prompt['id']}  evolve by author v3" in text
+        assert f"made from {prompt['parent_id']}; calls {call}" in text
+    assert SEEDS[0] in shown[0], "the call holds the prompt that it was made from"
 
 
 def test_a_prompt_that_nothing_can_be_done_with_is_left_out_and_ends_nothing(tmp_path):
