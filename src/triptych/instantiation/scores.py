@@ -242,7 +242,14 @@ def evaluator_means(said: pl.LazyFrame) -> pl.LazyFrame:
     """
     import polars as pl
 
-    return said.group_by("row", "criterion", "evaluator_id").agg(pl.first("prompt"), pl.first("evaluator"), _weighted())
+    # Names are compared as numbers: a third of the time, and there are few of them.
+    names = [pl.col(name).cast(pl.Categorical).to_physical().alias(f"{name}#") for name in ("criterion", "evaluator_id")]
+    return (
+        said.with_columns(names)
+        .group_by("row", "criterion#", "evaluator_id#")
+        .agg(pl.first("criterion", "evaluator_id", "prompt", "evaluator"), _weighted())
+        .drop("criterion#", "evaluator_id#")
+    )
 
 
 def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
@@ -307,7 +314,8 @@ def objective_scores(
         pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
     )
     shown = shown_responses(responses).collect().lazy()
-    counted = judgements.filter(weight > 0)
+    idle = [name for name, criterion in objective.criteria.items() if criterion.weight == 0]
+    counted = judgements.filter(~pl.col("criterion").is_in(idle)) if idle else judgements
     told = verdicts(counted, criteria, evaluators)
     if fold is not None:
         told = pl.concat(
@@ -324,24 +332,43 @@ def objective_scores(
     )
     if adjust is not None:
         said = adjust(said).collect().lazy()
-    per_criterion = _criterion_means(said, panel).with_columns(weight=weight)
+    per_criterion = _criterion_means(said, panel).with_columns(weight=weight).collect().lazy()
     scored = per_criterion.group_by("row").agg(
         ((pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum()).round(_DECIMALS).alias("score"),
-        pl.col("criterion").alias("judged_on"),
+        pl.len().alias("judged_on"),
     )
-    asked = per_criterion.group_by("prompt").agg(pl.col("criterion").unique().sort().alias("asked"))
-    rests_on = said.group_by("row").agg(pl.col("judgement_id").sort_by("judgement").alias("judgement_ids"))
-    nothing = pl.lit([], dtype=pl.List(pl.String))
-    lacks = pl.col("asked").list.set_difference(pl.col("judged_on").fill_null(nothing)).fill_null(nothing)
-    return (
+    asked = per_criterion.group_by("prompt").agg(pl.col("criterion").n_unique().alias("asked"))
+    rests_on = said.sort("judgement").group_by("row", maintain_order=True).agg(judgement_ids=pl.col("judgement_id"))
+    found = (
         shown.join(scored, on="row", how="left")
         .join(asked, on="prompt", how="left")
-        .join(rests_on, on="row", how="left")
-        .with_columns(lacks=lacks, judgement_ids=pl.col("judgement_ids").fill_null(nothing))
+        .with_columns(whole=pl.col("judged_on").fill_null(0) == pl.col("asked").fill_null(0))
+        .collect()
+        .lazy()
+    )
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    return (
+        found.join(rests_on, on="row", how="left")
+        .join(_lacking(found, per_criterion), on="row", how="left")
         .select(
             *("row", "prompt", "prompt_id", "response_id"),
-            pl.when(pl.col("lacks").list.len() == 0).then("score").alias("score"),
-            *("lacks", "judgement_ids"),
+            pl.when("whole").then("score").alias("score"),
+            pl.col("lacks", "judgement_ids").fill_null(nothing),
         )
         .sort("row")
+    )
+
+
+def _lacking(found: pl.LazyFrame, per_criterion: pl.LazyFrame) -> pl.LazyFrame:
+    """The criteria, by name and in order, that other responses to its prompt are judged on and a response is not."""
+    import polars as pl
+
+    wanted = per_criterion.select("prompt", "criterion").unique()
+    return (
+        found.filter(~pl.col("whole"))
+        .select("row", "prompt")
+        .join(wanted, on="prompt")
+        .join(per_criterion, on=["row", "criterion"], how="anti")
+        .group_by("row")
+        .agg(pl.col("criterion").sort().alias("lacks"))
     )
