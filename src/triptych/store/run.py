@@ -50,6 +50,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """How long the last sitting took."""
     addresses: dict[str, str] = {}
     """Where each model was."""
+    verdicts_of: str = ""
+    """The run folder whose verdicts the examples were made of anew; empty for a run that calls were made for."""
     version: str = ""
     """The Triptych that wrote the folder."""
 
