@@ -84,7 +84,7 @@ class World:
                     "message": {"content": json.dumps({"rationale": "Seen.", "supported": "yes" if held else "no"})}
                 }
             said = _verdict(properties, seen)
-            if "score" in said and body.get("temperature"):
+            if "score" in said and body.get("temperature") and body["model"] != "policy":  # who judges itself is sure
                 said["score"] = _wavering(said["score"], properties["score"], (text, body.get("seed")))
             return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **said})}}
         if body.get("logprobs") and body.get("max_tokens") == 1:
