@@ -19,9 +19,9 @@ import pytest
 import triptych as tp
 from endpoint import endpoint
 from runs import assert_same_tables, recipe, tables
-from triptych.errors import BudgetReached, EndpointDown, KeyRefused, PromptError, RunFolderError
+from triptych.errors import BudgetReached, EndpointDown, KeyRefused, OperatorFailed, PromptError, RunFolderError
 from triptych.recipes.write import recipe_yaml
-from triptych.store.run import read_manifest
+from triptych.store.run import read_manifest, write_whole
 
 
 def test_a_run_gives_four_tables_whose_rows_point_back(tmp_path):
@@ -91,12 +91,27 @@ def test_a_second_run_asks_nothing_and_gives_the_same_bytes(tmp_path):
     assert again.manifest.counts["evaluation"]["cached"] == 120
 
 
-def test_a_run_that_ended_before_its_manifest_goes_on_in_its_folder(tmp_path):
+@pytest.mark.parametrize("written_before", [0, 1, 2, 3])
+def test_killed_while_it_writes_its_first_files_it_goes_on_in_its_folder(tmp_path, monkeypatch, written_before):
+    """What is left then is a call log, perhaps half a file under another name, and perhaps a whole one."""
+
+    class Killed(BaseException):
+        pass
+
+    def dying(file, content):
+        if len(files) == written_before:
+            file.with_name(f".{file.name}.new").write_bytes(content[:10])
+            raise Killed
+        files.append(file.name)
+        write_whole(file, content)
+
+    files: list[str] = []
     with endpoint() as server:
-        tp.run(recipe(server.base_url), tmp_path / "run")
-        for file in (tmp_path / "run").iterdir():
-            if file.name not in (".lock", "calls.sqlite"):
-                file.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr("triptych.engines.local.write_whole", dying)
+            patch.setattr("triptych.store.run.write_whole", dying)
+            with pytest.raises(Killed):
+                tp.run(recipe(server.base_url), tmp_path / "run")
         assert tp.run(recipe(server.base_url), tmp_path / "run").manifest.status == "finished"
 
 
@@ -313,6 +328,59 @@ def test_a_source_that_breaks_in_the_middle_keeps_what_was_paid_for(tmp_path, mo
     assert sent == tp.open_run(tmp_path / "run").manifest.spent["calls"] > 0
 
 
+def test_an_instantiation_that_fails_costs_the_examples_and_nothing_else(tmp_path, monkeypatch):
+    def failing(self, responses, judgements, objective, seed):
+        raise ZeroDivisionError("by the margin")
+
+    with endpoint(latency_ms=5) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(tp.Pairs, "instantiate", failing)
+            with pytest.raises(OperatorFailed, match=r"an instantiation .* ZeroDivisionError: by the margin"):
+                tp.run(recipe(server.base_url), tmp_path / "run")
+        got = tables(tmp_path / "run")
+        assert {name: frame.height for name, frame in got.items()} == {
+            "prompts": 20,
+            "responses": 60,
+            "judgements": 180,
+            "examples": 0,
+        }
+        assert tp.open_run(tmp_path / "run").manifest.status.startswith("stopped: an instantiation")
+        server.reset()
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        assert server.stats()["requests"] == 0
+    assert tables(tmp_path / "run")["examples"].height > 0
+
+
+def test_whatever_goes_wrong_where_tables_are_written_ends_the_run_in_order(tmp_path, monkeypatch):
+    def failing(name, rows):
+        raise MemoryError
+
+    with endpoint(latency_ms=20) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("triptych.store.writer._PROMPTS_A_PART", 2)
+            patch.setattr("triptych.store.writer.frame", failing)
+            with pytest.raises(OperatorFailed, match="writing the tables failed with MemoryError"):
+                tp.run(recipe(server.base_url, prompts=200, model={"concurrency": 8}), tmp_path / "run")
+        answered = server.stats()["answered"]
+        assert answered == paid(tmp_path / "run") < 200 * 9, "calls in flight come in, and nothing more is sent"
+        assert read_manifest(tmp_path / "run").status.startswith("stopped: writing the tables")
+        assert not (tmp_path / "run" / ".parts").exists()
+        tp.run(recipe(server.base_url, prompts=200, model={"concurrency": 8}), tmp_path / "run")
+        assert server.stats()["repeated_bodies"] == 0
+    assert tables(tmp_path / "run")["prompts"].height == 200
+
+
+def test_a_damaged_table_is_one_clear_error_and_made_anew(tmp_path):
+    with endpoint() as server:
+        before = tp.run(recipe(server.base_url), tmp_path / "run").responses().collect()
+        file = tmp_path / "run" / "responses.parquet"
+        file.write_bytes(file.read_bytes()[:200])
+        with pytest.raises(RunFolderError, match=r"responses\.parquet is damaged .* run its recipe again"):
+            tp.open_run(tmp_path / "run").responses()
+        tp.run(recipe(server.base_url), tmp_path / "run")
+    assert tp.open_run(tmp_path / "run").responses().collect().equals(before)
+
+
 def test_a_folder_of_another_recipe_or_of_strangers_is_left_alone(tmp_path):
     with endpoint() as server:
         tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
@@ -433,6 +501,45 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
         process.communicate(timeout=20)
         assert time.monotonic() - begun < 3
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_while_the_tables_are_put_together(tmp_path, presses):
+    """Once nothing is left but to finish, it finishes; the second time it ends at once."""
+    script = """
+import sys, time
+import triptych as tp
+from runs import recipe
+from triptych.store.writer import TableWriter
+join = TableWriter._join
+def slowly(self):
+    print("joining", flush=True)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        time.sleep(0.02)
+    join(self)
+TableWriter._join = slowly
+tp.run(recipe(sys.argv[1]), sys.argv[2])
+"""
+    with endpoint() as server:
+        command = [sys.executable, "-c", script, server.base_url, str(tmp_path / "run")]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        }
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        assert process.stdout.readline() == "joining\n"
+        begun = time.monotonic()
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        _, err = process.communicate(timeout=20)
+    assert "Traceback" not in err
+    if presses == 1:
+        assert process.returncode == 0
+        assert read_manifest(tmp_path / "run").status == "finished"
+    else:
+        assert process.returncode == 130
+        assert time.monotonic() - begun < 2
 
 
 def test_a_second_process_on_one_folder_is_told_so(tmp_path):
@@ -576,7 +683,9 @@ asyncio.run(main())
 """
     with endpoint(latency_ms=50) as server:
         arguments = [sys.executable, "-c", script, server.base_url, str(tmp_path / "run")]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        }
         going = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(4):
             going.stdout.readline()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from triptych.errors import OperatorFailed, TriptychError
 from triptych.operators import Instantiator
 from triptych.recipes.recipe import Recipe
 from triptych.store.tables import schema
@@ -27,11 +28,19 @@ def _maker(recipe: Recipe, instantiations: Sequence[Instantiator]) -> MakeExampl
     def make(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
         import polars as pl
 
-        made = [
-            operator.instantiate(responses, judgements, recipe.objective, recipe.seed) for operator in instantiations
-        ]
-        empty = pl.LazyFrame(schema=schema("examples"))
-        examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+        try:
+            made = [
+                operator.instantiate(responses, judgements, recipe.objective, recipe.seed)
+                for operator in instantiations
+            ]
+            empty = pl.LazyFrame(schema=schema("examples"))
+            examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+        except TriptychError:
+            raise
+        except Exception as error:
+            raise OperatorFailed(
+                f"an instantiation of the recipe failed with {type(error).__name__}: {error}"
+            ) from error
         return examples
 
     return make
