@@ -14,7 +14,8 @@ from triptych.instantiation.panel import Panel
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
 from triptych.records import Objective, content_id, draw
-from triptych.store.tables import schema
+from triptych.records.example import RARE
+from triptych.store.tables import schema, without_nulls
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,16 +104,20 @@ class Scored(Operator):
         return said
 
     def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
-        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids."""
+        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
+
+        They may have spans, input and outputs as well.
+        """
         import polars as pl
 
-        types = schema("examples")
+        types, there = schema("examples"), rows.collect_schema().names()
         shared = {
             "id": pl.lit(None),
             "kind": pl.lit(kind),
             "strategy": pl.lit(strategy),
             "strategy_id": pl.lit(self.identity()),
             "objective_version": pl.lit(version),
+            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
         }
         columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
         return rows.select(columns).map_batches(_with_ids)
@@ -144,26 +149,32 @@ def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
     return responses
 
 
-class _Content(msgspec.Struct):
+class _Content(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
 
+    input: list[dict[str, Any]] = []
     judgement_ids: list[str]
     kind: str
     labels: list[float]
     margin: float | None
     objective_version: str
+    outputs: list[str] = []
     prompt_id: str
     response_ids: list[str]
     scores: list[float]
+    spans: list[dict[str, Any]] = []
     strategy: str
     strategy_id: str
     weight: float
 
 
-def _with_ids(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Give each pair the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
+def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give each row the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
     import polars as pl
 
-    columns = [pairs[name].to_list() for name in _Content.__struct_fields__]
-    ids = [content_id("e", _Content(*row)) for row in zip(*columns, strict=True)]
-    return pairs.with_columns(pl.Series("id", ids, dtype=pl.String))
+    said = [name for name in _Content.__struct_fields__ if name not in RARE or rows[name].list.len().sum()]
+    columns = [rows[name].to_list() for name in said]
+    if "input" in said:
+        columns[said.index("input")] = [without_nulls(messages) for messages in rows["input"].to_list()]
+    ids = [content_id("e", _Content(**dict(zip(said, row, strict=True)))) for row in zip(*columns, strict=True)]
+    return rows.with_columns(pl.Series("id", ids, dtype=pl.String))

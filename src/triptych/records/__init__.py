@@ -7,6 +7,7 @@ from triptych.records.messages import Message, Role, ToolCall, message_from_open
 from triptych.records.objective import Criterion, Objective
 from triptych.records.prompt import Prompt, make_prompt
 from triptych.records.response import Response, ResponseStatus, make_response
+from triptych.records.span import Span
 
 __all__ = [
     "Criterion",
@@ -20,6 +21,7 @@ __all__ = [
     "Response",
     "ResponseStatus",
     "Role",
+    "Span",
     "StepLocator",
     "ToolCall",
     "canonical_json",

@@ -7,8 +7,13 @@ from typing import Any, Literal
 import msgspec
 
 from triptych.records.ids import content_id
+from triptych.records.messages import Message
+from triptych.records.span import Span
 
 ExampleKind = Literal["pair", "unpaired", "group", "ranking", "stepwise", "sft"]
+
+RARE = frozenset({"spans", "input", "outputs"})
+"""Fields that count towards an id only where there is something in them."""
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -30,6 +35,14 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """Score of the chosen less score of the rejected, in [0, 1]."""
     weight: float = 1.0
     """How much the example counts in training."""
+    spans: tuple[Span, ...] = ()
+    """Weights of parts of the responses, where the loss weighs tokens, sentences or steps by themselves."""
+    input: tuple[Message, ...] = ()
+    """What the model is shown in training, where that is not the prompt as it is: the prompt with attributes that the
+    response has, or the question that a judge was asked."""
+    outputs: tuple[str, ...] = ()
+    """What it learns to say or not to say, in the order of `response_ids`, where that is not what the responses say: a
+    judge's answer about them."""
     strategy: str
     """The instantiation that made the row, such as `best_vs_worst`."""
     strategy_id: str
@@ -42,4 +55,5 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 def make_example(**fields: Any) -> Example:
     """Build an example, with its id from all of its content."""
-    return Example(id=content_id("e", fields), **fields)
+    content = {name: value for name, value in fields.items() if value or name not in RARE}
+    return Example(id=content_id("e", msgspec.to_builtins(content)), **fields)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from triptych.records.ids import content_id
+from triptych.records.span import Span
 
 JudgementStatus = Literal["ok", "unparsed", "refused", "failed"]
 
@@ -63,6 +64,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     """What it counts for among the verdicts of one evaluator on one criterion, as the prompt's own criteria declare."""
     scale: tuple[float, float] | None = None
     """Lowest and highest score that the evaluator could have given."""
+    spans: tuple[Span, ...] = ()
+    """What it says of single tokens or other parts of the responses, where it tells them apart, beside its scores."""
     rationale: str | None = None
     """The reasons that the evaluator gave; what a verifier found."""
     raw: str | None = None

@@ -38,6 +38,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
         pl.Struct({"role": text, "content": text, "tool_calls": pl.List(call), "tool_call_id": text, "name": text})
     )
     step = pl.Struct({"unit": text, "index": count, "message": count, "start": count, "end": count})
+    spans = pl.List(pl.Struct({"response": count, "message": count, "start": count, "end": count, "value": number}))
     types: dict[str, dict[str, pl.DataType]] = {
         "prompts": {"messages": messages, "tags": texts},
         "responses": {
@@ -59,6 +60,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
             "ranks": pl.List(count),
             "probability": number,
             "scale": numbers,
+            "spans": spans,
             "weight": number,
             "cost_usd": number,
             "call_ids": texts,
@@ -70,6 +72,9 @@ def schema(table: str) -> dict[str, pl.DataType]:
             "labels": numbers,
             "margin": number,
             "weight": number,
+            "spans": spans,
+            "input": messages,
+            "outputs": texts,
             "judgement_ids": texts,
         },
     }
@@ -98,7 +103,7 @@ def _column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
     if dtype.is_nested() or dtype.is_temporal():
         # By way of JSON: Polars reads it many times faster than nested Python values.
         decoded = pl.Series(name, [_json(values)], dtype=pl.String).str.json_decode(pl.List(dtype)).explode()
-        return _with_contents(decoded) if name == "messages" else decoded
+        return _with_contents(decoded) if name in ("messages", "input") else decoded
     return pl.Series(name, [_json(value) for value in values] if name in FREE_FORM else values, dtype=dtype)
 
 
@@ -119,17 +124,18 @@ def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:
 def _record(kind: type[Record], row: dict[str, Any]) -> Record:
     fields = {}
     for name in kind.__struct_fields__:
-        value = msgspec.json.decode(row[name]) if name in FREE_FORM else _without_nulls(row[name])
+        value = msgspec.json.decode(row[name]) if name in FREE_FORM else without_nulls(row[name])
         if value is not None:
             fields[name] = value
     return msgspec.convert(fields, kind)
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """A row's value as JSON would have it: nothing in place of nulls."""
     if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
+        return [without_nulls(inner) for inner in value]
     return value
 
 
