@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -557,29 +558,80 @@ def test_a_second_process_on_one_folder_is_told_so(tmp_path):
         assert first.returncode == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_full_disk_is_said_and_what_was_paid_for_is_kept(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]).returncode != 0:
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Callable[[], None]]:
+    """A folder that is a disk of that size; what it gives makes room on it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]).returncode != 0:
         pytest.skip("this machine does not let us mount a small disk")
     try:
-        with endpoint() as server:
-            file = written(tmp_path, recipe(server.base_url, prompts=300))
-            process = start(file, disk / "run")
-            _, err = process.communicate(timeout=60)
-            assert process.returncode == 3
-            assert "make room, then run the same command again" in err
-            assert "Traceback" not in err
-            kept, answered = paid(disk / "run"), server.stats()["answered"]
-            assert 0 < kept <= answered
-            subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
-            again = start(file, disk / "run")
-            again.communicate(timeout=60)
-            assert again.returncode == 0
-            assert server.stats()["answered"] == answered + 300 * 9 - kept
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=60m", str(folder)], check=True)
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_what_was_paid_for_is_kept(tmp_path):
+    disk = tmp_path / "disk"
+    with small_disk(disk, "600k") as make_room, endpoint() as server:
+        file = written(tmp_path, recipe(server.base_url, prompts=300))
+        process = start(file, disk / "run")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert "make room, then run the same command again" in err
+        assert "Traceback" not in err
+        kept, answered = paid(disk / "run"), server.stats()["answered"]
+        assert 0 < kept <= answered
+        make_room()
+        again = start(file, disk / "run")
+        again.communicate(timeout=60)
+        assert again.returncode == 0
+        assert server.stats()["answered"] == answered + 300 * 9 - kept
+
+
+@pytest.mark.parametrize("size", ["4k", "80k", "300k"])
+def test_a_disk_that_is_full_when_the_tables_are_written(tmp_path, size):
+    """The call log is on another one."""
+    disk = tmp_path / "disk"
+    with small_disk(disk, size) as make_room, endpoint() as server:
+        file, log = written(tmp_path, recipe(server.base_url, prompts=150)), ("--calls", str(tmp_path / "log.sqlite"))
+        process = start(file, disk / "run", "--quiet", *log)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert len(err.splitlines()) == 1, err
+        assert "No space left on device" in err
+        if size != "4k":
+            assert read_manifest(disk / "run").status.startswith("stopped: can't write the tables")
+        make_room()
+        server.reset()
+        again = start(file, disk / "run", "--quiet", *log)
+        assert again.communicate(timeout=60)[1] == ""
+        assert server.stats()["requests"] == (150 * 9 if size == "4k" else 0)
+        assert tables(disk / "run")["responses"].height == 450
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("4k", "can't open the call log"),
+        ("12k", "the disk is full, make room"),
+        ("200k", "the rows that are set aside"),
+    ],
+)
+def test_a_disk_that_is_full_before_anything_or_of_bad_rows(tmp_path, size, said):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a", "responses": ["b"]}\n' + f'{{"prompt": {"x" * 1500}\n' * 300)
+    (tmp_path / "r.yaml").write_text("name: bad\nprompts: {kind: file, path: p.jsonl}\nsynthesis: {kind: given}\n")
+    with small_disk(tmp_path / "disk", size) as make_room:
+        process = start(tmp_path / "r.yaml", tmp_path / "disk" / "run", "--quiet")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert len(err.splitlines()) == 1, err
+        assert said in err
+        make_room()
+        again = start(tmp_path / "r.yaml", tmp_path / "disk" / "run", "--quiet")
+        assert again.communicate(timeout=60)[1] == ""
+        assert len((tmp_path / "disk" / "run" / "set_aside.jsonl").read_text().splitlines()) == 300
 
 
 def test_progress_and_json_for_machines(tmp_path):
