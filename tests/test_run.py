@@ -77,7 +77,7 @@ def test_the_tables_open_in_polars_duckdb_and_datasets(tmp_path):
 def test_tables_written_in_parts_are_the_same(tmp_path, monkeypatch, prompts):
     with endpoint() as server:
         tp.run(recipe(server.base_url), tmp_path / "whole")
-        monkeypatch.setattr("triptych.store.writer._PROMPTS_A_PART", prompts)
+        monkeypatch.setattr("triptych.store.writer.PROMPTS_A_PART", prompts)
         tp.run(recipe(server.base_url), tmp_path / "parts")
     assert_same_tables(tables(tmp_path / "whole"), tables(tmp_path / "parts"))
 
@@ -360,7 +360,7 @@ def test_whatever_goes_wrong_where_tables_are_written_ends_the_run_in_order(tmp_
 
     with endpoint(latency_ms=20) as server:
         with monkeypatch.context() as patch:
-            patch.setattr("triptych.store.writer._PROMPTS_A_PART", 2)
+            patch.setattr("triptych.store.writer.PROMPTS_A_PART", 2)
             patch.setattr("triptych.store.writer.frame", failing)
             with pytest.raises(OperatorFailed, match="writing the tables failed with MemoryError"):
                 tp.run(recipe(server.base_url, prompts=200, model={"concurrency": 8}), tmp_path / "run")
@@ -619,7 +619,7 @@ def test_a_disk_that_is_full_when_the_tables_are_written(tmp_path, size):
     [
         ("4k", "can't open the call log"),
         ("12k", "the disk is full, make room"),
-        ("200k", "the rows that are set aside"),
+        ("200k", "what is set aside"),
     ],
 )
 def test_a_disk_that_is_full_before_anything_or_of_bad_rows(tmp_path, size, said):

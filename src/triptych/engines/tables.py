@@ -17,30 +17,35 @@ if TYPE_CHECKING:
 
 def example_makers(recipe: Recipe) -> tuple[MakeExamples, MakeExamples | None]:
     """What makes the examples of some prompts, and what makes those that need all prompts at once, if there is any."""
-    across = [operator for operator in recipe.instantiation if getattr(operator, "across_prompts", False)]
-    within = [operator for operator in recipe.instantiation if operator not in across]
+    within, across = within_and_across(recipe)
     return _maker(recipe, within), _maker(recipe, across) if across else None
 
 
+def within_and_across(recipe: Recipe) -> tuple[list[Instantiator], list[Instantiator]]:
+    """The instantiations for which any whole prompts will do, and those that need all prompts at once."""
+    across = [operator for operator in recipe.instantiation if getattr(operator, "across_prompts", False)]
+    return [operator for operator in recipe.instantiation if operator not in across], across
+
+
+def made_by(
+    instantiations: Sequence[Instantiator], recipe: Recipe, responses: pl.LazyFrame, judgements: pl.LazyFrame
+) -> pl.DataFrame:
+    """The examples of some responses and judgements, instantiation by instantiation.
+
+    Raises `OperatorFailed` where one fails as it should not.
+    """
+    import polars as pl
+
+    empty = pl.LazyFrame(schema=schema("examples"))
+    try:
+        made = [each.instantiate(responses, judgements, recipe.objective, recipe.seed) for each in instantiations]
+        examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+    except TriptychError:
+        raise
+    except Exception as error:
+        raise OperatorFailed(f"an instantiation of the recipe failed with {type(error).__name__}: {error}") from error
+    return examples
+
+
 def _maker(recipe: Recipe, instantiations: Sequence[Instantiator]) -> MakeExamples:
-    """Join instantiations to one function from responses and judgements to examples."""
-
-    def make(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
-        import polars as pl
-
-        try:
-            made = [
-                operator.instantiate(responses, judgements, recipe.objective, recipe.seed)
-                for operator in instantiations
-            ]
-            empty = pl.LazyFrame(schema=schema("examples"))
-            examples: pl.DataFrame = pl.concat([empty, *made]).collect()
-        except TriptychError:
-            raise
-        except Exception as error:
-            raise OperatorFailed(
-                f"an instantiation of the recipe failed with {type(error).__name__}: {error}"
-            ) from error
-        return examples
-
-    return make
+    return lambda responses, judgements: made_by(instantiations, recipe, responses, judgements)

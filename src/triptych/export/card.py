@@ -19,6 +19,7 @@ from triptych.export.trainer import trainer_of, trainer_settings
 from triptych.operators import operator_classes
 from triptych.records import Objective
 from triptych.store.blocks import blocks
+from triptych.store.replay import replayed
 from triptych.store.run import Run
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _COLUMNS = {
     "rejected_id": "its rejected response",
     "strategy": "how the two were chosen",
     "objective_version": "the version of the objective that scored them",
+    "run": "the folder of the run that the row comes from: this one, or an earlier round",
 }
 _LOADERS = {"train.parquet": "parquet", "train.jsonl": "json"}
 _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$", re.IGNORECASE)
@@ -46,7 +48,7 @@ _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$"
 
 def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: bool) -> str:
     """Write an export's card in the Hub's form: YAML, then Markdown. What comes from data is escaped."""
-    recipe = recipe_of(run)
+    recipe, earlier = recipe_of(run), replayed(run)
     name = run.manifest.recipe
     parts = [
         _front_matter(name, rows, files),
@@ -60,7 +62,7 @@ def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: boo
         "## Columns",
         _table(
             ["Column", "What it is"],
-            ([f"`{c}`", t] for c, t in _COLUMNS.items() if c != "tools" or has_tools),
+            ([f"`{c}`", t] for c, t in _COLUMNS.items() if {"tools": has_tools, "run": bool(earlier)}.get(c, True)),
         ),
         "## How it was made",
         _table(["Model", "Backend", "Name", "Version", "Where"], _models(run, recipe)),
@@ -186,6 +188,9 @@ def _counts(run: Run, rows: int, ties: int) -> Iterator[list[str]]:
     kinds = run.examples().group_by("kind").len().sort("kind").collect(engine="streaming").rows()
     yield ["Examples", ", ".join(f"{count:,} {plain(kind)}" for kind, count in kinds)]
     yield ["Rows of this data set", f"{rows:,}"]
+    for other in replayed(run):
+        again = other.examples().select("id").collect().height
+        yield [f"Examples replayed from {plain(other.path.name)}", f"{again:,}"]
     if ties:
         yield ["Pairs left out, since they are ties", f"{ties:,}"]
 

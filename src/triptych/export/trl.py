@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from triptych.errors import TriptychError
 from triptych.export.card import card, recipe_of, tallies
 from triptych.export.trainer import settings_file, trainer_settings
 from triptych.store.blocks import key, prompt_keys, spans
+from triptych.store.replay import replayed
 from triptych.store.run import Run
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
     Columns: `prompt` (the prompt's messages), `chosen` and `rejected` (the messages that continue it),
     `margin`, `weight`, `score_chosen`, `score_rejected`, `tools` (JSON text, only where a prompt has tools),
     and where the row comes from: `example_id`, `prompt_id`, `chosen_id`, `rejected_id`, `strategy`,
-    `objective_version`. Messages have a role and a content; tool calls in OpenAI's form, call ids and names
+    `objective_version`. Where examples of earlier rounds are replayed, `run` names the folder of each row's run.
+    Messages have a role and a content; tool calls in OpenAI's form, call ids and names
     only where any message of the run has them.
 
     Works through a few thousand pairs at a time. The files get their names when they are whole. Raises
@@ -58,11 +61,12 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
         out.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir()
-        rows, ties = _write(run, parts, formats)
+        runs = [run, *replayed(run)]
+        rows, ties = _write(runs, parts, formats)
         if rows == 0:
             raise TriptychError(_no_pairs(run, ties))
         names = [f"train.{form}" for form in ("parquet", "jsonl") if form in formats]
-        text = card(run, rows=rows, ties=ties, files=names, has_tools=_has_tools(run))
+        text = card(run, rows=rows, ties=ties, files=names, has_tools=_has_tools(runs))
         texts = {"README.md": text}
         if settings := trainer_settings(recipe_of(run)):
             texts["trl.yaml"] = settings_file(settings, out)
@@ -78,16 +82,19 @@ def export_trl(run: Run, out: Path, *, formats: Sequence[Format] = ("parquet", "
     return ExportResult(out, rows, tuple(out / name for name in names), ties)
 
 
-def _write(run: Run, folder: Path, formats: Sequence[Format]) -> tuple[int, int]:
-    """Write the files into `folder`. Returns how many rows, and how many ties were left out."""
+def _write(runs: Sequence[Run], folder: Path, formats: Sequence[Format]) -> tuple[int, int]:
+    """Write the files into `folder`: a run's rows, then those that are replayed of others.
+
+    Returns how many rows, and how many ties were left out.
+    """
     import polars as pl
 
-    columns, has_tools = _message_columns(run), _has_tools(run)
+    columns, has_tools = _message_columns(runs), _has_tools(runs)
     alike = not columns and not has_tools  # so that Polars can write the lines
     rows = ties = 0
     pieces: list[Path] = []
     with (folder / "train.jsonl").open("wb") as lines:
-        for chunk in _chunks(run, columns, has_tools):
+        for chunk in chain.from_iterable(_chunks(run, columns, has_tools, named=len(runs) > 1) for run in runs):
             fair = chunk.filter("decided").drop("decided")
             rows, ties = rows + fair.height, ties + chunk.height - fair.height
             if "parquet" in formats and fair.height:
@@ -104,8 +111,8 @@ def _write(run: Run, folder: Path, formats: Sequence[Format]) -> tuple[int, int]
     return rows, ties
 
 
-def _chunks(run: Run, columns: Sequence[str], has_tools: bool) -> Iterator[pl.DataFrame]:
-    """The pairs with their texts, in the order of the examples, a few thousand at a time."""
+def _chunks(run: Run, columns: Sequence[str], has_tools: bool, named: bool) -> Iterator[pl.DataFrame]:
+    """The pairs with their texts, in the order of the examples, a few thousand at a time; with the run's name or not."""
     import polars as pl
 
     examples = run.examples().drop("judgement_ids")
@@ -127,7 +134,8 @@ def _chunks(run: Run, columns: Sequence[str], has_tools: bool) -> Iterator[pl.Da
             .select(pl.col("id"), _messages(columns).alias("messages"))
             .unique("id")
         )
-        yield _rows(pairs.lazy(), here.unique("prompt_id"), answers, has_tools).collect()
+        rows = _rows(pairs.lazy(), here.unique("prompt_id"), answers, has_tools)
+        yield (rows.with_columns(run=pl.lit(run.path.name)) if named else rows).collect()
 
 
 def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFrame:
@@ -163,8 +171,8 @@ def _rows(pairs: pl.LazyFrame, prompts: pl.LazyFrame, responses: pl.LazyFrame, h
     )
 
 
-def _message_columns(run: Run) -> list[str]:
-    """Which of the rarer fields any message of the run has."""
+def _message_columns(runs: Sequence[Run]) -> list[str]:
+    """Which of the rarer fields any message of the runs has."""
     import polars as pl
 
     field = pl.element().struct.field
@@ -175,15 +183,18 @@ def _message_columns(run: Run) -> list[str]:
     }
     asked = [pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()]
     found = [
-        table.select(asked).collect(engine="streaming").row(0, named=True) for table in (run.prompts(), run.responses())
+        table.select(asked).collect(engine="streaming").row(0, named=True)
+        for run in runs
+        for table in (run.prompts(), run.responses())
     ]
     return [name for name in used if any(row[name] for row in found)]
 
 
-def _has_tools(run: Run) -> bool:
+def _has_tools(runs: Sequence[Run]) -> bool:
     import polars as pl
 
-    return bool(run.prompts().select((pl.col("tools") != "[]").any()).collect(engine="streaming").item())
+    any_tools = (pl.col("tools") != "[]").any()
+    return any(bool(run.prompts().select(any_tools).collect(engine="streaming").item()) for run in runs)
 
 
 def _messages(columns: Sequence[str]) -> pl.Expr:
