@@ -546,18 +546,25 @@ tp.run(recipe(sys.argv[1]), sys.argv[2])
 
 
 def test_a_second_process_on_one_folder_is_told_so(tmp_path):
-    with endpoint(latency_ms=300) as server:
+    with endpoint(latency_ms=60_000) as server:
         file = written(tmp_path, recipe(server.base_url))
         first = start(file, tmp_path / "run")
-        while paid(tmp_path / "run") == 0:
+        while server.stats()["in_flight"] == 0:
             time.sleep(0.02)
         second = start(file, tmp_path / "run")
-        _, err = second.communicate(timeout=20)
+        _, err = second.communicate(timeout=40)
         assert second.returncode == 3
         assert "another process is running in" in err
         assert len(err.strip().splitlines()) == 1
-        first.communicate(timeout=60)
-        assert first.returncode == 0
+        assert first.poll() is None, "the first goes on"
+        first.kill()
+        first.communicate(timeout=20)
+        third = start(file, tmp_path / "run")  # a lock does not outlive its process
+        while third.poll() is None and server.stats()["requests"] == 32:
+            time.sleep(0.02)
+        assert third.poll() is None
+        third.kill()
+        third.communicate(timeout=20)
 
 
 @contextmanager
