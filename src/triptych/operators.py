@@ -132,6 +132,9 @@ class Operator(BaseModel):
     """Fields that say what to do but do not change what any single row means."""
     reads_judgements: ClassVar[bool] = False
     """Whether an evaluator judges by what the others said, and so comes after them."""
+    asks_for: ClassVar[str] = "chat"
+    """What it asks its models for: `chat`, `text` (a raw completion), `given` (log-probabilities of a text that is given)
+    or `score` (of a reward model)."""
 
     @property
     def across_prompts(self) -> bool:

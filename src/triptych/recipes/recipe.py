@@ -129,6 +129,8 @@ class Recipe(BaseModel):
                 yield f"{field}.{name}", "names the same one twice"
         missing = list(_undeclared_models(operator, self.models))
         yield from ((f"{field}.model", message) for message in missing)
+        if not missing:
+            yield from ((f"{field}.model", message) for message in _unfit_models(operator, self.models))
         check = getattr(operator, "problems", None)
         if check is not None and not missing:
             yield from ((f"{field}.{place}", said) for place, said in check(self.models, self.objective))
@@ -216,6 +218,22 @@ def _identities(operator: Any, models: Mapping[str, ModelSpec], objective: Objec
 def _used_models(operator: Any) -> Sequence[str]:
     used = getattr(operator, "model", ())
     return (used,) if isinstance(used, str) else used or ()
+
+
+_LACKING = {
+    "chat": "writes no answers",
+    "text": "takes no raw texts",
+    "given": "is not declared to give log-probabilities of given texts (given_logprobs: vllm or llamacpp)",
+    "score": "is no reward model (backend: reward or classifier)",
+}
+"""What is wrong with a model that can't be asked for something."""
+
+
+def _unfit_models(operator: Any, models: Mapping[str, ModelSpec]) -> Iterator[str]:
+    wanted = getattr(operator, "asks_for", "chat")
+    for name in getattr(operator, "used_models", None) or _used_models(operator):
+        if name in models and wanted not in models[name].answers:
+            yield f"{operator.kind} can't use model {name!r}, which {_LACKING[wanted]}"
 
 
 def _undeclared_models(operator: Any, models: Mapping[str, Any]) -> Iterator[str]:
