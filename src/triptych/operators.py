@@ -68,6 +68,8 @@ BUILT_IN = {
         "verdicts": "triptych.evaluation.verdicts:Verdicts",
         "diversity": "triptych.evaluation.diversity:Diversity",
         "consistency": "triptych.evaluation.consistency:Consistency",
+        "reward_model": "triptych.evaluation.reward_model:RewardScores",
+        "implicit_reward": "triptych.evaluation.implicit_reward:ImplicitReward",
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",

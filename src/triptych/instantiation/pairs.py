@@ -8,8 +8,11 @@ from pydantic import Field, model_validator
 
 from triptych.instantiation.bands import Band, with_features
 from triptych.instantiation.labels import SoftLabels
+from triptych.instantiation.rescale import rescaled
 from triptych.instantiation.scored import Scored, Unit
 from triptych.instantiation.scores import criterion_scores
+from triptych.instantiation.token_weights import TokenWeights
+from triptych.instantiation.weights import Likelihood
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ OUTCOMES = (
     "all tied",
     "margin below the band",
     "margin above the band",
-    "left out by keep or soft_labels",
+    "left out by keep, labels or weights",
 )
 """What can become of a prompt, in the order in which it is decided."""
 
@@ -64,12 +67,14 @@ class Pairs(Scored):
     ties: Literal["drop", "keep"] = "drop"
     """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with
     margin 0 and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
-    weight: Literal["one", "margin"] = "one"
-    """The example's weight: 1, or its margin."""
+    weight: Literal["one", "margin"] | Likelihood = "one"
+    """The example's weight: 1, its margin, or by a `Likelihood`."""
     soft_labels: SoftLabels | None = None
     """Labels between 0 and 1, by a `SoftLabels`; None gives 1 and 0, and 0.5 to both of a tie."""
     keep: tuple[Band, ...] = ()
     """Bands on what can be said of a pair, one after another; each is a `Band`."""
+    token_weights: TokenWeights | None = None
+    """Weights of the tokens of both responses, by a `TokenWeights`; None gives none."""
     distinct: bool = True
     """Never pair two responses that say the same; an equal of the best is passed over for the next."""
 
@@ -109,6 +114,7 @@ class Pairs(Scored):
         pairs = self._kept(self._picked(self._couples(scored, judgements)), responses, judgements)
         pairs = pairs.with_columns(labels=self._labels()).sort("prompt", "row", "row_b")
         rests_on = scored.select("row", "judgement_ids").unique("row", keep="first", maintain_order=True)
+        spans = ["spans"] if self.token_weights is not None else []
         rows = (
             pairs.join(rests_on, on="row", how="left", maintain_order="left")
             .join(rests_on, left_on="row_b", right_on="row", how="left", suffix="_b", maintain_order="left")
@@ -116,9 +122,10 @@ class Pairs(Scored):
                 "prompt_id",
                 "margin",
                 "labels",
+                *spans,
                 response_ids=pl.concat_list("response_id", "response_id_b"),
                 scores=pl.concat_list("score", "score_b"),
-                weight=pl.col("margin") if self.weight == "margin" else pl.lit(1.0),
+                weight=self._weight(),
                 judgement_ids=pl.concat_list("judgement_ids", "judgement_ids_b").list.unique(maintain_order=True),
             )
         )
@@ -127,6 +134,13 @@ class Pairs(Scored):
     @property
     def _strategy(self) -> str:
         return f"{self.choose}/{self.criteria[0]}" if self.dimensions == "each" and self.criteria else self.choose
+
+    def _weight(self) -> pl.Expr:
+        import polars as pl
+
+        if isinstance(self.weight, Likelihood):
+            return pl.col("likelihood")
+        return pl.col("margin") if self.weight == "margin" else pl.lit(1.0)
 
     def _labels(self) -> pl.Expr:
         import polars as pl
@@ -230,7 +244,7 @@ class Pairs(Scored):
             .with_columns(margin=(pl.col("score") - pl.col("score_b")).round(12))
         )
         if self.dimensions == "pareto":
-            scores = criterion_scores(judgements, self.criteria, self.evaluators)
+            scores = criterion_scores(rescaled(judgements, self.rescale), self.criteria, self.evaluators)
             couples = couples.join(_dominating(couples, scores), on=["row", "row_b"], how="semi", maintain_order="left")
         return couples
 
@@ -264,13 +278,18 @@ class Pairs(Scored):
         return order.unique("prompt", keep="first", maintain_order=True)
 
     def _kept(self, picked: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
-        """The pairs that the band of margins, `keep` and `soft_labels` leave; with these, `chance` is their label."""
+        """The pairs that the band of margins, `keep`, labels and weights leave, with what these say of them."""
         pairs = self._in_band(picked)
         if self.keep:
-            pairs = with_features(pairs, self.keep, responses, judgements, self.criteria, self.evaluators)
+            said = rescaled(judgements, self.rescale)
+            pairs = with_features(pairs, self.keep, responses, said, self.criteria, self.evaluators)
             for band in self.keep:
                 pairs = band.kept(pairs)
-        return pairs if self.soft_labels is None else self.soft_labels.labelled(pairs, judgements)
+        if self.soft_labels is not None:
+            pairs = self.soft_labels.labelled(pairs, judgements)
+        if isinstance(self.weight, Likelihood):
+            pairs = self.weight.weighed(pairs, judgements)
+        return pairs if self.token_weights is None else self.token_weights.weighed(pairs, judgements)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:
         import polars as pl

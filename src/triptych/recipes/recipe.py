@@ -206,13 +206,20 @@ def _scope(operator: Any) -> set[str]:
 
 def _identities(operator: Any, models: Mapping[str, ModelSpec], objective: Objective) -> set[str]:
     used = [models[name] for name in _used_models(operator) if name in models]
+    more = [models[name] for name in _others(operator) if name in models]
     if not getattr(operator, "inner", None):
-        return {operator.identity(spec) for spec in used} or {operator.identity()}
+        return {operator.identity(spec, *more) for spec in used} or {operator.identity()}
     try:
         held = operator.held(objective, models.__getitem__)
     except KeyError:  # a model that is not declared is told of by itself
         return set()
-    return {operator.identity(spec, held=held) for spec in used} or {operator.identity(held=held)}
+    return {operator.identity(spec, *more, held=held) for spec in used} or {operator.identity(held=held)}
+
+
+def _others(operator: Any) -> Sequence[str]:
+    """Models that have a say beside the one that it is named for, such as a critic or a reference."""
+    named = _used_models(operator)
+    return getattr(operator, "used_models", named)[len(named) :]
 
 
 def _used_models(operator: Any) -> Sequence[str]:
