@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 import triptych as tp
 from asking import Wire, ask_at
+from triptych.errors import EndpointDown
 from triptych.models.chat import CallFailed, ScoreRequest, call_id
 from triptych.records import Message
 
@@ -170,3 +171,8 @@ def test_a_recipe_that_asks_a_model_for_what_it_can_not_do_is_an_error():
     content = {"name": "r", "models": models, "prompts": {"kind": "inline", "prompts": ["a"]}}
     with pytest.raises(ValidationError, match="sample can't use model 'rm', which writes no answers"):
         tp.Recipe.model_validate(content | {"synthesis": {"kind": "sample", "model": "rm"}})
+
+
+def test_a_server_without_the_api_is_said_with_the_path(tmp_path):
+    with pytest.raises(EndpointDown, match=r"does not serve 'rm' at /classify .*404"):
+        asked(tmp_path, Wire(), api="classify")

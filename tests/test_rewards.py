@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -20,10 +20,11 @@ from triptych.evaluation.reward_model import RewardScores
 from triptych.instantiation.groups import Groups
 from triptych.instantiation.pairs import Pairs
 from triptych.instantiation.rescale import rescaled
-from triptych.models.chat import CallFailed, GivenRequest, GivenToken, Reply, ScoreRequest
+from triptych.models.chat import CallFailed, Choice, GivenRequest, GivenToken, Reply, ScoreRequest
 from triptych.models.spec import OpenAIModel, RewardModel
 from triptych.records import Message, Objective, Span, make_judgement, make_response
 from triptych.store.tables import frame, schema
+from triptych.synthesis.best_of_n import BestOfN
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 NOTHING = Objective()
@@ -108,7 +109,7 @@ def two_models():
 
 
 @pytest.mark.parametrize(
-    ("settings", "score"),
+    ("fields", "score"),
     [
         ({"reference": "base"}, 0.1 * ((-1 - 0.5) - (-3 - 0.25))),
         ({"reference": "base", "beta": 2, "normalise": True}, 2 * (-0.75 - -1.625)),
@@ -116,15 +117,15 @@ def two_models():
         ({"beta": 1, "normalise": True}, -0.75),
     ],
 )
-def test_an_implicit_reward_is_the_scaled_difference_of_two_log_probabilities(settings, score):
+def test_an_implicit_reward_is_the_scaled_difference_of_two_log_probabilities(fields, score):
     says = Says(told, **two_models())
     one = case("Hi you")
-    (judgement,) = judged(ImplicitReward(model="policy", **settings), one, says)
+    (judgement,) = judged(ImplicitReward(model="policy", **fields), one, says)
     assert judgement.scores == pytest.approx((score,))
     assert (judgement.scale, judgement.spans) == (None, ())
     assert {model for model, _ in says.asked} == {
         "policy",
-        *([settings["reference"]] if "reference" in settings else []),
+        *([fields["reference"]] if "reference" in fields else []),
     }
     assert says.asked[0][1] == GivenRequest(messages=one.prompt.messages, continuation="Hi you")
     assert judgement.cost_usd == 0.25 * len(says.asked)
@@ -186,6 +187,33 @@ def test_another_reference_is_another_evaluator_and_its_name_is_none():
     assert judge.identity(policy, base) == ImplicitReward(model="x", reference="z").identity(policy, base)
 
 
+def test_the_best_of_several_is_kept_by_a_reward_however_large():
+    rewards = {"a": 900.0, "bb": 900.5, "ccc": -4000.0}
+
+    class Both(Says):
+        async def __call__(self, model, requests):
+            if model == "rm":
+                return await super().__call__(model, requests)
+            texts = sorted(rewards)
+            return [
+                Reply(call_id=text, choices=(Choice(text=text),), prompt_tokens=1, completion_tokens=1, created_at=WHEN)
+                for text in texts
+            ]
+
+    says = Both(
+        lambda _, request: {"scores": (rewards[request.response[0].content],)},
+        rm=RewardModel(model="rm"),
+        policy=OpenAIModel(model="p"),
+    )
+    best = BestOfN(
+        sampler={"kind": "sample", "model": "policy", "n": 3},
+        evaluator={"kind": "reward_model", "model": "rm"},
+        worst=True,
+    )
+    kept = asyncio.run(best.respond(case(prompt="Say."), says))
+    assert [response.text for response in kept] == ["bb", "ccc"]
+
+
 # --- scores put between 0 and 1
 
 
@@ -221,6 +249,7 @@ numbers = st.floats(-50, 50, allow_nan=False).map(lambda number: round(number, 3
 prompts = st.lists(st.lists(numbers, min_size=1, max_size=5), min_size=1, max_size=6)
 
 
+@settings(deadline=None, max_examples=60)
 @given(prompts, st.sampled_from(["sigmoid", "standard", "rank"]))
 def test_order_within_a_prompt_is_kept_and_all_lies_between_0_and_1(rewards, how):
     for raw, read in zip(rewards, values(tables(rewards)[1], how), strict=True):
@@ -234,6 +263,7 @@ def test_order_within_a_prompt_is_kept_and_all_lies_between_0_and_1(rewards, how
                 assert (first > second) == (one > other)
 
 
+@settings(deadline=None, max_examples=60)
 @given(prompts)
 def test_each_way_is_what_it_says(rewards):
     everything = [score for scores in rewards for score in scores]

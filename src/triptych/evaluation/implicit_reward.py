@@ -17,7 +17,7 @@ from triptych.records import Judgement, Message, Objective, Response, Span, cont
 class ImplicitReward(Operator):
     """Scores each response by beta * (log pi(y|x) - log pi_ref(y|x)), the reward that DPO's policy stands for.
 
-    (arXiv:2305.18290.) Without a `reference` it is beta * log pi(y|x), how likely the policy finds the response. Both
+    So the paper of DPO shows (arXiv:2305.18290). Without a `reference` it is beta * log pi(y|x), how likely the policy finds the response. Both
     models read the response as a given text, whoever wrote it; the token that ends a turn is not counted. There is no
     scale: an instantiation has to say how to read the scores (`rescale`).
 

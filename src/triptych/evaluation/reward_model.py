@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from triptych.models.chat import Ask, CallFailed, Reply, ScoreRequest
 from triptych.operators import Case, Load, Operator, Outlook
@@ -33,6 +33,13 @@ class RewardScores(Operator):
     """Which of the model's numbers counts, from 0, where it gives several; None takes the only one."""
     scale: tuple[float, float] | None = None
     """Lowest and highest score, where the model has such: (0, 1) for one that gives probabilities."""
+
+    @field_validator("scale")
+    @classmethod
+    def _rises(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+        if scale is not None and scale[0] >= scale[1]:
+            raise ValueError("the lowest score has to be below the highest")
+        return scale
 
     async def judge(self, case: Case, ask: Ask) -> list[Judgement]:
         """Score the responses of status ok, each in a call of its own."""

@@ -11,6 +11,7 @@ import time
 from asyncio import timeout
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -255,7 +256,7 @@ class Endpoint:
                 content = await _content(response)
                 if response.status == 200:
                     return content
-                raise self._error(response.status, content, response.headers)
+                raise self._error(response.status, content, response.headers, urlsplit(url).path)
         except aiohttp.ConnectionTimeoutError as error:
             raise _Retry(f"no connection in {self._connect_s:g} s", reached=False, open=False) from error
         except TimeoutError as error:
@@ -266,7 +267,7 @@ class Endpoint:
             connected = not isinstance(error, aiohttp.ClientConnectorError)
             raise _Retry(said, reached=False, open=connected) from error
 
-    def _error(self, status: int, content: bytes, headers: Mapping[str, str]) -> Exception:
+    def _error(self, status: int, content: bytes, headers: Mapping[str, str], path: str) -> Exception:
         """Sort a bad status: worth another attempt, the end of this call, or the end of the run."""
         said = f"HTTP {status}: {_in_a_line(self._without_key(_message_in(content)))}"
         if 300 <= status < 400:
@@ -277,7 +278,10 @@ class Endpoint:
         if status == 402 or (status == 429 and b"insufficient_quota" in content):
             return KeyRefused(f"{self._place} has no credit left ({said})")
         if status in (404, 405):
-            return EndpointDown(f"{self._place} does not serve {self.spec.model!r} ({said}); check base_url and model")
+            where = "" if path.endswith("/chat/completions") else f" at {path}"
+            return EndpointDown(
+                f"{self._place} does not serve {self.spec.model!r}{where} ({said}); check base_url and model"
+            )
         if status in _RETRIED:
             return _Retry(said, overload=status in _OVERLOADED, after_s=_seconds(headers.get("Retry-After")))
         return _Refused(said)
