@@ -217,7 +217,10 @@ class Endpoint:
                 "completions", text_body(spec, request), lambda content: read_text(content, request)
             )
         elif isinstance(request, GivenRequest):
-            return await given_logprobs(spec, request, self._exchange)
+            said = await given_logprobs(spec, request, self._exchange)
+            if not all(math.isfinite(token.logprob) for token in said.tokens or ()):
+                raise CantTell("the endpoint gave a log-probability that is no finite number")
+            return said
         else:
             return await self._scored(request)
         choices, usage = answered
