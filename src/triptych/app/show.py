@@ -241,6 +241,8 @@ def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str
     shown = " then ".join(names.get(each, each) for each in row["response_ids"])
     if row["step"] is not None:
         shown += f", {row['step']['unit']} {row['step']['index'] + 1}"
+    if row.get("about"):
+        shown = f"{' then '.join(row['about'])}, which are of {shown}"
     yield ""
     yield f"judgement {row['id']}  {one_line(row['criterion'], 40)} by {one_line(row['evaluator'], 40)}  of {shown}"
     yield _lost(row) if row["status"] != "ok" else f"  {_verdict(row)}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from triptych.operators import Instantiator
 from triptych.recipes.recipe import Recipe
@@ -22,13 +22,16 @@ def example_makers(recipe: Recipe) -> tuple[MakeExamples, MakeExamples | None]:
 
 
 def _maker(recipe: Recipe, instantiations: Sequence[Instantiator]) -> MakeExamples:
-    """Join instantiations to one function from responses and judgements to examples."""
+    """Join instantiations to one function from the tables of some prompts to examples."""
 
-    def make(responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
+    def make(tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
         import polars as pl
 
+        asked = tables["responses"], tables["judgements"], recipe.objective, recipe.seed
+        more: dict[str, Any] = {"prompts": tables["prompts"], "judges": recipe.judges}
         made = [
-            operator.instantiate(responses, judgements, recipe.objective, recipe.seed) for operator in instantiations
+            operator.instantiate(*asked, **{name: more[name] for name in getattr(operator, "wants", ())})
+            for operator in instantiations
         ]
         empty = pl.LazyFrame(schema=schema("examples"))
         examples: pl.DataFrame = pl.concat([empty, *made]).collect()

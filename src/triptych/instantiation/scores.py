@@ -26,18 +26,18 @@ def _without_halves(judgements: pl.LazyFrame) -> pl.LazyFrame:
     if "check" in known:
         checks = (
             bad.filter(one & pl.col("check").is_not_null())
-            .select(*by, ids.list.first().alias("about"))
+            .select(*by, ids.list.first().alias("halved"))
             .unique()
             .collect()
         )
         if checks.height:
-            made = judgements.with_columns(about=pl.when(one & pl.col("check").is_not_null()).then(ids.list.first()))
-            judgements = made.join(checks.lazy(), on=[*by, "about"], how="anti", maintain_order="left").drop("about")
+            made = judgements.with_columns(halved=pl.when(one & pl.col("check").is_not_null()).then(ids.list.first()))
+            judgements = made.join(checks.lazy(), on=[*by, "halved"], how="anti", maintain_order="left").drop("halved")
     both = pl.when(two).then(ids.list.sort().list.join(" "))
-    orders = bad.filter(two).select(*by, both.alias("about")).unique().collect()
+    orders = bad.filter(two).select(*by, both.alias("halved")).unique().collect()
     if orders.height:
-        made = judgements.with_columns(about=both)
-        judgements = made.join(orders.lazy(), on=[*by, "about"], how="anti", maintain_order="left").drop("about")
+        made = judgements.with_columns(halved=both)
+        judgements = made.join(orders.lazy(), on=[*by, "halved"], how="anti", maintain_order="left").drop("halved")
     return judgements
 
 
@@ -57,9 +57,9 @@ def verdicts(
     gives 1 and 0, a tie 0.5 to both. Where a judgement has scores and ranks, its scores count.
 
     What does not enter: judgements whose status is not ok, scores without a scale, the rank of a response shown
-    alone, and probabilities. A verdict does not enter either that is half of one: a choice between two whose other
-    order could not be read, since the order alone may have decided it, and the checks of a verifier on a response of
-    which it could not make one. Judgements of single steps are by themselves: `of` says which are meant. `criteria` and
+    alone, judgements about judgements, and probabilities. A verdict does not enter either that is half of one: a choice
+    between two whose other order could not be read, since the order alone may have decided it, and the checks of a
+    verifier on a response of which it could not make one. Judgements of single steps are by themselves: `of` says which are meant. `criteria` and
     `evaluators` are names; None takes all.
 
     Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
@@ -77,7 +77,9 @@ def verdicts(
         counts &= pl.col("criterion").is_in(list(criteria))
     if evaluators is not None:
         counts &= pl.col("evaluator").is_in(list(evaluators))
-    known = judgements.collect_schema().names()  # runs of before have no weights
+    known = judgements.collect_schema().names()  # runs of before have no weights, and no judgements on judgements
+    if "about" in known:
+        counts &= pl.col("about").list.len() == 0
     told = (
         _without_halves(judgements.with_row_index("judgement"))
         .filter(counts)

@@ -17,6 +17,8 @@ _STEPS = frozenset({"rollouts"})
 _ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
 _PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
+_OF_JUDGEMENTS = frozenset({"compare_judgements"})
+"""Evaluators that say nothing of responses, but of what others said of them."""
 _LISTS = frozenset({"listwise"})
 _WANT_STEPS = frozenset({"branch"})
 _WANT_POINTS = frozenset({"rollouts", "search"})
@@ -129,6 +131,7 @@ def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
         heard = [
             judge
             for judge in recipe.evaluation
+            if judge.kind not in _OF_JUDGEMENTS
             if names is None or (getattr(judge, "name", None) or judge.kind) in names or judge.kind in _ANYTHING
         ]
         if heard and all(_is_ours(judge) for judge in heard):

@@ -15,7 +15,7 @@ _COLUMNS = {
     "responses": ("id", "prompt_id", "parent_id", "params", "model", "status", "messages"),
     "judgements": (
         *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
-        *("status", "step", "scores", "ranks", "probability", "scale", "weight"),
+        *("status", "step", "about", "scores", "ranks", "probability", "scale", "weight"),
     ),
     "examples": ("id", "prompt_id", "kind", "strategy", "strategy_id", "response_ids", "margin"),
 }

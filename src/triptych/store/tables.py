@@ -56,6 +56,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
         "judgements": {
             "response_ids": texts,
             "step": step,
+            "about": texts,
             "scores": numbers,
             "ranks": pl.List(count),
             "probability": number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,11 @@ _PROMPTS_A_PART = 1024
 _ROWS_A_GROUP = 16_384
 _PARTS_BEHIND = 4
 
-_TABLES = ("prompts", "responses", "judgements", "examples")
+_MADE_OF = ("prompts", "responses", "judgements")
+_TABLES = (*_MADE_OF, "examples")
 
-MakeExamples = Callable[["pl.LazyFrame", "pl.LazyFrame"], "pl.DataFrame"]
-"""From the responses and judgements of whole prompts to their examples."""
+MakeExamples = Callable[[Mapping[str, "pl.LazyFrame"]], "pl.DataFrame"]
+"""From the tables `prompts`, `responses` and `judgements` of whole prompts to their examples."""
 
 
 class TableWriter:
@@ -70,7 +71,7 @@ class TableWriter:
             self._thread.shutdown()
         if self._make_across is not None:
             try:
-                self._keep("examples", self._make_across(self._so_far("responses"), self._so_far("judgements")))
+                self._keep("examples", self._make_across({name: self._so_far(name) for name in _MADE_OF}))
             except RunFolderError:
                 raise
             except TriptychError as error:
@@ -95,7 +96,7 @@ class TableWriter:
 
     def _write_part(self, rows: dict[str, list[Record]]) -> None:
         part = {name: frame(name, some) for name, some in rows.items()}
-        part["examples"] = self._make_examples(part["responses"].lazy(), part["judgements"].lazy())
+        part["examples"] = self._make_examples({name: table.lazy() for name, table in part.items()})
         for name, table in part.items():
             self._keep(name, table)
         self._written += 1
@@ -130,7 +131,7 @@ class TableWriter:
 
 
 def _no_rows() -> dict[str, list[Record]]:
-    return {"prompts": [], "responses": [], "judgements": []}
+    return {name: [] for name in _MADE_OF}
 
 
 def _unwritable(folder: Path, error: Exception) -> RunFolderError:
