@@ -64,14 +64,15 @@ def verdicts(
 
     Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
     evaluator_id, model, step (its number from 0, null of whole responses), counts (its weight), verdict; of steps also
-    unit, start and end (where they stand).
+    unit, message, start and end (where they stand).
     """
     import polars as pl
 
     k = pl.col("response_ids").list.len()
     low, high = (pl.col("scale").list.get(place, null_on_oob=True) for place in (0, 1))
     step = pl.col("step").struct.field("index")
-    place = ("unit", "start", "end") if of == "steps" else ()
+    place = ("unit", "message", "start", "end") if of == "steps" else ()
+    locator = pl.col("step").struct.field
     counts = (pl.col("status") == "ok") & (step.is_null() if of == "responses" else step.is_not_null())
     if criteria is not None:
         counts &= pl.col("criterion").is_in(list(criteria))
@@ -90,7 +91,7 @@ def verdicts(
             pl.col("response_ids").alias("response_id"),
             *("criterion", "evaluator", "evaluator_id", "model", "scores", "ranks"),
             step.alias("step"),
-            *(pl.col("step").struct.field(name) for name in place),
+            *(locator(name).fill_null(0) if name == "message" else locator(name) for name in place),  # 0 goes without saying
             (pl.col("weight") if "weight" in known else pl.lit(1.0)).alias("counts"),
             k.alias("k"),
             low.alias("low"),

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from triptych.instantiation.scored import Scored, Unit
+from triptych.instantiation.scored import Unit
+from triptych.instantiation.weighed import Weighed
 from triptych.records import Objective
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class Unpaired(Scored):
+class Unpaired(Weighed):
     """Marks each scored response good (label 1) or bad (label 0); those between the thresholds are left out.
 
     With `against: prompt_mean`, a response is held against the mean score of its prompt's responses instead, and
@@ -37,7 +38,12 @@ class Unpaired(Scored):
         return self
 
     def instantiate(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None = None,
     ) -> pl.LazyFrame:
         """Make one example of each response that is marked, in the order of the responses."""
         import polars as pl
@@ -63,6 +69,7 @@ class Unpaired(Scored):
                 weight=pl.col("distance") if self.weight == "distance" else pl.lit(1.0),
             )
         )
+        rows = self.weighed(rows, responses, judgements, objective, prompts)
         return self.as_examples(rows, kind="unpaired", strategy=f"against_{self.against}", version=objective.version)
 
     def _marks(self, middle: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
