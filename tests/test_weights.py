@@ -152,10 +152,9 @@ def test_weights_fall_by_gamma_for_each_unit_of_time(form):
     assert form(decay=Decay()).wants == ("prompts",)
 
 
-def test_a_declared_now_needs_no_other_prompts():
+def test_age_may_be_counted_from_a_declared_now():
     made, prompts = aged([1, 3])
     pairs = Pairs(decay=Decay(gamma=0.5, now=5), weight="margin")
-    assert not pairs.across_prompts
     assert rows(pairs, made, prompts=prompts)["weight"].to_list() == [0.5**4 * 0.5, 0.5**2 * 0.5]
 
 

@@ -78,6 +78,8 @@ BUILT_IN = {
         "rankings": "triptych.instantiation.rankings:Rankings",
         "stepwise": "triptych.instantiation.stepwise:Stepwise",
         "sft": "triptych.instantiation.sft:Sft",
+        "conditioned": "triptych.instantiation.conditioned:Conditioned",
+        "many_outputs": "triptych.instantiation.many_outputs:ManyOutputs",
     },
 }
 """Each panel's own operators. Packages add theirs through entry points of the group `triptych.<panel>`."""

@@ -281,7 +281,7 @@ class Pairs(Weighed):
             case "best_vs_rest":
                 return fit.filter(pl.col("place") == pl.col("place").min().over("prompt"))
             case "best_vs_worst":
-                lengths = ["length", -pl.col("length_b").cast(pl.Int64)] if self.tier else []
+                lengths = [pl.col("length"), -pl.col("length_b").cast(pl.Int64)] if self.tier else []
                 order = fit.sort(*lengths, -pl.col("margin"), "place", -pl.col("place_b").cast(pl.Int64))
             case "best_vs_low":
                 away = (pl.col("score_b") - pl.col("low")).abs().round(12)

@@ -23,8 +23,8 @@ class Weighed(Scored):
 
     @property
     def across_prompts(self) -> bool:
-        """Whether an age is counted from the latest of all examples, or verdicts on other prompts bear on a score."""
-        return super().across_prompts or (self.decay is not None and self.decay.now is None)
+        """Whether examples are weighed by age, or verdicts on other prompts bear on a score."""
+        return super().across_prompts or self.decay is not None
 
     @property
     def wants(self) -> tuple[Literal["prompts", "judges"], ...]:
