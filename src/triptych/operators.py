@@ -80,6 +80,7 @@ BUILT_IN = {
         "sft": "triptych.instantiation.sft:Sft",
         "conditioned": "triptych.instantiation.conditioned:Conditioned",
         "many_outputs": "triptych.instantiation.many_outputs:ManyOutputs",
+        "judge_rows": "triptych.instantiation.judge_rows:JudgeRows",
     },
 }
 """Each panel's own operators. Packages add theirs through entry points of the group `triptych.<panel>`."""

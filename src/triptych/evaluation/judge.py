@@ -206,6 +206,11 @@ class Judge(Operator):
         reasons = {"rationale": judgement.rationale} if judgement.rationale else {}
         return json.dumps(reasons | self._answer(judgement), ensure_ascii=False)
 
+    @property
+    def tells(self) -> bool:
+        """Whether its judgements and settings tell what it was asked and answered (see `asked` and `answered`)."""
+        return not self._hears_others and not self._one_token
+
     def known_as(self, models: Mapping[str, ModelSpec]) -> str:
         """The `evaluator_id` of its judgements."""
         return self.identity(*(models[name] for name in (self.model, *self._others)))

@@ -24,7 +24,30 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Scored(Operator):
+class MakesExamples(Operator):
+    """An instantiation that gives its rows the columns that all examples have."""
+
+    def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
+        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
+
+        They may have spans, input and outputs as well.
+        """
+        import polars as pl
+
+        types, there = schema("examples"), rows.collect_schema().names()
+        shared = {
+            "id": pl.lit(None),
+            "kind": pl.lit(kind),
+            "strategy": pl.lit(strategy),
+            "strategy_id": pl.lit(self.identity()),
+            "objective_version": pl.lit(version),
+            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
+        }
+        columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
+        return rows.select(columns).map_batches(_with_ids)
+
+
+class Scored(MakesExamples):
     """An instantiation that rests on the objective's score of each response (see `objective_scores`)."""
 
     criteria: Names | None = None
@@ -102,25 +125,6 @@ class Scored(Operator):
         if self.length == "residual":
             said = without_length(said, responses)
         return said
-
-    def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
-        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
-
-        They may have spans, input and outputs as well.
-        """
-        import polars as pl
-
-        types, there = schema("examples"), rows.collect_schema().names()
-        shared = {
-            "id": pl.lit(None),
-            "kind": pl.lit(kind),
-            "strategy": pl.lit(strategy),
-            "strategy_id": pl.lit(self.identity()),
-            "objective_version": pl.lit(version),
-            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
-        }
-        columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
-        return rows.select(columns).map_batches(_with_ids)
 
 
 def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:

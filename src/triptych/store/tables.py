@@ -92,13 +92,14 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
     for name, dtype in schema(table).items():
         values = list(map(attrgetter(name), rows))
         if values.count(values[0]) == len(values):  # many columns say the same in all rows
-            columns.append(_column(name, values[:1], dtype).new_from_index(0, len(values)))
+            columns.append(column(name, values[:1], dtype).new_from_index(0, len(values)))
         else:
-            columns.append(_column(name, values, dtype))
+            columns.append(column(name, values, dtype))
     return pl.DataFrame(columns)
 
 
-def _column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+def column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    """A column of a table from what a record's field holds in each row."""
     import polars as pl
 
     if dtype.is_nested() or dtype.is_temporal():
