@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import subprocess
+import sys
 
 import msgspec
+import polars as pl
 import pytest
 from pydantic import ValidationError
 from scipy.optimize import minimize
@@ -26,6 +29,7 @@ from triptych.operators import Outlook
 from triptych.recipes.load import build_recipe
 from triptych.records import make_judgement, make_prompt
 from triptych.store.tables import frame, records
+from world import world
 
 ITEMS = ({"name": "short", "text": "It is short."}, {"text": "It is kind.", "weight": 2})
 JUDGES = {
@@ -326,3 +330,37 @@ def test_rows_of_judges_of_steps_need_no_verdict_on_whole_responses():
     with pytest.raises(ValidationError, match="agrees_with"):
         JudgeRows(form="pair", agrees_with="x")
     assert "JudgeRows" in tp.__all__
+
+
+def test_show_tells_which_judgements_are_compared_and_what_is_learnt(tmp_path):
+    with world() as (_, base_url):
+        model = {"backend": "openai", "model": "judge", "base_url": base_url}
+        content = {
+            "name": "judges",
+            "models": {"policy": model | {"model": "policy"}, "judge": model},
+            "prompts": {"kind": "inline", "prompts": ["Why?"]},
+            "synthesis": {"kind": "sample", "model": "policy", "n": 2},
+            "objective": {"criteria": {"good": {"text": "It is good."}}},
+            "evaluation": [
+                {"kind": "rubric", "model": "judge", "criteria": ["good"], "repeats": 3, "temperature": 1},
+                {"kind": "compare_judgements", "model": "judge", "criteria": ["good"], "most": 3},
+            ],
+            "instantiation": [{"kind": "judge_rows", "form": "pair"}, {"kind": "judge_rows"}],
+        }
+        run = tp.run(build_recipe(content), tmp_path / "run")
+    compared = run.judgements().filter(pl.col("about").list.len() > 0).collect()
+    examples = run.examples().collect()
+    assert {*examples["kind"]} == {"pair", "sft"}
+    shown = shown_of(run, compared["id"][0])
+    assert " then ".join(compared["about"][0]) in shown
+    assert shown.count("\njudgement ") == 3
+    pair = shown_of(run, examples.filter(kind="pair")["id"][0])
+    assert "shown in training:" in pair
+    assert '{"rationale": "Seen' in pair
+
+
+def shown_of(run, row_id):
+    done = subprocess.run(
+        [sys.executable, "-m", "triptych", "show", str(run.path), row_id], capture_output=True, text=True, check=True
+    )
+    return done.stdout

@@ -50,6 +50,10 @@ class World:
 
     def _say(self, body: dict[str, Any], text: str) -> tuple[str, dict[str, Any]]:
         seen = [quality(shown) for _, shown in _SHOWN.findall(text)]
+        if "<judgement_a " in text:  # the judgement that has more to say is the better one
+            said = re.findall(r"<judgement_[ab] \w+>\nSeen(!*)\.", text)
+            verdict = {"rationale": "Seen.", "better": "A" if len(said[0]) > len(said[1]) else "B"}
+            return "compare", {"message": {"content": json.dumps(verdict)}}
         if "Score this part" in text:  # a step of a solution
             part = text.rpartition("<part ")[2]
             seen = [0 if SLIP in part else 10]
@@ -66,7 +70,10 @@ class World:
                 return "judge", {
                     "message": {"content": json.dumps({"rationale": "Seen.", "met": "yes" if met else "no"})}
                 }
-            return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **_verdict(properties, seen)})}}
+            seen_well = "!" * ((body.get("seed") or 0) % 97)
+            return "judge", {
+                "message": {"content": json.dumps({"rationale": f"Seen{seen_well}.", **_verdict(properties, seen)})}
+            }
         if body.get("logprobs"):
             self.shown.append(seen)
             best = "A" if seen[0] > seen[1] else "B"

@@ -14,7 +14,7 @@ import msgspec
 
 from triptych.engines.local import Progress, run_once
 from triptych.errors import AwaitsPolicy, Interrupted, RunFolderError, TrainingFailed
-from triptych.export.trl import export_trl
+from triptych.export.trl import export_trl, writable
 from triptych.recipes.loop import Loop, filled_in, places_of
 from triptych.recipes.recipe import Recipe
 from triptych.store.run import CALLS, Run, read_manifest, write_whole
@@ -107,7 +107,7 @@ def _train(command: str, before: Run, places: Mapping[str, str]) -> None:
     done, key = before.path / _TRAINED, _what_is_trained(command, before)
     if _trained_as(done) == key:
         return
-    if before.examples().filter(kind="pair").head(1).collect().height:
+    if writable(before):
         export_trl(before, Path(places["export"]))
     Path(places["trained"]).mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

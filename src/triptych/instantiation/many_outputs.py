@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from triptych.instantiation.scored import Scored, Unit, with_draw
-from triptych.instantiation.texts import a_message
 from triptych.records import Objective
-from triptych.store.tables import schema
+from triptych.store.tables import a_message, schema
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from triptych.store.tables import schema
+from triptych.store.tables import a_message
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-def a_message(role: Literal["system", "user", "assistant"], content: pl.Expr) -> pl.Expr:
-    """A list of one message."""
-    import polars as pl
-
-    messages = schema("prompts")["messages"]
-    said = {"role": pl.lit(role), "content": content}
-    fields = [said.get(field.name, pl.lit(None)).alias(field.name) for field in messages.inner.fields]  # type: ignore[attr-defined]
-    return pl.concat_list(pl.struct(fields)).cast(messages)
 
 
 def with_text(messages: pl.Expr, text: pl.Expr, place: Literal["user", "system"]) -> pl.Expr:

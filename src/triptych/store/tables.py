@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from triptych.records import Example, Judgement, Prompt, Response
+from triptych.records.messages import Role
 
 if TYPE_CHECKING:
     import polars as pl
@@ -107,6 +108,16 @@ def column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
         decoded = pl.Series(name, [_json(values)], dtype=pl.String).str.json_decode(pl.List(dtype)).explode()
         return _with_contents(decoded) if name in ("messages", "input") else decoded
     return pl.Series(name, [_json(value) for value in values] if name in FREE_FORM else values, dtype=dtype)
+
+
+def a_message(role: Role, content: pl.Expr) -> pl.Expr:
+    """A list of one message."""
+    import polars as pl
+
+    messages = schema("prompts")["messages"]
+    said = {"role": pl.lit(role), "content": content}
+    fields = [said.get(field.name, pl.lit(None)).alias(field.name) for field in messages.inner.fields]  # type: ignore[attr-defined]
+    return pl.concat_list(pl.struct(fields)).cast(messages)
 
 
 def _with_contents(messages: pl.Series) -> pl.Series:
