@@ -54,9 +54,9 @@ class World:
             said = re.findall(r"<judgement_[ab] \w+>\nSeen(!*)\.", text)
             verdict = {"rationale": "Seen.", "better": "A" if len(said[0]) > len(said[1]) else "B"}
             return "compare", {"message": {"content": json.dumps(verdict)}}
-        if "Score this part" in text:  # a step of a solution
+        if "Score this part" in text:  # a step of a solution, or a sentence
             part = text.rpartition("<part ")[2]
-            seen = [0 if SLIP in part else 10]
+            seen = [0 if SLIP in part else 3 if "\nSo says" in part else 10]
         if "response_format" in body:
             self.shown.append(seen)
             properties = body["response_format"]["json_schema"]["schema"]["properties"]
@@ -66,7 +66,8 @@ class World:
                 written = [{"demand": "Quality above 4", "weight": 1}, {"demand": "Quality above 7", "weight": 3}]
                 return "checklist", {"message": {"content": json.dumps({"checklist": written})}}
             if "met" in properties:
-                met = seen[0] > int(re.search(r"Quality above (\d)", text)[1])
+                asked = re.search(r"Quality above (\d)", text)
+                met = seen[0] > (int(asked[1]) if asked else 2)
                 return "judge", {
                     "message": {"content": json.dumps({"rationale": "Seen.", "met": "yes" if met else "no"})}
                 }

@@ -187,10 +187,11 @@ class Judge(Operator):
     ) -> tuple[Message, ...] | None:
         """What it was asked when it came to a judgement, written anew from its settings.
 
-        None where these do not tell: the criterion's text is another one now, or others were heard before.
+        None where these do not tell: the criterion's text is another one now, the prompt lacks what the template asks
+        for, or others were heard before.
         """
         criterion = self._criterion_of(judgement, prompt, objective)
-        if criterion is None or criterion.id != judgement.criterion_id or self._hears_others:
+        if criterion is None or criterion.id != judgement.criterion_id or self._hears_others or self.lacking(prompt):
             return None
         question = Question(shown, judgement.criterion, criterion, step=judgement.step)
         case = Case(prompt=prompt, objective=objective, seed=0)

@@ -50,6 +50,8 @@ class JudgeRows(MakesExamples):
     agrees_with: str | None = None
     """With `sft` and `unpaired`: the name of an evaluator that knows better, such as a verifier; only judgements are
     kept that fall on its side of the middle, or that put first what it finds best."""
+    reference: bool = True
+    """Whether questions show the reference answer where the judge was shown it; a verifier will have none later."""
     distinct: bool = True
     """Never make two rows of one question that say the same."""
     position_weights: bool = True
@@ -83,7 +85,10 @@ class JudgeRows(MakesExamples):
         judges: Mapping[str, Any],
     ) -> pl.LazyFrame:
         """Make the rows, in the order of the judgements."""
-        rows = self._rows(_Tables(prompts, responses, judgements), objective, judges)
+        import polars as pl
+
+        shown = prompts if self.reference else prompts.with_columns(reference=pl.lit(None, dtype=pl.String))
+        rows = self._rows(_Tables(shown, responses, judgements), objective, judges)
         return self.as_examples(rows, kind=self.form, strategy="judge_rows", version=objective.version)
 
     def _rows(self, tables: _Tables, objective: Objective, judges: Mapping[str, Any]) -> pl.LazyFrame:

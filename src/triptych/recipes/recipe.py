@@ -98,7 +98,7 @@ class Recipe(BaseModel):
             "recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "method", "budget"})
         )
 
-    @cached_property
+    @property
     def judges(self) -> dict[str, Any]:
         """The evaluators that can say again what they asked and answered, by the `evaluator_id` of their judgements."""
         asking = [judge for judge in self.evaluation if hasattr(judge, "asked") and hasattr(judge, "known_as")]
