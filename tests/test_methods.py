@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from triptych.errors import AwaitsPolicy
 from triptych.export.trainer import trainer_of
 from triptych.export.trl import export_trl
 from triptych.recipes.load import find_recipe, parse_recipe, shipped_recipes
-from world import SLIP, quality, world
+from world import SLIP, World, quality, world
 
 DATA = Path(__file__).parent / "data"
 PROMPTS = 6
@@ -360,6 +361,20 @@ def valid_ones_in_a_row(here, examples):
         assert example["input"][-1]["content"] == ("One more." if place else example["input"][0]["content"])
 
 
+def rewritten(here, examples):
+    """What the prompt should have asked for, learnt from the better and the worse of two responses, if one was better."""
+    one, other = (row["quality"] for row in here.values() if row["generator"] == "sample")
+    if one == other:
+        assert examples == []
+        return
+    (example,) = examples
+    row = here[example["response_ids"][0]]
+    assert row["generator"] == "optimise"
+    assert f"Answer with Quality {max(one, other)}., not with {min(one, other)}," in row["messages"][0]["content"]
+    params = json.loads(row["params"])
+    assert [here[params[name]]["quality"] for name in ("better", "worse")] == [max(one, other), min(one, other)]
+
+
 # name: calls of the policy and of the judge for a prompt, what the examples are, and what holds of each prompt
 WANTED = {
     "aspo": (2, None, "pair", sentences_weighed),
@@ -405,6 +420,12 @@ WANTED = {
     "wpo": (2, 4, "pair", best_against_worst),
     "wrpo": (5, 7, "pair", best_against_worst),
     "xpo": (1, 2, "pair", best_against_worst),
+    "bpo": (2, 2, "sft", rewritten),
+    "copr": (2, 2, "pair", best_against_worst),
+    "eva": (4, 4, "pair", best_against_worst),
+    "lifealign": (2, 2, "pair", best_against_worst),
+    "sdpo": (2, 2, "pair", best_against_worst),
+    "self-instruct": (1 + 4, 0, "sft", imitated),
     "bco": (4, 4, "unpaired", good_and_bad),
     "cdpo": (2, 2, "pair", best_against_worst),
     "clair": (1, 1, "pair", revised),
@@ -429,7 +450,7 @@ WANTED = {
     "rloo": (4, 4, "group", against_the_others),
     "rrhf": (4, 5, "ranking", in_order),
     "rs-dpo": (8, 8, "pair", all_pairs_apart),
-    "self-rewarding": (16, 0, "pair", best_against_worst),
+    "self-rewarding": (4 * (4 + 12), 0, "pair", best_against_worst),
     "simpo": (5, 5, "pair", best_against_worst),
     "slic-hf": (4, 12, "pair", best_against_worst),
     "spin": (1, 0, "pair", from_to("given", "policy")),
@@ -440,16 +461,21 @@ WANTED = {
 
 
 OTHERS = {
+    "bpo": {"optimiser": None},
     "cpo": {"system_a": 1, "system_b": 1},
     "dno": {"teacher": 1},
     "math-shepherd": {"completer": 2 * 2 * 8},
+    "self-rewarding": {"author": 1},
     "tulu3-preference": {"model_a": 1, "model_b": 1, "model_c": 1},
     "wpo": {"other": 2},
     "wrpo": {"source_a": 1, "source_b": 1},
     "xpo": {"reference": 1},
 }
 """Calls of further models for a prompt."""
-BY_WHAT_IS_SAID = {"aspo", "fine-grained-rlhf", "meta-rewarding"} | {"math-shepherd", "omegaprm", "step-dpo", "rubrics-as-rewards", "rlcf"}
+BY_WHAT_IS_SAID = {"aspo", "bpo", "fine-grained-rlhf", "math-shepherd", "meta-rewarding", "omegaprm", "step-dpo"} | {
+    "rubrics-as-rewards",
+    "rlcf",
+}
 """Methods whose calls depend on answers, so that a plan can only bound them."""
 
 
@@ -471,6 +497,128 @@ def test_a_method_asks_whom_it_should_and_makes_of_it_what_its_paper_says(tmp_pa
     assert {*run.examples().collect()["kind"]} == {*kind.split()}
     for here, examples in of_prompts(run):
         holds(here, examples)
+
+
+def run_rounds(name, folder, base_url, limit):
+    """Run a shipped method through all of its rounds, each with a policy of its own; gives the rounds."""
+    content = yaml.safe_load(find_recipe(name).read_text())
+    endpoint = {"backend": "openai", "base_url": base_url}
+    content["models"] = {model: endpoint | {"model": model} for model in content["models"]}
+    later = range(2, content["loop"]["rounds"] + 1)
+    content["loop"]["next"] = [endpoint | {"model": f"policy-{number}"} for number in later]
+    tp.run(parse_recipe(yaml.safe_dump(content)), folder, limit=limit)
+    return [tp.open_run(folder / f"round-{number}") for number in (1, *later)]
+
+
+def texts(run):
+    return [row["messages"][-1]["content"] for row in run.prompts().collect().iter_rows(named=True)]
+
+
+def test_sdpo_goes_through_its_prompts_a_part_at_a_time(tmp_path):
+    with world() as (asked, base_url):
+        first, second = run_rounds("sdpo", tmp_path / "run", base_url, None)
+    everyday = [row.prompt.text for row in tp.load_recipe("sdpo").prompts.rows(tmp_path)]
+    assert texts(first) + texts(second) == everyday
+    assert asked.asked["policy", "sample"] == asked.asked["policy-2", "sample"] == 2 * 32
+    for run in (first, second):
+        for here, examples in of_prompts(run):
+            best_against_worst(here, examples)
+
+
+def test_eva_evolves_the_prompts_on_which_responses_differed_in_the_round_before(tmp_path):
+    with world() as (asked, base_url):
+        runs = run_rounds("eva", tmp_path / "run", base_url, 12)
+    assert [run.manifest.prompts for run in runs] == [12, 3 * 4, 3 * 4]
+    assert asked.asked["creator", "evolve"] == 2 * 3 * 4
+    for before, after in pairwise(runs):
+        gap = {next(iter(here.values()))["prompt_id"]: max(q) - min(q) for here, _ in of_prompts(before) for q in [[row["quality"] for row in here.values()]]}  # fmt: skip
+        made = after.prompts().collect()
+        drawn = made["parent_id"].unique(maintain_order=True).to_list()
+        assert drawn == [each for each in gap if each in drawn], "in the order of the round before"
+        assert all(gap[each] > 0 for each in drawn), "one whose responses are all alike is never drawn before others"
+        assert made["parent_id"].to_list() == [each for each in drawn for _ in range(4)]
+        assert {*made["source"]} == {"evolve by creator"}
+        for here, examples in of_prompts(after):
+            best_against_worst(here, examples)
+
+
+@pytest.mark.parametrize(("name", "share"), [("copr", 0.05), ("lifealign", 0.2)])
+def test_methods_with_a_memory_train_on_earlier_tasks_again(tmp_path, name, share):
+    with world() as (_, base_url):
+        first, second = run_rounds(name, tmp_path / "run", base_url, 20)
+    maths = [row.prompt.text for row in tp.load_recipe("dapo").prompts.rows(tmp_path)]
+    assert texts(second) == maths
+    export_trl(second, tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
+    made = {run.path.name: run.examples().collect()["id"].to_list() for run in (first, second)}
+    trained_on = {run: [row["example_id"] for row in rows if row["run"] == run] for run in made}
+    assert trained_on["round-2"] == made["round-2"]
+    assert {*trained_on["round-1"]} < {*made["round-1"]}
+    assert len(trained_on["round-1"]) == int(share * len(made["round-1"]) + 0.5) > 0
+    assert len(rows) == sum(map(len, trained_on.values()))
+
+
+def test_self_rewarding_makes_its_own_prompts_from_other_seeds_in_each_round(tmp_path):
+    with world() as (asked, base_url):
+        runs = run_rounds("self-rewarding", tmp_path / "run", base_url, 3)
+    assert asked.asked["author", "instruct"] == 3 * 3
+    everyday = [row.prompt.id for row in tp.load_recipe("self-rewarding").prompts.rows(tmp_path)]
+    for number, run in enumerate(runs):
+        seeds = everyday[20 * number : 20 * number + 3]
+        assert run.prompts().collect()["parent_id"].to_list() == [each for each in seeds for _ in range(4)]
+        assert {*run.prompts().collect()["source"]} == {"self_instruct by author"}
+    assert len({text for run in runs for text in texts(run)}) == 3 * 12
+
+
+def test_self_instruct_takes_no_prompt_over_and_none_that_repeats_a_seed(tmp_path):
+    """A model that says a seed again, with a word more, and something new."""
+
+    class Repeating(World):
+        def _say(self, body, text):
+            if "new prompts of this sort" not in text:
+                return super()._say(body, text)
+            seed = next(each for each in everyday if each in text)
+            said = [
+                f"{seed} Please.",
+                "Tell me why bees dance in their hive.",
+                "Tell me why bees dance in a hive.",
+                seed,
+            ]
+            return "instruct", {"message": {"content": json.dumps({"prompts": said})}}
+
+    everyday = [row.prompt.text for row in tp.load_recipe("self-instruct").prompts.rows(tmp_path)]
+    with world(Repeating()) as (_, base_url):
+        _, run = run_method("self-instruct", tmp_path / "run", base_url)
+    assert texts(run) == ["Tell me why bees dance in their hive."], "one of six, since all rows come to the same"
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "run/unmade.jsonl").read_text().splitlines()]
+    assert Counter("ROUGE-L" in reason for reason in reasons) == {True: 6 * 3, False: 5}
+
+
+def test_rip_keeps_a_prompt_by_three_medians_over_all_prompts(tmp_path):
+    class Varied(World):
+        """Some prompts get better responses, some longer ones, some that differ more."""
+
+        def _say(self, body, text):
+            kind, message = super()._say(body, text)
+            if kind == "sample":
+                about, drawn = sum(map(ord, text)), body["seed"]
+                good = min(about % 5 + drawn % (2 + about % 4), 5)  # the judge's scale tells these apart
+                message["message"]["content"] = f"Quality {good}. {'And on. ' * (about % 7 + good % 3)}"
+            return kind, message
+
+    with world(Varied()) as (_, base_url):
+        _, run = run_method("rip", tmp_path / "run", base_url, prompts=40)
+    said = {}
+    for here, _ in of_prompts(run):
+        rows = sorted(here.values(), key=lambda row: row["quality"])
+        score = [round(1 + 9 * row["quality"] / 10) for row in rows]
+        if score[0] < score[-1]:
+            (prompt_id,) = {row["prompt_id"] for row in rows}
+            said[prompt_id] = (score[0], len(rows[0]["messages"][0]["content"]), score[-1] - score[0])
+    worst, length, gap = (pl.Series(each).quantile(0.5, "nearest") for each in zip(*said.values(), strict=True))
+    wanted = [each for each, seen in said.items() if seen[0] >= worst and seen[1] >= length and seen[2] <= gap]
+    assert run.examples().collect()["prompt_id"].to_list() == wanted
+    assert 0 < len(wanted) < len(said)
 
 
 @pytest.mark.parametrize("name", ["dpo", "rlaif", "slic-hf"])
@@ -525,7 +673,8 @@ def test_an_export_says_how_its_method_is_trained(tmp_path, name, command):
     wanted = {key: value for key, value in recipe.method.trl.items() if key != "trainer"}
     settings = yaml.safe_load(written)
     if command:
-        assert load_dataset(settings.pop("dataset_name"))["train"].num_rows == run.examples().collect().height
+        pairs = run.examples().collect().height
+        assert load_dataset(settings.pop("dataset_name"))["train"].num_rows == pairs > 0
     assert settings == wanted
     assert (command or "trl.experimental.cpo.CPOTrainer") in written
     card = (tmp_path / "out/README.md").read_text()
@@ -571,6 +720,7 @@ def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command)
 def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
     pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")
     content = yaml.safe_load(find_recipe(name).read_text())
+    content.pop("loop", None)  # one round shows it
     for operator in (*content["synthesis"], *content["evaluation"]):  # so small a model may talk for a long time
         if "model" in operator:
             operator["max_tokens"] = 40

@@ -74,7 +74,7 @@ def test_the_tables_open_in_polars_duckdb_and_datasets(tmp_path):
 def test_tables_written_in_parts_are_the_same(tmp_path, monkeypatch, prompts):
     with endpoint() as server:
         tp.run(recipe(server.base_url), tmp_path / "whole")
-        monkeypatch.setattr("triptych.store.writer._PROMPTS_A_PART", prompts)
+        monkeypatch.setattr("triptych.store.writer.PROMPTS_A_PART", prompts)
         tp.run(recipe(server.base_url), tmp_path / "parts")
     assert_same_tables(tables(tmp_path / "whole"), tables(tmp_path / "parts"))
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from dataclasses import dataclass, field
-from statistics import mean
 
 from hypothesis import strategies as st
 
+from plain import plain_scores
 from triptych.instantiation.pairs import Pairs
 from triptych.instantiation.scores import objective_scores
 from triptych.records import (
@@ -83,56 +82,9 @@ def scored(*scores, prompt="p_1", texts=None):
     return Tables(made, [judged([r], scores=(s,)) for r, s in zip(made, scores, strict=True)])
 
 
-# The oracle.
-
-
-def oracle_verdict(judgement):
-    k = len(judgement.response_ids)
-    if judgement.scores is not None:
-        low, high = judgement.scale
-        return [(score - low) / (high - low) for score in judgement.scores]
-    ranks = judgement.ranks
-    average = [mean(p for p, other in enumerate(sorted(ranks), 1) if other == rank) for rank in ranks]
-    return [(k - rank) / (k - 1) for rank in average]
-
-
-def half_of(judgement):
-    """What a judgement is a half of: a verifier's checks of a response, or a choice between two in both orders."""
-    if len(judgement.response_ids) == 2:
-        return judgement.evaluator_id, judgement.criterion, frozenset(judgement.response_ids)
-    if len(judgement.response_ids) == 1 and judgement.check is not None:
-        return judgement.evaluator_id, judgement.criterion, judgement.response_ids[0]
-    return None
-
-
 def oracle_scores(tables, criteria=None, evaluators=None):
     """Response id -> (score or None, judgement ids), of the responses whose status is ok."""
-    weights = {name: c.weight for name, c in OBJECTIVE.criteria.items()}
-    shown = {r.id: r.prompt_id for r in tables.responses if r.status == "ok"}
-    said = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    ids = defaultdict(list)
-    halves = {half_of(j) for j in tables.judgements if j.status != "ok"} - {None}
-    for j in tables.judgements:
-        if half_of(j) in halves or j.status != "ok" or j.step is not None or weights.get(j.criterion, 1) == 0:
-            continue
-        if (criteria and j.criterion not in criteria) or (evaluators and j.evaluator not in evaluators):
-            continue
-        for response_id, verdict in zip(j.response_ids, oracle_verdict(j), strict=True):
-            if response_id in shown:
-                said[response_id][j.criterion][j.evaluator_id].append(verdict)
-                ids[response_id].append(j.id)
-    asked = defaultdict(set)
-    for response_id, by_criterion in said.items():
-        asked[shown[response_id]] |= set(by_criterion)
-    found = {}
-    for response_id, prompt in shown.items():
-        per = {c: mean(mean(v) for v in by.values()) for c, by in said[response_id].items()}
-        if not per or set(per) != asked[prompt]:
-            found[response_id] = (None, ids[response_id])
-        else:
-            total = sum(weights.get(c, 1) for c in per)
-            found[response_id] = (sum(per[c] * weights.get(c, 1) for c in per) / total, ids[response_id])
-    return found
+    return plain_scores(tables.responses, tables.judgements, OBJECTIVE, criteria, evaluators)
 
 
 # Random tables.

@@ -60,6 +60,14 @@ class World:
         if "response_format" in body:
             self.shown.append(seen)
             properties = body["response_format"]["json_schema"]["schema"]["properties"]
+            if "prompt" in properties and len(seen) == 2:  # a better and a worse response to learn from
+                said = f"Answer with Quality {seen[0]}., not with {seen[1]}, whatever {_name_of(body)} is."
+                return "optimise", {"message": {"content": json.dumps({"rationale": "A is it.", "prompt": said})}}
+            if "prompt" in properties:
+                return "evolve", {"message": {"content": json.dumps({"rationale": "So.", "prompt": _made_up(body)})}}
+            if "prompts" in properties:
+                made = [_made_up(body, place) for place in range(properties["prompts"]["maxItems"])]
+                return "instruct", {"message": {"content": json.dumps({"prompts": made})}}
             if "responses" in properties:
                 return "verbalized", {"message": {"content": json.dumps(_verbalized(properties, body))}}
             if "checklist" in properties:
@@ -88,6 +96,15 @@ class World:
         if "Write a better response" in text:
             return "revise", {"message": {"content": f"Quality {min(seen[0] + 1, 10)}. Better, by {body.get('seed')}."}}
         return "sample", {"message": {"content": _sampled(body["messages"], (body["model"], body.get("seed")))}}
+
+
+def _name_of(*drawn_by: Any) -> str:
+    return blake2b(json.dumps(drawn_by, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
+def _made_up(*drawn_by: Any) -> str:
+    """A prompt of words that no other one has."""
+    return " ".join(f"{word}{_name_of(word, *drawn_by)}" for word in ("Explain", "how", "to", "mend", "it"))
 
 
 def _verdict(properties: dict[str, Any], seen: list[int]) -> dict[str, Any]:

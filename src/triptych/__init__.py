@@ -49,6 +49,7 @@ _WHERE = {
     "Unpaired": "instantiation.unpaired",
     "Verify": "evaluation.verify",
     "export_run": "export",
+    "instantiate": "engines.instantiate",
     "load_recipe": "recipes.load",
     "open_run": "store.run",
     "plan": "planning.plan",

@@ -1,7 +1,7 @@
 """The kinds of operators, what they are given, and how they are found by their `kind`.
 
-An operator is a frozen pydantic model with one method. Per-prompt operators (`Generator`, `Evaluator`) are async
-functions of one prompt and what is known of it; table operators (`Instantiator`) are functions over whole tables.
+An operator is a frozen pydantic model with one method. Per-prompt operators (`Evolver`, `Generator`, `Evaluator`) are
+async functions of one prompt and what is known of it; table operators (`Instantiator`) are functions over whole tables.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ BUILT_IN = {
         "file": "triptych.prompts.file:PromptFile",
         "inline": "triptych.prompts.inline:InlinePrompts",
         "examples": "triptych.prompts.examples:ExamplePrompts",
+        "run": "triptych.prompts.run:RunPrompts",
+    },
+    "evolution": {
+        "evolve": "triptych.prompts.evolve:Evolve",
+        "self_instruct": "triptych.prompts.self_instruct:SelfInstruct",
     },
     "synthesis": {
         "sample": "triptych.synthesis.sample:Sample",
@@ -54,6 +59,7 @@ BUILT_IN = {
         "search": "triptych.synthesis.search:Search",
         "corrupt": "triptych.synthesis.corrupt:Corrupt",
         "best_of_n": "triptych.synthesis.best_of_n:BestOfN",
+        "optimise": "triptych.synthesis.optimise:Optimise",
     },
     "evaluation": {
         "rubric": "triptych.evaluation.rubric:Rubric",
@@ -113,6 +119,15 @@ class BadRow(msgspec.Struct, frozen=True):
     """The row as it was read, cut after 2,000 characters."""
 
 
+class Unmade(msgspec.Struct, frozen=True):
+    """A new prompt that did not come about. It is written down beside the bad rows, never silently dropped."""
+
+    reason: str
+    """What went wrong or was found wanting, for a person."""
+    content: str = ""
+    """The new prompt, or what was said instead of one."""
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt and what is known of it so far: what a per-prompt operator is given."""
 
@@ -125,6 +140,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Where relative paths in the recipe start."""
     seed: int
     """The recipe's seed; draw with `triptych.records.draw(seed, ...)`."""
+    turn: int = 0
+    """Which operator of the evolution's is at work, from 0: what it draws for a prompt that stayed must be new."""
 
 
 class Operator(BaseModel):
@@ -241,6 +258,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt_tokens: float
     """Mean length of a prompt."""
+    prompts: float = 1.0
+    """Prompts that come of one row of the source; all other figures are of one prompt."""
     criteria: float = 0.0
     """Criteria that a prompt has of its own."""
     given: float = 0.0
@@ -252,6 +271,21 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     response_tokens: float = 0.0
     """Mean length of a response."""
     longest_response_tokens: float = 0.0
+
+    def evolved(self, made: float, tokens: float, kept: bool) -> Outlook:
+        """The outlook after each prompt has become so many new ones of so many tokens, and has itself stayed or not.
+
+        New prompts come without responses and criteria.
+        """
+        total = made + kept
+        old = kept / total if total else 0.0
+        return msgspec.structs.replace(
+            self,
+            prompts=self.prompts * total,
+            prompt_tokens=old * self.prompt_tokens + (1 - old) * tokens,
+            criteria=old * self.criteria,
+            given=old * self.given,
+        )
 
     def with_responses(self, responses: float, tokens: float, longest: float) -> Outlook:
         """The outlook after so many more responses, of so many tokens each."""
@@ -300,6 +334,26 @@ class PromptSource(Protocol):
 
     def count(self, folder: Path) -> int | None:
         """Say quickly how many rows there are, about; None where reading would use the source up."""
+        ...
+
+
+class Evolver(Protocol):
+    """Before panel 1: makes prompts of one prompt."""
+
+    @property
+    def kind(self) -> str:
+        """What a recipe calls the operator."""
+        ...
+
+    async def evolve(self, case: Case, ask: Ask) -> list[Prompt | Unmade]:
+        """Make prompts, each with the id of the one that it comes from; that one is among them if it is to stay.
+
+        A call that fails and an answer that can't be read give an `Unmade`, never nothing.
+        """
+        ...
+
+    def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
+        """Say what calls to expect for one prompt, and what the next operator will find."""
         ...
 
 

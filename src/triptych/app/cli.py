@@ -87,6 +87,22 @@ def run(
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="NEW", help="The new run folder.")
+@click.option("--recipe", help="A recipe, of which instantiation, weights and seed count; that of DIR if not given.")
+@set_option
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@json_option
+def instantiate(
+    folder: str, out: str, recipe: str | None, changes: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
+    """Make other examples of the verdicts of the run in DIR, into the folder NEW. Makes no call."""
+    from triptych.app.instantiate import instantiate_command
+
+    instantiate_command(folder, out, recipe, changes, quiet=quiet, as_json=as_json)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
 @click.argument("row_id", metavar="[ID]", required=False)
 @json_option
 def show(folder: str, row_id: str | None, as_json: bool) -> None:

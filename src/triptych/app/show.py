@@ -165,7 +165,13 @@ def _story_of_call(run: Run, call: dict[str, Any]) -> dict[str, Any]:
     import polars as pl
 
     paid = pl.col("call_ids").list.contains(call["call_id"])
-    return {"call": call, "responses": _rows(run, "responses", paid), "judgements": _rows(run, "judgements", paid)}
+    made = run.prompts().collect_schema().names()  # runs of before have no prompts that were written by calls
+    return {
+        "call": call,
+        "prompts": _rows(run, "prompts", paid) if "call_ids" in made else [],
+        "responses": _rows(run, "responses", paid),
+        "judgements": _rows(run, "judgements", paid),
+    }
 
 
 _STORIES = {
@@ -183,6 +189,8 @@ def _lines(story: dict[str, Any]) -> Iterator[str]:
         yield from _call_lines(story["call"])
     if "prompt" in story:
         yield from _prompt_lines(story["prompt"])
+    for row in story.get("prompts", ()):
+        yield from ("", *_prompt_lines(row))
     for row in story["responses"]:
         yield from _response_lines(row, names)
     for row in story["judgements"]:
@@ -210,6 +218,8 @@ def _call_lines(call: dict[str, Any]) -> Iterator[str]:
 
 def _prompt_lines(prompt: dict[str, Any]) -> Iterator[str]:
     yield f"prompt {prompt['id']}  {one_line(prompt['source'] or '', 40)}"
+    if prompt["parent_id"] is not None:
+        yield f"  made from {one_line(prompt['parent_id'], 60)}; calls {' '.join(prompt.get('call_ids') or ())}"
     for message in prompt["messages"]:
         yield f"  {message['role']}:"
         yield from _message_lines(message)

@@ -9,20 +9,23 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 import triptych
-from triptych.engines.reader import NOT_YET, NotYet, PromptReader
+from triptych.engines.reader import NOT_YET, Aside, NotYet, PromptReader
 from triptych.engines.tables import example_makers
 from triptych.errors import Interrupted, OperatorFailed, PromptError, RunFolderError, TriptychError
 from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
-from triptych.operators import Case, PromptRow
+from triptych.operators import BadRow, Case, GivenResponse, PromptRow, Unmade
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.records import Judgement, Prompt, Response
@@ -30,6 +33,7 @@ from triptych.store.call_log import CallLog
 from triptych.store.run import (
     RECIPE,
     SET_ASIDE,
+    UNMADE,
     Manifest,
     Run,
     claim,
@@ -39,7 +43,11 @@ from triptych.store.run import (
 )
 from triptych.store.writer import TableWriter
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 _LONGEST_QUEUE = 4096
+_LONGEST_CONTENT = 2000
+_STAGES = ("evolution", "synthesis", "evaluation")
 _TICK_S = 0.2
 
 
@@ -47,13 +55,16 @@ class Progress(msgspec.Struct):
     """Where a run stands; one value, brought up to date as the run goes on."""
 
     total: int | None
-    """Prompts in all, where the source can tell."""
+    """Prompts of the source in all, where it can tell."""
     started: float
     """`time.monotonic()` at the start."""
     done: int = 0
-    """Prompts whose rows are written."""
+    """Prompts of the source of which all rows are written."""
+    evolved: int = 0
     synthesised: int = 0
     evaluated: int = 0
+    evolution: Counts | None = None
+    """None where the recipe makes no prompts of prompts."""
     synthesis: Counts = msgspec.field(default_factory=Counts)
     evaluation: Counts = msgspec.field(default_factory=Counts)
     spent_usd: float = 0.0
@@ -64,9 +75,10 @@ class Progress(msgspec.Struct):
 
 
 class _Finished(msgspec.Struct, frozen=True):
-    prompt: Prompt
-    responses: tuple[Response, ...]
-    judgements: tuple[Judgement, ...]
+    row: int
+    prompts: list[tuple[Prompt, tuple[Response, ...], tuple[Judgement, ...]]]
+    """Those that came of the row, each with its own rows."""
+    unmade: list[Unmade]
 
 
 def run_once(
@@ -178,8 +190,13 @@ class _Sitting:
         self.at_once = [judge for judge in recipe.evaluation if not getattr(judge, "reads_judgements", False)]
         self.afterwards = [judge for judge in recipe.evaluation if getattr(judge, "reads_judgements", False)]
         self.progress = Progress(total=_total(recipe, folder, *window), started=time.monotonic())
-        self.rows = PromptReader(recipe.prompts.rows(folder), out / SET_ASIDE, *window)
-        self.asks = self.calls.ask(self.progress.synthesis), self.calls.ask(self.progress.evaluation)
+        if recipe.evolution:
+            self.progress.evolution = Counts()
+        self.aside, self.unmade = Aside(out / SET_ASIDE), Aside(out / UNMADE)
+        self.rows = PromptReader(recipe.prompts.rows(folder), self.aside, *window)
+        self.asks = tuple(self.calls.ask(getattr(self.progress, stage) or Counts()) for stage in _STAGES)
+        self.written: set[int] = set()
+        """First 64 bits of the ids of the prompts written, where prompts are made of prompts and may come out alike."""
         self.news = asyncio.Event()
         self.window = max(8, sum(spec.concurrency for spec in recipe.models.values()) * 3 // 2)
 
@@ -189,7 +206,7 @@ class _Sitting:
         self._begin()
         async with self.calls:
             ticker = asyncio.create_task(self._tick())
-            with _on_signals(self._stop):
+            with _on_signals(self._stop), self.unmade if self.recipe.evolution else nullcontext():
                 await self._all_prompts()
             ticker.cancel()
         try:
@@ -230,7 +247,9 @@ class _Sitting:
             manifest.status += " (before any prompt was complete; the tables are of the sitting before)"
         else:
             self._finish_tables()
-            self.rows.keep()
+            self.aside.keep()
+            (self.out / UNMADE).unlink(missing_ok=True)  # of a sitting that made prompts of prompts
+            self.unmade.keep()
             self._sign()
             self._sum_up()
         write_manifest(self.out, manifest)
@@ -247,10 +266,9 @@ class _Sitting:
 
     def _sum_up(self) -> None:
         manifest, progress = self.manifest, self.progress
-        manifest.prompts, manifest.set_aside = self.writer.prompts, self.rows.set_aside
-        manifest.counts = {
-            stage: msgspec.structs.asdict(getattr(progress, stage)) for stage in ("synthesis", "evaluation")
-        }
+        manifest.prompts, manifest.set_aside, manifest.unmade = self.writer.prompts, self.aside.rows, self.unmade.rows
+        counted = {stage: getattr(progress, stage) for stage in _STAGES}
+        manifest.counts = {stage: msgspec.structs.asdict(counts) for stage, counts in counted.items() if counts}
         manifest.seconds = round(time.monotonic() - progress.started, 3)
 
     async def _all_prompts(self) -> None:
@@ -276,7 +294,7 @@ class _Sitting:
                 more, waiting = row is not None, row is NOT_YET
                 if row is None or row is NOT_YET:
                     break
-                task = asyncio.create_task(self._one_prompt(row))
+                task = asyncio.create_task(self._one_row(row))
                 task.add_done_callback(closed)
                 queue.append(task)
                 open_prompts += 1
@@ -292,35 +310,72 @@ class _Sitting:
             return None
         try:
             row = self.rows.take()
-            if isinstance(row, PromptRow) and (said := self.recipe.lacking(row.prompt)) is not None:
+            fixed = not self.recipe.evolution  # otherwise the prompt may not even stay
+            if fixed and isinstance(row, PromptRow) and (said := self.recipe.lacking(row.prompt)) is not None:
                 raise PromptError(f"row {row.row} can't be worked on: {said}")
             return row
         except TriptychError as error:
             self.calls.stop(error)  # what is in flight is paid for, and comes in first
             return None
 
-    async def _one_prompt(self, row: PromptRow) -> _Finished:
-        case = Case(
-            prompt=row.prompt,
-            given=row.given,
+    async def _one_row(self, row: PromptRow) -> _Finished:
+        """All that comes of one row: of its prompt, or of those that are made of it."""
+        prompts, unmade = await self._evolved(row)
+        self.progress.evolved += 1
+        cases = [self._case(prompt, row.given if prompt.id == row.prompt.id else ()) for prompt in prompts]
+        cases = await _of_each(self._answered, cases)
+        self.progress.synthesised += 1
+        cases = await _of_each(self._judged, cases)
+        self.progress.evaluated += 1
+        return _Finished(row.row, [(case.prompt, case.responses, case.judgements) for case in cases], unmade)
+
+    async def _evolved(self, row: PromptRow) -> tuple[list[Prompt], list[Unmade]]:
+        """The prompts that come of a row's one, and what did not come about."""
+        prompts, unmade = [row.prompt], list[Unmade]()
+        for turn, evolver in enumerate(self.recipe.evolution):
+            cases = [self._case(prompt, turn=turn) for prompt in prompts]
+            made = await _of_each(partial(evolver.evolve, ask=self.asks[0]), cases)
+            prompts = list(_told_apart(evolver.kind, chain.from_iterable(made), unmade))
+        if self.recipe.evolution:
+            prompts = list(self._workable(prompts, unmade))
+        return prompts, unmade
+
+    def _workable(self, prompts: list[Prompt], unmade: list[Unmade]) -> Iterator[Prompt]:
+        """The prompts that no operator lacks anything of; the others are noted as unmade."""
+        for prompt in prompts:
+            if (said := self.recipe.lacking(prompt)) is None:
+                yield prompt
+            else:
+                unmade.append(Unmade(said, prompt.text))
+
+    def _case(self, prompt: Prompt, given: tuple[GivenResponse, ...] = (), turn: int = 0) -> Case:
+        return Case(
+            prompt=prompt,
+            given=given,
             objective=self.recipe.objective,
             folder=self.folder,
             seed=self.recipe.seed,
+            turn=turn,
         )
-        synthesis, evaluation = self.asks
+
+    async def _answered(self, case: Case) -> Case:
+        """The case with the responses that all generators make."""
         for generator in self.recipe.synthesis:
-            made = await generator.respond(case, synthesis)
+            made = await generator.respond(case, self.asks[1])
             case = msgspec.structs.replace(case, responses=(*case.responses, *made))
-        self.progress.synthesised += 1
+        return case
+
+    async def _judged(self, case: Case) -> Case:
+        """The case with what all evaluators say of its responses."""
+        ask = self.asks[2]
         if len(self.at_once) == 1:
-            verdicts = [await self.at_once[0].judge(case, evaluation)]
+            verdicts = [await self.at_once[0].judge(case, ask)]
         else:
-            verdicts = await asyncio.gather(*(judge.judge(case, evaluation) for judge in self.at_once))
+            verdicts = await asyncio.gather(*(judge.judge(case, ask) for judge in self.at_once))
         case = msgspec.structs.replace(case, judgements=tuple(one for some in verdicts for one in some))
         for judge in self.afterwards:
-            case = msgspec.structs.replace(case, judgements=(*case.judgements, *await judge.judge(case, evaluation)))
-        self.progress.evaluated += 1
-        return _Finished(case.prompt, case.responses, case.judgements)
+            case = msgspec.structs.replace(case, judgements=(*case.judgements, *await judge.judge(case, ask)))
+        return case
 
     def _note_failure(self, task: asyncio.Task[_Finished]) -> None:
         if task.cancelled():
@@ -338,10 +393,24 @@ class _Sitting:
             return
         finished = task.result()
         try:
-            self.writer.add(finished.prompt, finished.responses, finished.judgements)
+            for prompt, responses, judgements in finished.prompts:
+                if self._is_new(prompt):
+                    self.writer.add(prompt, responses, judgements)
+                else:
+                    finished.unmade.append(Unmade("repeats a prompt of an earlier row", prompt.text))
+            for one in finished.unmade:
+                self.unmade.write(BadRow(finished.row, one.reason, one.content[:_LONGEST_CONTENT]))
         except RunFolderError as error:
             self.calls.stop(error)
         self.progress.done += 1
+
+    def _is_new(self, prompt: Prompt) -> bool:
+        """Whether no earlier row has come to the same prompt; sources see to that themselves where none are made."""
+        if not self.recipe.evolution:
+            return True
+        before = len(self.written)
+        self.written.add(int(prompt.id[2:18], 16))
+        return len(self.written) > before
 
     async def _tick(self) -> None:
         while True:
@@ -354,6 +423,24 @@ class _Sitting:
             self.progress.in_flight = self.calls.in_flight
             self.progress.stopping = str(self.calls.stopped) if self.calls.stopped else None
             self.report(self.progress)
+
+
+def _told_apart(kind: str, made: Iterable[Prompt | Unmade], unmade: list[Unmade]) -> Iterator[Prompt]:
+    """The prompts that an operator made of those of a row, each once; what it did not make, or made again, is noted."""
+    seen = set()
+    for one in made:
+        if isinstance(one, Unmade):
+            unmade.append(one)
+        elif one.id in seen or one.id == one.parent_id:
+            unmade.append(Unmade(f"{kind}: repeats another prompt of its row", one.text))
+        else:
+            seen.add(one.id)
+            yield one
+
+
+async def _of_each(work: Callable[[_In], Awaitable[_Out]], things: Sequence[_In]) -> list[_Out]:
+    """What comes of each of some things, all worked on at once; a single one, the usual case, without a task of its own."""
+    return [await work(things[0])] if len(things) == 1 else await asyncio.gather(*map(work, things))
 
 
 def _total(recipe: Recipe, folder: Path, skip: int, limit: int | None) -> int | None:

@@ -16,25 +16,30 @@ if TYPE_CHECKING:
 
 def example_makers(recipe: Recipe) -> tuple[MakeExamples, MakeExamples | None]:
     """What makes the examples of some prompts, and what makes those that need all prompts at once, if there is any."""
-    across = [operator for operator in recipe.instantiation if getattr(operator, "across_prompts", False)]
-    within = [operator for operator in recipe.instantiation if operator not in across]
+    within, across = within_and_across(recipe)
     return _maker(recipe, within), _maker(recipe, across) if across else None
 
 
+def within_and_across(recipe: Recipe) -> tuple[list[Instantiator], list[Instantiator]]:
+    """The instantiations for which any whole prompts will do, and those that need all prompts at once."""
+    across = [operator for operator in recipe.instantiation if getattr(operator, "across_prompts", False)]
+    return [operator for operator in recipe.instantiation if operator not in across], across
+
+
+def made_by(instantiations: Sequence[Instantiator], recipe: Recipe, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+    """The examples of the tables `prompts`, `responses` and `judgements` of some prompts, instantiation by instantiation."""
+    import polars as pl
+
+    asked = tables["responses"], tables["judgements"], recipe.objective, recipe.seed
+    more: dict[str, Any] = {"prompts": tables["prompts"], "judges": recipe.judges}
+    made = [
+        operator.instantiate(*asked, **{name: more[name] for name in getattr(operator, "wants", ())})
+        for operator in instantiations
+    ]
+    empty = pl.LazyFrame(schema=schema("examples"))
+    examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+    return examples
+
+
 def _maker(recipe: Recipe, instantiations: Sequence[Instantiator]) -> MakeExamples:
-    """Join instantiations to one function from the tables of some prompts to examples."""
-
-    def make(tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
-        import polars as pl
-
-        asked = tables["responses"], tables["judgements"], recipe.objective, recipe.seed
-        more: dict[str, Any] = {"prompts": tables["prompts"], "judges": recipe.judges}
-        made = [
-            operator.instantiate(*asked, **{name: more[name] for name in getattr(operator, "wants", ())})
-            for operator in instantiations
-        ]
-        empty = pl.LazyFrame(schema=schema("examples"))
-        examples: pl.DataFrame = pl.concat([empty, *made]).collect()
-        return examples
-
-    return make
+    return lambda tables: made_by(instantiations, recipe, tables)

@@ -20,6 +20,7 @@ from triptych.export.trainer import kind_read_by, trainer_of, trainer_settings
 from triptych.operators import operator_classes
 from triptych.records import Objective
 from triptych.store.blocks import blocks
+from triptych.store.replay import replayed
 from triptych.store.run import Run
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _LOADERS = {"parquet": "parquet", "jsonl": "json"}
 _TAGS = {"pair": "dpo", "unpaired": "kto", "sft": "sft", "group": "grpo", "stepwise": "process-reward-model"}
+_OF_REPLAY = {"run": "the folder of the run that the row comes from: this one, or an earlier round"}
 _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$", re.IGNORECASE)
 
 
@@ -79,7 +81,7 @@ def _rows_of(parts: Sequence[Part]) -> str:
 
 
 def _columns(part: Part, *, several: bool) -> str:
-    rows = ([f"`{name}`", part.format.columns[name]] for name in part.columns)
+    rows = ([f"`{name}`", (part.format.columns | _OF_REPLAY)[name]] for name in part.columns)
     table = _table(["Column", "What it is"], rows)
     return f"Of `{part.format.kind}`:\n\n{table}" if several else table
 
@@ -212,6 +214,9 @@ def _counts(run: Run, rows: int, ties: int) -> Iterator[list[str]]:
     kinds = run.examples().group_by("kind").len().sort("kind").collect(engine="streaming").rows()
     yield ["Examples", ", ".join(f"{count:,} {plain(kind)}" for kind, count in kinds)]
     yield ["Rows of this data set", f"{rows:,}"]
+    for other in replayed(run):
+        again = other.examples().select("id").collect().height
+        yield [f"Examples replayed from {plain(other.path.name)}", f"{again:,}"]
     if ties:
         yield ["Pairs left out, since they are ties", f"{ties:,}"]
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from triptych.export.format import KEPT, Format
 from triptych.export.rows import Facts, Rarities, chunks
 from triptych.store.run import Run
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _ROWS_A_GROUP = 16_384
 
@@ -25,19 +29,19 @@ class Written(NamedTuple):
     columns: tuple[str, ...]
 
 
-def write(run: Run, form: Format, about: Facts, rare: Rarities, folder: Path, endings: Sequence[str]) -> Written:
-    """Write `train` with these endings, of `.parquet` and `.jsonl`, into `folder`."""
+def write(
+    runs: Sequence[Run], form: Format, about: Facts, rare: Rarities, folder: Path, endings: Sequence[str]
+) -> Written:
+    """Write `train` with these endings, of `.parquet` and `.jsonl`, into `folder`; of several runs one after the other."""
     import polars as pl
 
-    fields = rare.message_fields
-    alike = not fields and not rare.tools  # so that Polars can write the lines
+    alike = not rare.message_fields and not rare.tools  # so that Polars can write the lines
     rows = left_out = 0
     columns: tuple[str, ...] = ()
     pieces: list[Path] = []
     with ExitStack() as open_files:
         lines = open_files.enter_context((folder / "train.jsonl").open("wb")) if ".jsonl" in endings else None
-        for texts in chunks(run, form.kind, fields, continuations=form.continuations, steps=form.steps):
-            made = form.shaped(texts, about, rare).collect()
+        for made in chain.from_iterable(_shaped(run, form, about, rare, named=len(runs) > 1) for run in runs):
             held = made.filter(KEPT).drop(KEPT) if KEPT in made.columns else made
             rows, left_out = rows + held.height, left_out + made.height - held.height
             columns = tuple(held.columns)
@@ -53,6 +57,15 @@ def write(run: Run, form: Format, about: Facts, rare: Rarities, folder: Path, en
     if pieces:
         pl.scan_parquet(pieces).sink_parquet(folder / "train.parquet", row_group_size=_ROWS_A_GROUP)
     return Written(rows, left_out, columns)
+
+
+def _shaped(run: Run, form: Format, about: Facts, rare: Rarities, *, named: bool) -> Iterator[pl.DataFrame]:
+    """A run's rows in the trainer's form; with the run's name or not."""
+    import polars as pl
+
+    own = [pl.lit(run.path.name).alias("run")] if named else []
+    for rows in chunks(run, form.kind, rare.message_fields, continuations=form.continuations, steps=form.steps):
+        yield form.shaped(rows, about, rare).with_columns(own).collect()
 
 
 def _said(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from triptych.export.rows import Facts, Rarities
@@ -23,7 +23,7 @@ class Format(NamedTuple):
     """What a row is, in the singular; an s makes it the plural."""
     trainer: str | None
     """The trainer's class that reads such rows, where a recipe names none; None where it has none."""
-    columns: Mapping[str, str]
+    columns: dict[str, str]
     """What each column that may be there means."""
     shaped: Callable[[pl.LazyFrame, Facts, Rarities], pl.LazyFrame]
     """From rows with their texts (see `triptych.export.rows.chunks`) to the columns."""

@@ -37,15 +37,15 @@ class Rarities(NamedTuple):
     constraints: bool
 
 
-def facts(run: Run) -> dict[str, Facts]:
-    """The facts of each kind of examples that a run has, in the order of their names."""
+def facts(runs: Sequence[Run]) -> dict[str, Facts]:
+    """The facts of each kind of examples that the runs have, in the order of their names."""
     import polars as pl
 
     labels = pl.col("labels")
     tie = (labels.list.len() == 2) & (labels.list.get(0, null_on_oob=True) == labels.list.get(1, null_on_oob=True))
     soft = labels.list.eval((pl.element() != 0) & (pl.element() != 1)).list.any().fill_null(False) & ~tie.fill_null(False)
     counted = (
-        examples(run)
+        pl.concat([examples(run).drop("input") for run in runs])
         .group_by("kind")
         .agg(
             pl.len().alias("rows"),
@@ -69,8 +69,8 @@ def examples(run: Run) -> pl.LazyFrame:
     return table.with_columns(missing).select(_OWN)
 
 
-def rarities(run: Run) -> Rarities:
-    """Which of the rarer things any row of a run has."""
+def rarities(runs: Sequence[Run]) -> Rarities:
+    """Which of the rarer things any row of the runs has."""
     import polars as pl
 
     field = pl.element().struct.field
@@ -81,10 +81,15 @@ def rarities(run: Run) -> Rarities:
     }
     asked = [pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()]
     found = [
-        table.select(asked).collect(engine="streaming").row(0, named=True) for table in (run.prompts(), run.responses())
+        table.select(asked).collect(engine="streaming").row(0, named=True)
+        for run in runs
+        for table in (run.prompts(), run.responses())
     ]
-    demands = run.prompts().select((pl.col("tools", "constraints") != "[]").any()).collect(engine="streaming")
-    return Rarities(tuple(name for name in used if any(row[name] for row in found)), *map(bool, demands.row(0)))
+    any_of = (pl.col("tools", "constraints") != "[]").any()
+    demands = [run.prompts().select(any_of).collect(engine="streaming").row(0) for run in runs]
+    return Rarities(
+        tuple(name for name in used if any(row[name] for row in found)), *map(any, zip(*demands, strict=True))
+    )
 
 
 def chunks(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
+from triptych.bounds import Bounds
 from triptych.instantiation.scores import criterion_scores, verdicts
 
 if TYPE_CHECKING:
     import polars as pl
 
-Share = Annotated[float, Field(ge=0, le=1)]
 _OF_ONE_SCORE = ("margin", "chosen", "rejected")
 _OF_TWO_MARGINS = ("potential", "fused")
-_DECIMALS = 12
+_DECIMALS = 10
+"""Two less than scores have: their differences are off by as much as scores are, and equal margins must be equal."""
 
 
-class Band(BaseModel):
+class Band(Bounds):
     """Keeps the pairs of which something lies within bounds; a pair of which it is not known is dropped.
 
     `potential` is the margin less the margin on `criterion`: what judges say and the policy does not know yet, where
@@ -26,7 +27,7 @@ class Band(BaseModel):
     `noise` is the standard error of the margin: the root of the summed variances of the mean verdicts on the two.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    of_what: ClassVar[str] = "pair"
 
     of: Literal[
         "margin",
@@ -43,14 +44,6 @@ class Band(BaseModel):
     rejected)."""
     criterion: str | None = None
     """The one criterion whose score is meant; None takes the objective's score. `potential` and `fused` need one."""
-    min: float | None = None
-    """Least value, inclusive."""
-    max: float | None = None
-    """Greatest value, inclusive."""
-    min_quantile: Share | None = None
-    """Least value as a quantile over all pairs that the bands before this one left: 0.9 keeps the greatest tenth."""
-    max_quantile: Share | None = None
-    """Greatest value as a quantile."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Band:
@@ -58,11 +51,6 @@ class Band(BaseModel):
             raise ValueError(f"{self.of} needs the criterion whose margin is held against the objective's")
         if self.criterion is not None and self.of not in (*_OF_ONE_SCORE, *_OF_TWO_MARGINS):
             raise ValueError(f"{self.of} does not depend on a criterion; leave criterion out")
-        if (self.min, self.max, self.min_quantile, self.max_quantile) == (None,) * 4:
-            raise ValueError("has no bound; give min, max, min_quantile or max_quantile")
-        for low, high in ((self.min, self.max), (self.min_quantile, self.max_quantile)):
-            if low is not None and high is not None and low > high:
-                raise ValueError(f"its least bound {low:g} is above its greatest {high:g}: no pair fits")
         return self
 
     @property
@@ -70,21 +58,11 @@ class Band(BaseModel):
         """Whether it depends on the pairs of all prompts."""
         return self.min_quantile is not None or self.max_quantile is not None
 
-    def kept(self, pairs: pl.LazyFrame) -> pl.LazyFrame:
-        """The pairs within the bounds; they have the columns that `with_features` adds for this band."""
+    def fits(self) -> pl.Expr:
+        """Whether a pair lies within the bounds; pairs have the columns that `with_features` adds for this band."""
         import polars as pl
 
-        value = pl.col(self.column)
-        fits = value.is_not_null()
-        if self.min is not None:
-            fits &= value >= self.min
-        if self.max is not None:
-            fits &= value <= self.max
-        if self.min_quantile is not None:
-            fits &= value >= value.quantile(self.min_quantile, "nearest")
-        if self.max_quantile is not None:
-            fits &= value <= value.quantile(self.max_quantile, "nearest")
-        return pairs.filter(fits)
+        return self.within(pl.col(self.column))
 
     @property
     def column(self) -> str:

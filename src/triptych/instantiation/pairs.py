@@ -214,7 +214,7 @@ class Pairs(Weighed):
         """The responses that can be paired, from best to worst within each prompt; `place` counts them."""
         import polars as pl
 
-        says = pl.struct("messages").struct.json_encode().alias("says")
+        says = pl.struct("messages").struct.json_encode().hash().alias("says")  # numbers are compared faster
         said = responses.select(says).with_row_index("row")
         # The first row of the prompt that says the same stands for what is said: numbers are cheap to carry.
         says_first = pl.col("row").min().over("prompt", "says")
@@ -295,8 +295,7 @@ class Pairs(Weighed):
         pairs = self._in_band(picked)
         if self.keep:
             pairs = with_features(pairs, self.keep, responses, judgements, self.criteria, self.evaluators)
-            for band in self.keep:
-                pairs = band.kept(pairs)
+            pairs = pairs.filter(*(band.fits() for band in self.keep))
         return pairs if self.soft_labels is None else self.soft_labels.labelled(pairs, judgements)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:

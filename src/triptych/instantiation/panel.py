@@ -56,11 +56,12 @@ class Panel(BaseModel):
 
         each = ["row", "criterion"]
         if self.combine == "dawid_skene":
-            return means.select(*each, "prompt").unique(each).join(_posterior(means), on=each)
+            named = means.with_columns(pl.col("criterion", "evaluator_id").cast(pl.String)).collect().lazy()
+            return named.select(*each, "prompt").unique(each).join(_posterior(named), on=each)
         verdict = pl.col("verdict")
         declared = pl.lit(1.0)
         if self.weights:
-            declared = pl.col("evaluator").replace_strict(self.weights, default=1.0, return_dtype=pl.Float64)
+            declared = pl.col("evaluator").cast(pl.String).replace_strict(self.weights, default=1.0, return_dtype=pl.Float64)
         weight = pl.col("weight")
         voted = pl.when(verdict == _HIGH).then(0.5).otherwise((verdict > _HIGH).cast(pl.Float64))
         score = {

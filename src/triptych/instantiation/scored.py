@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 from pydantic import Field
@@ -49,6 +49,15 @@ class MakesExamples(Operator):
 
 class Scored(MakesExamples):
     """An instantiation that rests on the objective's score of each response (see `objective_scores`)."""
+
+    reads: ClassVar[dict[str, frozenset[str]]] = {
+        "responses": frozenset({"id", "prompt_id", "status", "messages", "params", "parent_id"}),
+        "judgements": frozenset(
+            {"id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check", "status"}
+            | {"step", "about", "scores", "ranks", "probability", "scale", "weight"}
+        ),
+    }
+    """The columns that it looks at, so that others need not be read from the disk."""
 
     criteria: Names | None = None
     """The criteria that count; None takes all that were judged. How much each counts, the objective says."""

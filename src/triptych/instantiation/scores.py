@@ -171,10 +171,7 @@ def step_scores(
     """
     import polars as pl
 
-    weights = {name: criterion.weight for name, criterion in objective.criteria.items()}
-    weight = (
-        pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
-    )
+    weight = _weight(objective)
     part = ["response_id", "unit", "step"]
     told = said.filter(weight > 0).join(shown_responses(responses).select("response_id", "prompt"), on="response_id")
     told = adjust(told.with_columns(row=pl.struct("prompt", *part).rank("dense").cast(pl.UInt32)).collect().lazy())
@@ -245,7 +242,14 @@ def evaluator_means(said: pl.LazyFrame) -> pl.LazyFrame:
     """
     import polars as pl
 
-    return said.group_by("row", "criterion", "evaluator_id").agg(pl.first("prompt"), pl.first("evaluator"), _weighted())
+    said = said.with_columns(weighted=pl.col("verdict") * pl.col("counts"))
+    counts = pl.col("counts")
+    return (
+        said.group_by("row", "criterion", "evaluator_id")
+        .agg(pl.first("prompt", "evaluator"), pl.mean("verdict"), pl.sum("weighted", "counts"))
+        .with_columns(verdict=pl.when(counts > 0).then(pl.col("weighted") / counts).otherwise("verdict"))
+        .drop("weighted", "counts")
+    )
 
 
 def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
@@ -258,7 +262,9 @@ def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
     """
     import polars as pl
 
-    joined = (panel or Panel()).combined(evaluator_means(said))
+    # Names are compared as numbers, since there are few of them.
+    names = [pl.col(name).cast(pl.Categorical) for name in ("criterion", "evaluator", "evaluator_id")]
+    joined = (panel or Panel()).combined(evaluator_means(said.with_columns(names)))
     return joined.with_columns(pl.col("score").round(_DECIMALS))
 
 
@@ -278,6 +284,16 @@ def criterion_scores(
         .group_by("response_id", "criterion")
         .agg(pl.col("verdict").mean().round(_DECIMALS).alias("score"))
     )
+
+
+def _weight(objective: Objective) -> pl.Expr:
+    """What the objective declares that a row's criterion weighs; 1 where it does not declare it."""
+    import polars as pl
+
+    weight = pl.lit(1.0)
+    for name, criterion in objective.criteria.items():
+        weight = pl.when(pl.col("criterion") == name).then(criterion.weight).otherwise(weight)
+    return weight
 
 
 def objective_scores(
@@ -305,12 +321,9 @@ def objective_scores(
     """
     import polars as pl
 
-    weights = {name: criterion.weight for name, criterion in objective.criteria.items()}
-    weight = (
-        pl.col("criterion").replace_strict(weights, default=1.0, return_dtype=pl.Float64) if weights else pl.lit(1.0)
-    )
     shown = shown_responses(responses).collect().lazy()
-    counted = judgements.filter(weight > 0)
+    idle = [name for name, criterion in objective.criteria.items() if criterion.weight == 0]
+    counted = judgements.filter(~pl.col("criterion").is_in(idle)) if idle else judgements
     told = verdicts(counted, criteria, evaluators)
     if fold is not None:
         told = pl.concat(
@@ -327,24 +340,43 @@ def objective_scores(
     )
     if adjust is not None:
         said = adjust(said).collect().lazy()
-    per_criterion = _criterion_means(said, panel).with_columns(weight=weight)
+    per_criterion = _criterion_means(said, panel).with_columns(weight=_weight(objective)).collect().lazy()
     scored = per_criterion.group_by("row").agg(
         ((pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum()).round(_DECIMALS).alias("score"),
-        pl.col("criterion").alias("judged_on"),
+        pl.len().alias("judged_on"),
     )
-    asked = per_criterion.group_by("prompt").agg(pl.col("criterion").unique().sort().alias("asked"))
-    rests_on = said.group_by("row").agg(pl.col("judgement_id").sort_by("judgement").alias("judgement_ids"))
-    nothing = pl.lit([], dtype=pl.List(pl.String))
-    lacks = pl.col("asked").list.set_difference(pl.col("judged_on").fill_null(nothing)).fill_null(nothing)
-    return (
+    asked = per_criterion.group_by("prompt").agg(pl.col("criterion").n_unique().alias("asked"))
+    rests_on = said.sort("judgement").group_by("row").agg(judgement_ids=pl.col("judgement_id"))
+    found = (
         shown.join(scored, on="row", how="left")
         .join(asked, on="prompt", how="left")
-        .join(rests_on, on="row", how="left")
-        .with_columns(lacks=lacks, judgement_ids=pl.col("judgement_ids").fill_null(nothing))
+        .with_columns(whole=pl.col("judged_on").fill_null(0) == pl.col("asked").fill_null(0))
+        .collect()
+        .lazy()
+    )
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    return (
+        found.join(rests_on, on="row", how="left")
+        .join(_lacking(found, per_criterion), on="row", how="left")
         .select(
             *("row", "prompt", "prompt_id", "response_id"),
-            pl.when(pl.col("lacks").list.len() == 0).then("score").alias("score"),
-            *("lacks", "judgement_ids"),
+            pl.when("whole").then("score").alias("score"),
+            pl.col("lacks", "judgement_ids").fill_null(nothing),
         )
         .sort("row")
+    )
+
+
+def _lacking(found: pl.LazyFrame, per_criterion: pl.LazyFrame) -> pl.LazyFrame:
+    """The criteria, by name and in order, that other responses to its prompt are judged on and a response is not."""
+    import polars as pl
+
+    wanted = per_criterion.select("prompt", "criterion").unique()
+    return (
+        found.filter(~pl.col("whole"))
+        .select("row", "prompt")
+        .join(wanted, on="prompt")
+        .join(per_criterion, on=["row", "criterion"], how="anti")
+        .group_by("row")
+        .agg(pl.col("criterion").cast(pl.String).sort().alias("lacks"))
     )

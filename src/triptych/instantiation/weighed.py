@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from triptych.instantiation.decay import Decay
 from triptych.instantiation.part_weights import PartWeights
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 class Weighed(Scored):
     """An instantiation whose examples may be weighed by age, and by sentence or step."""
+
+    reads: ClassVar[dict[str, frozenset[str]]] = {
+        **Scored.reads,
+        "responses": Scored.reads["responses"] | {"model_version", "created_at"},
+    }
 
     decay: Decay | None = None
     """Weights by age: a `Decay`; None leaves age out."""

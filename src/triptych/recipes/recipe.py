@@ -15,6 +15,7 @@ from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
 from triptych.operators import (
     Evaluator,
+    Evolver,
     Generator,
     Instantiator,
     Operator,
@@ -30,11 +31,12 @@ from triptych.records import Objective, Prompt, content_id
 
 if TYPE_CHECKING:
     _Prompts = PromptSource
+    _Evolution = Evolver
     _Synthesis = Generator
     _Evaluation = Evaluator
     _Instantiation = Instantiator
 else:  # which operators there are is known only when running: installed packages add theirs
-    _Prompts, _Synthesis = any_of("prompts"), any_of("synthesis")
+    _Prompts, _Evolution, _Synthesis = any_of("prompts"), any_of("evolution"), any_of("synthesis")
     _Evaluation, _Instantiation = any_of("evaluation"), any_of("instantiation")
 
 
@@ -69,6 +71,10 @@ class Recipe(BaseModel):
     """The models by their names in this recipe."""
     prompts: _Prompts
     """Where the prompts come from."""
+    evolution: Annotated[
+        tuple[_Evolution, ...], BeforeValidator(_as_list, json_schema_input_type=_Evolution | list[_Evolution])
+    ] = ()
+    """What makes prompts of each prompt, before panel 1, one after the other."""
     synthesis: Annotated[
         tuple[_Synthesis, ...],
         BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]),
@@ -121,8 +127,10 @@ class Recipe(BaseModel):
                     yield f"models.{name}.price", said
         if self.loop is not None:
             yield from ((f"loop.{field}", said) for field, said in self.loop.problems(self.models))
+            for place, operator in enumerate(self.loop.evolution or ()):
+                yield from self._problems_of(f"loop.evolution.{place}", operator)
         yield from self._mistaken_for_another()
-        for panel in ("synthesis", "evaluation", "instantiation"):
+        for panel in ("evolution", "synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
                 yield from self._problems_of(f"{panel}.{place}", operator)
         yield from misplaced(self)
@@ -166,7 +174,7 @@ class Recipe(BaseModel):
     @property
     def _working(self) -> Iterator[tuple[str, Any]]:
         """The operators that work on prompts, and those that they hold, each with its place in the recipe."""
-        for panel in ("synthesis", "evaluation"):
+        for panel in ("evolution", "synthesis", "evaluation"):
             for place, operator in enumerate(getattr(self, panel)):
                 yield from with_inner(f"{panel}.{place}", operator)
 

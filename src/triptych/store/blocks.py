@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from triptych.store.run import Run
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _PROMPTS_A_BLOCK = 4096
-_COLUMNS = {
+STATISTICAL: Mapping[str, Collection[str]] = {
     "responses": ("id", "prompt_id", "parent_id", "params", "model", "status", "messages"),
     "judgements": (
         *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
@@ -22,25 +22,38 @@ _COLUMNS = {
 """What statistics rest on. The rest, such as what judges wrote, takes most of the room."""
 
 
-def blocks(run: Run, *tables: str) -> Iterator[dict[str, pl.LazyFrame]]:
-    """These tables by name, cut alike: a block holds all rows of the same prompts, without what no statistic needs.
+def blocks(
+    run: Run,
+    *tables: str,
+    prompts: int | None = None,
+    columns: Mapping[str, Collection[str] | None] = STATISTICAL,
+) -> Iterator[dict[str, pl.LazyFrame]]:
+    """These tables by name, cut alike: a block holds all rows of the same prompts, 4,096 of them or `prompts`.
 
-    A block is read once and kept in memory while it is looked at, since each statistic would read it anew.
+    `columns` names what is read of each table, None for all that there is; if not given, what statistics rest on, and of
+    the prompts their ids. A block is read once and kept in memory while it is looked at, since each statistic would
+    read it anew.
     """
     import polars as pl
 
-    numbered = prompt_keys(run).with_columns(block=pl.col("prompt_row") // _PROMPTS_A_BLOCK)
-    places = {name: spans(run.table(name), numbered, "block") for name in tables}
+    size = prompts or _PROMPTS_A_BLOCK
+    numbered = prompt_keys(run).with_columns(block=pl.col("prompt_row") // size)
+    places = {name: spans(run.table(name), numbered, "block") for name in tables if name != "prompts"}
     for number in numbered["block"].unique(maintain_order=True):
-        ids = run.prompts().select("id").slice(number * _PROMPTS_A_BLOCK, _PROMPTS_A_BLOCK)
-        yield {name: _block(_looked_at(run, name), places[name], number, ids).collect().lazy() for name in tables}
+        ids = _with(run, "prompts", columns.get("prompts", ("id",))).slice(number * size, size).collect().lazy()
+        block = {
+            name: _block(_with(run, name, columns.get(name)), place, number, ids).collect().lazy()
+            for name, place in places.items()
+        }
+        yield block | ({"prompts": ids} if "prompts" in tables else {})
 
 
-def _looked_at(run: Run, name: str) -> pl.LazyFrame:
-    """The columns that statistics rest on, as far as the Triptych that made the run had them."""
+def _with(run: Run, name: str, columns: Collection[str] | None) -> pl.LazyFrame:
+    """A table with some of its columns, as far as the Triptych that made the run had them."""
     table = run.table(name)
-    there = table.collect_schema().names()
-    return table.select(column for column in _COLUMNS[name] if column in there)
+    if columns is None:
+        return table
+    return table.select(column for column in table.collect_schema().names() if column in columns)
 
 
 def prompt_keys(run: Run) -> pl.DataFrame:

@@ -20,6 +20,7 @@ MANIFEST = "run.json"
 RECIPE = "recipe.yaml"
 CALLS = "calls.sqlite"
 SET_ASIDE = "set_aside.jsonl"
+UNMADE = "unmade.jsonl"
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -39,6 +40,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """Prompts in the tables."""
     set_aside: int = 0
     """Rows that could not be prompts; they are in `set_aside.jsonl` with the reasons."""
+    unmade: int = 0
+    """Prompts that were to be made of others and did not come about; they are in `unmade.jsonl` with the reasons."""
     counts: dict[str, dict[str, Any]] = {}
     """Calls of each stage in the last sitting, and what became of them."""
     spent: dict[str, float] = {}
@@ -47,6 +50,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """How long the last sitting took."""
     addresses: dict[str, str] = {}
     """Where each model was."""
+    verdicts_of: str = ""
+    """The run folder whose verdicts the examples were made of anew; empty for a run that calls were made for."""
     version: str = ""
     """The Triptych that wrote the folder."""
 

@@ -41,7 +41,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
     step = pl.Struct({"unit": text, "index": count, "message": count, "start": count, "end": count})
     spans = pl.List(pl.Struct({"response": count, "message": count, "start": count, "end": count, "value": number}))
     types: dict[str, dict[str, pl.DataType]] = {
-        "prompts": {"messages": messages, "tags": texts},
+        "prompts": {"messages": messages, "tags": texts, "call_ids": texts},
         "responses": {
             "messages": messages,
             "sample_index": count,
@@ -137,6 +137,8 @@ def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:
 def _record(kind: type[Record], row: dict[str, Any]) -> Record:
     fields = {}
     for name in kind.__struct_fields__:
+        if name not in row:  # in tables of before there was such a field
+            continue
         value = msgspec.json.decode(row[name]) if name in FREE_FORM else without_nulls(row[name])
         if value is not None:
             fields[name] = value

@@ -17,8 +17,9 @@ from triptych.store.tables import Record, frame
 if TYPE_CHECKING:
     import polars as pl
 
-_PROMPTS_A_PART = 1024
-_ROWS_A_GROUP = 16_384
+PROMPTS_A_PART = 1024
+"""Examples of several instantiations stand part by part."""
+ROWS_A_GROUP = 16_384
 _PARTS_BEHIND = 4
 
 _MADE_OF = ("prompts", "responses", "judgements")
@@ -54,7 +55,7 @@ class TableWriter:
         self._rows["responses"] += responses
         self._rows["judgements"] += judgements
         self.prompts += 1
-        if len(self._rows["prompts"]) == _PROMPTS_A_PART:
+        if len(self._rows["prompts"]) == PROMPTS_A_PART:
             self._hand_over()
 
     def finish(self) -> None:
@@ -122,7 +123,7 @@ class TableWriter:
         try:
             pl.collect_all(
                 self._so_far(name).sink_parquet(
-                    self._parts / f"{name}.parquet", row_group_size=_ROWS_A_GROUP, compression_level=1, lazy=True
+                    self._parts / f"{name}.parquet", row_group_size=ROWS_A_GROUP, compression_level=1, lazy=True
                 )
                 for name in _TABLES
             )

@@ -21,6 +21,7 @@ from triptych.export.trl.pair import PAIR
 from triptych.export.trl.sft import SFT
 from triptych.export.trl.stepwise import STEPWISE
 from triptych.export.trl.unpaired import UNPAIRED
+from triptych.store.replay import replayed
 from triptych.store.run import Run
 
 FORMATS = {each.kind: each for each in (PAIR, UNPAIRED, SFT, GROUP, STEPWISE)}
@@ -62,7 +63,8 @@ def export_trl(
     Of a run with examples of several kinds, each kind has a folder of its name, which `datasets` knows as a
     configuration; `kinds` takes only some. Where the recipe's method names settings of TRL, they are written as
     `trl.yaml`. What columns there are the card says; messages have a role and a content; tool calls in OpenAI's form,
-    call ids and names only where any message of the run has them.
+    call ids and names only where any message of the run has them. Where examples of earlier rounds are replayed, `run`
+    names the folder of each row's run.
 
     Works through a few thousand rows at a time. The files get their names when they are whole. Raises
     `TriptychError` where there is no row of these kinds, or none that the format can hold, or no room.
@@ -87,17 +89,18 @@ def export_trl(
 
 def writable(run: Run) -> bool:
     """Whether a run has examples of a kind that TRL has a format for."""
-    return any(kind in FORMATS and FORMATS[kind].refused(about) is None for kind, about in facts(run).items())
+    return any(kind in FORMATS and FORMATS[kind].refused(about) is None for kind, about in facts([run]).items())
 
 
 def _export(run: Run, out: Path, parts: Path, endings: Sequence[str], kinds: Sequence[str] | None) -> ExportResult:
-    known = facts(run)
+    runs = [run, *replayed(run)]
+    known = facts(runs)
     chosen, lost = _chosen(known, kinds)
-    rare, written = rarities(run), dict[str, Written]()
+    rare, written = rarities(runs), dict[str, Written]()
     for form in chosen:
         folder = parts / form.kind
         folder.mkdir()
-        written[form.kind] = write(run, form, known[form.kind], rare, folder, endings)
+        written[form.kind] = write(runs, form, known[form.kind], rare, folder, endings)
     ties = written["pair"].left_out if "pair" in written else 0
     made = [form for form in chosen if written[form.kind].rows]
     if not made:
