@@ -317,6 +317,11 @@ RUBRIC = {"kind": "rubric", "model": "m", "criteria": ["good"]}
         ([{"kind": "verify"}], {"kind": "judge_rows"}, "can't tell what its evaluators were asked"),
         ([RUBRIC], {"kind": "judge_rows", "form": "unpaired"}, "items of a checklist"),
         ([RUBRIC], {"kind": "judge_rows", "form": "pair"}, "add compare_judgements"),
+        (
+            [{"kind": "compare_judgements", "model": "m", "criteria": ["good"]}],
+            {"kind": "judge_rows"},
+            "no other evaluator gives any",
+        ),
         ([RUBRIC], {"kind": "pairs", "part_weights": {}}, "needs verdicts on sentences or steps"),
     ],
 )
@@ -348,6 +353,8 @@ def test_show_tells_which_judgements_are_compared_and_what_is_learnt(tmp_path):
             "instantiation": [{"kind": "judge_rows", "form": "pair"}, {"kind": "judge_rows"}],
         }
         run = tp.run(build_recipe(content), tmp_path / "run")
+    anew = tp.instantiate(run, build_recipe(content), tmp_path / "anew")
+    assert (anew.path / "examples.parquet").read_bytes() == (run.path / "examples.parquet").read_bytes()
     compared = run.judgements().filter(pl.col("about").list.len() > 0).collect()
     examples = run.examples().collect()
     assert {*examples["kind"]} == {"pair", "sft"}

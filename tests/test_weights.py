@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+import triptych as tp
 from triptych.errors import TriptychError
 from triptych.instantiation.decay import Decay
 from triptych.instantiation.groups import Groups
@@ -17,6 +18,7 @@ from triptych.instantiation.pairs import Pairs
 from triptych.instantiation.part_weights import PartWeights
 from triptych.instantiation.sft import Sft
 from triptych.instantiation.unpaired import Unpaired
+from triptych.recipes.load import build_recipe
 from triptych.records import Criterion, Message, Objective, StepLocator, make_prompt
 from triptych.store.tables import frame, records
 from verdict_tables import Tables, judged, response
@@ -206,3 +208,46 @@ def test_nothing_changes_without_them():
     made = two()
     assert rows(Pairs(criteria=("whole",)), made)["spans"].list.len().sum() == 0
     assert rows(Pairs(criteria=("whole",)), made).select(pl.col("weight")).to_series().to_list() == [1.0]
+
+
+def test_what_is_made_anew_is_what_a_run_makes(tmp_path):
+    content = {
+        "name": "texts",
+        "models": {},
+        "prompts": {
+            "kind": "inline",
+            "prompts": [
+                {"prompt": f"Say {number}.", "tags": [f"t:{number}"], "constraints": [{"kind": "words", "max": 1}],
+                 "responses": ["One", "One two"]}
+                for number in range(3)
+            ],
+        },
+        "synthesis": {"kind": "given"},
+        "evaluation": {"kind": "verify"},
+        "instantiation": [
+            {"kind": "pairs", "decay": {"gamma": 0.5}},
+            {"kind": "conditioned"},
+            {"kind": "many_outputs", "min_score": 0},
+        ],
+    }  # fmt: skip
+    recipe = build_recipe(content)
+    run = tp.run(recipe, tmp_path / "run")
+    anew = tp.instantiate(run, recipe, tmp_path / "anew")
+    assert (anew.path / "examples.parquet").read_bytes() == (run.path / "examples.parquet").read_bytes()
+    examples = run.examples().collect()
+    assert {*examples["strategy"]} == {"best_vs_worst", "conditioned", "many_outputs"}
+    assert examples.filter(kind="pair")["weight"].to_list() == [0.25, 0.5, 1.0]
+
+
+def test_an_unknown_age_leaves_the_other_tables_of_a_run(tmp_path):
+    content = {
+        "name": "ages",
+        "prompts": {"kind": "inline", "prompts": [{"prompt": "Hi", "responses": ["Yes", "Yes, no"],
+                                                   "constraints": [{"kind": "words", "max": 1}]}]},
+        "synthesis": {"kind": "given"},
+        "evaluation": {"kind": "verify"},
+        "instantiation": {"kind": "pairs", "decay": {}},
+    }  # fmt: skip
+    with pytest.raises(TriptychError, match="no tag such as t:3"):
+        tp.run(build_recipe(content), tmp_path / "run")
+    assert tp.open_run(tmp_path / "run").judgements().collect().height == 2

@@ -45,7 +45,7 @@ def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
         for panel, kinds in operators.items():
             click.echo(f"\n{panel}: operators, named by `kind`")
             for kind, said in kinds.items():
-                click.echo(f"  {kind:<15}{' '.join(said.split())}")
+                click.echo(f"  {kind:<19}{' '.join(said.split())}")
 
 
 def show_command(name: str) -> None:

@@ -116,17 +116,22 @@ def chunks(
         places = where.join(rows.select(key("prompt_id")), on="key", how="semi")
         if places.height == 0:
             continue
-        here = _slice(prompts, places["prompt_row"], places["prompt_row"]).rename({"id": "prompt_id"})
-        answers = _slice(responses, places["first"], places["last"]).unique("id")
+        written = _openai(pl.col("messages"), fields)  # before joining, where there is less of them
+        here = _slice(prompts, places["prompt_row"], places["prompt_row"]).rename({"id": "prompt_id"}).with_columns(written)
+        answers = _slice(responses, places["first"], places["last"]).with_columns(written).unique("id")
         made = rows.lazy().join(here.unique("prompt_id"), on="prompt_id", how="inner", maintain_order="left")
+        own = bool(rows["outputs"].list.len().sum())
         for place in range(continuations):
-            made = _with_continuation(made, answers, place, fields)
+            made = _with_continuation(made, answers, place, fields, own=own)
         if judged is not None:
             at = judged.join(places.select("key"), on="key", how="semi")
             said = _slice(run.judgements().select("id", "step"), at["first"], at["last"])
             made = _with_steps(made, answers, said)
-        shown = pl.when(pl.col("input").list.len() > 0).then("input").otherwise("messages")
-        yield made.with_columns(prompt=shown).with_columns(_openai("prompt", fields)).drop("messages", "input")
+        shown = pl.col("messages")
+        if rows["input"].list.len().sum():
+            own_input = pl.col("input")
+            shown = pl.when(own_input.list.len() > 0).then(_openai(own_input, fields)).otherwise(shown)
+        yield made.with_columns(prompt=shown).drop("messages", "input")
 
 
 def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFrame:
@@ -134,17 +139,21 @@ def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFra
     return table.slice(start, end - start + 1).collect().lazy()
 
 
-def _with_continuation(rows: pl.LazyFrame, responses: pl.LazyFrame, place: int, fields: Sequence[str]) -> pl.LazyFrame:
-    """Add `says_N`: the example's own output, or what the response says."""
+def _with_continuation(
+    rows: pl.LazyFrame, responses: pl.LazyFrame, place: int, fields: Sequence[str], *, own: bool
+) -> pl.LazyFrame:
+    """Add `says_N`: the example's own output, where any has some, or what the response says."""
     import polars as pl
 
-    name, own = f"says_{place}", pl.col("outputs").list.get(place, null_on_oob=True)
+    name, output = f"says_{place}", pl.col("outputs").list.get(place, null_on_oob=True)
+    said = pl.col(name)
+    if own:
+        said = pl.when(output.is_not_null()).then(_openai(a_message("assistant", output), fields)).otherwise(said)
     return (
         rows.with_columns(response_id=pl.col("response_ids").list.get(place))
         .join(responses.rename({"id": "response_id", "messages": name}), on="response_id", how="left", maintain_order="left")
         .drop("response_id")
-        .with_columns(pl.when(own.is_not_null()).then(a_message("assistant", own)).otherwise(name).alias(name))
-        .with_columns(_openai(name, fields))
+        .with_columns(said.alias(name))
     )
 
 
@@ -172,7 +181,7 @@ def _with_steps(rows: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.Lazy
     return rows.join(found, on="id", how="left", maintain_order="left")
 
 
-def _openai(name: str, fields: Sequence[str]) -> pl.Expr:
+def _openai(messages: pl.Expr, fields: Sequence[str]) -> pl.Expr:
     """Messages with a role, a content, and these rarer fields; tool calls as OpenAI writes them."""
     import polars as pl
 
@@ -185,4 +194,4 @@ def _openai(name: str, fields: Sequence[str]) -> pl.Expr:
         "name": field("name"),
     }
     content = field("content").fill_null("")  # tables leave empty fields of messages out
-    return pl.col(name).list.eval(pl.struct(field("role"), content, *(rarer[each] for each in fields)))
+    return messages.list.eval(pl.struct(field("role"), content, *(rarer[each] for each in fields)))

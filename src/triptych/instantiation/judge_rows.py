@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_TOLD = (*("id", "prompt_id", "response_ids", "step", "criterion", "criterion_id", "evaluator", "evaluator_id", "check"),
+         *("scores", "ranks", "rationale"))  # fmt: skip
+"""What of a judgement its question and answer are told by."""
+
+
 class _Tables(NamedTuple):
     """What judges were shown and what they said."""
 
@@ -206,7 +211,7 @@ def _said_again(
     """
     import polars as pl
 
-    rows = learnt.collect()
+    rows = learnt.select(_TOLD).collect()
     prompts = _by_id("prompts", tables.prompts, rows["prompt_id"])
     responses = _by_id("responses", tables.responses, rows["response_ids"].explode())
     questions: dict[Any, tuple[int, tuple[Message, ...] | None]] = {}

@@ -43,6 +43,7 @@ class _Given(NamedTuple):
 
 def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What no loss can learn from: (field, what is wrong and what would fit)."""
+    yield from _nothing_to_compare(recipe)
     for place, operator in enumerate(recipe.instantiation):
         yield from ((f"instantiation.{place}", said) for said in _without_parts_or_answers(recipe, operator))
     for field, operator, given in _fed(recipe):
@@ -74,6 +75,15 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 f"{field}.diversity",
                 f"no evaluator judges {operator.diversity!r}; add {{kind: diversity}} to the evaluation",
             )
+
+
+def _nothing_to_compare(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Judges of judgements where nobody scores responses by themselves."""
+    scoring = [judge for judge in recipe.evaluation if judge.kind not in _PAIRS_ONLY | _LISTS | _OF_JUDGEMENTS]
+    for place, judge in enumerate(recipe.evaluation):
+        if judge.kind in _OF_JUDGEMENTS and not scoring:
+            said = "compares scores of one response, and no other evaluator gives any: add a rubric with repeats"
+            yield f"evaluation.{place}", said
 
 
 def _without_parts_or_answers(recipe: Recipe, operator: Any) -> Iterator[str]:
