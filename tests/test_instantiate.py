@@ -118,7 +118,7 @@ def test_what_is_made_anew_can_be_shown_and_exported(paid, tmp_path):
     assert "pair by all_pairs" in shown.stdout
     exported = _triptych("export", tmp_path / "anew", "--to", "trl")
     assert exported.returncode == 0, exported.stderr
-    rows = pl.read_parquet(tmp_path / "anew/export/trl/**/*.parquet")
+    rows = pl.read_parquet(tmp_path / "anew/export/trl/pair/*.parquet")
     assert rows.height > run.examples().filter(kind="pair").collect().height
 
 

@@ -442,6 +442,102 @@ def policy_against_opponent(here, examples):
     chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4)) if chosen > rejected else 0.5
     assert chosen >= rejected
     assert example["labels"] == pytest.approx([chance, 1 - chance])
+def sentences_weighed(here, examples):
+    best_against_worst(here, examples)
+    for example in examples:
+        text = here[example["response_ids"][0]]["messages"][-1]["content"]
+        first = text.index(".") + 1  # "Quality 9." is better than "So says draft x1."
+        places = [(one["response"], one["start"], one["end"], one["value"]) for one in example["spans"]]
+        assert places == [(0, 0, first, 2.0), (0, first + 1, len(text), 1.0)]
+
+
+def sentences_rewarded(here, examples):
+    (example,) = examples
+    assert example["labels"] == [round(4 * row["quality"] / 10) / 4 for row in here.values()]
+    rewards = [(one["response"], one["value"]) for one in example["spans"]]
+    assert rewards == [(place, pytest.approx(sign * (0.3 + 0.5))) for place in range(4) for sign in (1, -1)]
+
+
+def shown_with_attributes(here, examples):
+    assert {example["response_ids"][0] for example in examples} == {*here}
+    for example in examples:
+        mark = round(9 * here[example["response_ids"][0]]["quality"] / 10)
+        line = ",".join(f"{name}:{mark}" for name in ("quality", "toxicity", "humor", "creativity"))
+        assert example["input"][-1]["content"].endswith(f"\n\nThe response is to have these attributes: {line}")
+
+
+def scores_of_each_attribute(here, examples):
+    names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    assert sorted((example["strategy"], *example["response_ids"]) for example in examples) == sorted(
+        (f"score/{name}", response) for name in names for response in here
+    )
+    for example in examples:
+        assert example["labels"] == [round(4 * qualities(here, example)[0] / 10) / 4]
+
+
+def answers_of_a_judge(key, count):
+    """So many rows of a prompt; each shows the responses and ends with what the judge says of them."""
+
+    def check(here, examples):
+        assert len(examples) == count
+        for example in examples:
+            question, seen = example["input"][-1]["content"], qualities(here, example)
+            assert all(here[response]["messages"][-1]["content"] in question for response in example["response_ids"])
+            (said,) = map(json.loads, example["outputs"])
+            assert [*said] == ["rationale", key(seen)[0]]
+            assert said[key(seen)[0]] == key(seen)[1]
+
+    return check
+
+
+def score_or_choice(seen):
+    return ("score", round(1 + 4 * seen[0] / 10)) if len(seen) == 1 else ("better", "A" if seen[0] > seen[1] else "B")
+
+
+def verified_where_the_answer_agrees(here, examples):
+    verifications = [example for example in examples if example["outputs"]]
+    solutions = [example for example in examples if not example["outputs"]]
+    right = [response for response, row in here.items() if row["quality"] > 5]
+    assert [example["response_ids"][0] for example in solutions] == sorted(
+        right, key=[example["response_ids"][0] for example in solutions].index
+    )
+    # The judge takes a solution of quality 3 for right, which the answer shows to be wrong.
+    assert {example["response_ids"][0] for example in verifications} == {
+        response for response, row in here.items() if row["quality"] != 3
+    }
+    for example in verifications:
+        assert json.loads(example["outputs"][0])["met"] == ("yes" if qualities(here, example)[0] > 5 else "no")
+        assert "<reference" not in example["input"][-1]["content"]
+
+
+def yes_or_no_to_each_principle(here, examples):
+    assert len(examples) == 3 * len(here)
+    for example in examples:
+        assert (example["outputs"], example["labels"]) == (["yes"], [float(qualities(here, example)[0] > 2)])
+        assert "Is the demand met?" in example["input"][-1]["content"]
+
+
+def answers_and_judgements_paired(here, examples):
+    best_against_worst(here, [example for example in examples if not example["outputs"]])
+    ((one, other),) = (example["response_ids"] for example in examples if example["outputs"])
+    assert one == other in here
+    ((chosen, rejected),) = (example["outputs"] for example in examples if example["outputs"])
+    assert chosen.count("!") > rejected.count("!")  # the judge of judgements likes them
+
+
+def lighter_with_age(here, examples):
+    best_against_worst(here, examples)
+    assert all(round(math.log(example["weight"], 0.95), 6) in range(6) for example in examples)
+
+
+def valid_ones_in_a_row(here, examples):
+    valid = [row for row in here.values() if row["quality"] > 5]
+    described = bool(examples) and examples[0]["input"][0]["content"] != "One more."
+    assert len(examples) == (len(valid) - (not described) if len(valid) > 1 else 0)
+    assert all(quality > 5 for example in examples for quality in qualities(here, example))
+    for place, example in enumerate(examples, start=0 if described else 1):
+        assert len(example["input"]) == 2 * place + 1
+        assert example["input"][-1]["content"] == ("One more." if place else example["input"][0]["content"])
 
 
 def rewritten(here, examples):
@@ -522,6 +618,17 @@ WANTED = {
     "upo": (4, 12, "pair", sure_pairs_weighed),
     "versaprm": (0, 12, "stepwise", every_step_marked),
     "alignment-potential": (8, 4, "pair", at_most_best_against_worst),
+    "aspo": (2, None, "pair", sentences_weighed),
+    "fine-grained-rlhf": (4, None, "group", sentences_rewarded),
+    "genrm": (4, 4, "sft", verified_where_the_answer_agrees),
+    "helpsteer2": (2, 10, "unpaired", scores_of_each_attribute),
+    "meta-rewarding": (None, 0, "pair", answers_and_judgements_paired),
+    "ns-dpo": (2, 2, "pair", lighter_with_age),
+    "prometheus": (5, 10, "sft", answers_of_a_judge(score_or_choice, 10)),
+    "prometheus-2": (3, 12, "sft", answers_of_a_judge(score_or_choice, 12)),
+    "rlbff": (2, 6, "unpaired", yes_or_no_to_each_principle),
+    "spectrum-tuning": (8, 8, "sft", valid_ones_in_a_row),
+    "steerlm": (4, 16, "sft", shown_with_attributes),
     "alpha-dpo": (5, 5, "pair", best_against_worst),
     "bees": (8, 4, "pair", at_most_best_against_worst),
     "cpo": (1, 3, "pair", best_against_worst),
@@ -619,13 +726,15 @@ OTHERS = {
     "xpo": {"reference": 1},
 }
 """Calls of further models for a prompt."""
-BY_WHAT_IS_SAID = {"bpo", "math-shepherd", "omegaprm", "step-dpo", "rubrics-as-rewards", "rlcf"} | {
-    "alpacafarm",
-    "apl",
+BY_WHAT_IS_SAID = {"alpacafarm", "apl", "aspo", "bpo", "fine-grained-rlhf", "math-shepherd", "meta-rewarding"} | {
+    "omegaprm",
     "openrubrics",
     "prm800k",
     "reward-specification",
+    "rlcf",
     "rso",
+    "rubrics-as-rewards",
+    "step-dpo",
     "versaprm",
 }
 """Methods whose calls depend on answers or draws, so that a plan can only bound them."""
@@ -876,7 +985,7 @@ def test_what_a_recipe_says_of_its_method_holds_together(name):
     assert set(method.survey) <= set(type(method.place).model_fields)
     assert all(getattr(method.place, axis) != value for axis, value in method.survey.items())
     assert_known_to_trl(method.trl)
-    assert re.match(r"(Pairs|Lists|Groups|Binary rows|Rows to imitate|Step rows): ", method.data)
+    assert re.match(r"(Pairs|Lists|Groups|Binary rows|Regression rows|Rows to imitate|Step rows): ", method.data)
 
 
 def assert_known_to_trl(settings):

@@ -54,9 +54,13 @@ class World:
 
     def _say(self, body: dict[str, Any], text: str) -> tuple[str, dict[str, Any]]:
         seen = [quality(shown) for _, shown in _SHOWN.findall(text)]
-        if "Score this part" in text:  # a step of a solution
+        if "<judgement_a " in text:  # the judgement that has more to say is the better one
+            said = re.findall(r"<judgement_[ab] \w+>\nSeen(!*)\.", text)
+            verdict = {"rationale": "Seen.", "better": "A" if len(said[0]) > len(said[1]) else "B"}
+            return "compare", {"message": {"content": json.dumps(verdict)}}
+        if "Score this part" in text:  # a step of a solution, or a sentence
             part = text.rpartition("<part ")[2]
-            seen = [0 if SLIP in part else 10]
+            seen = [0 if SLIP in part else 3 if "\nSo says" in part else 10]
         if "response_format" in body:
             self.shown.append(seen)
             properties = body["response_format"]["json_schema"]["schema"]["properties"]
@@ -76,7 +80,8 @@ class World:
                     written = [one | {"kind": kind} for one, kind in zip(written, ("rule", "principle"), strict=True)]
                 return "checklist", {"message": {"content": json.dumps({"checklist": written})}}
             if "met" in properties:
-                met = seen[0] > int(re.search(r"Quality above (\d)", text)[1])
+                asked = re.search(r"Quality above (\d)", text)
+                met = seen[0] > (int(asked[1]) if asked else 2)
                 return "judge", {
                     "message": {"content": json.dumps({"rationale": "Seen.", "met": "yes" if met else "no"})}
                 }
@@ -89,7 +94,8 @@ class World:
             said = _verdict(properties, seen)
             if "score" in said and body.get("temperature") and body["model"] != "policy":  # who judges itself is sure
                 said["score"] = _wavering(said["score"], properties["score"], (text, body.get("seed")))
-            return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **said})}}
+            seen_well = "!" * ((body.get("seed") or 0) % 97)
+            return "judge", {"message": {"content": json.dumps({"rationale": f"Seen{seen_well}.", **said})}}
         if body.get("logprobs") and body.get("max_tokens") == 1:
             self.shown.append(seen)
             if len(seen) == 1:

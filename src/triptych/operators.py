@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 from pydantic import (
@@ -68,6 +68,7 @@ BUILT_IN = {
         "listwise": "triptych.evaluation.listwise:Listwise",
         "debate": "triptych.evaluation.debate:Debate",
         "meta_judge": "triptych.evaluation.meta_judge:MetaJudge",
+        "compare_judgements": "triptych.evaluation.compare_judgements:CompareJudgements",
         "verify": "triptych.evaluation.verify:Verify",
         "assumed": "triptych.evaluation.assumed:Assumed",
         "rollouts": "triptych.evaluation.rollouts:Rollouts",
@@ -91,6 +92,9 @@ BUILT_IN = {
         "rankings": "triptych.instantiation.rankings:Rankings",
         "stepwise": "triptych.instantiation.stepwise:Stepwise",
         "sft": "triptych.instantiation.sft:Sft",
+        "conditioned": "triptych.instantiation.conditioned:Conditioned",
+        "many_outputs": "triptych.instantiation.many_outputs:ManyOutputs",
+        "judge_rows": "triptych.instantiation.judge_rows:JudgeRows",
     },
 }
 """Each panel's own operators. Packages add theirs through entry points of the group `triptych.<panel>`."""
@@ -165,6 +169,15 @@ class Operator(BaseModel):
     def across_prompts(self) -> bool:
         """Whether an instantiation needs the tables of all prompts at once; otherwise any whole prompts will do."""
         return False
+
+    @property
+    def wants(self) -> tuple[Literal["prompts", "judges"], ...]:
+        """What an instantiation is given by name, beside the tables that each is given.
+
+        `prompts` is their table; `judges` are the recipe's evaluators that can say again what they asked, by the
+        `evaluator_id` of their judgements (see `Recipe.judges`).
+        """
+        return ()
 
     @model_serializer(mode="wrap")
     def _with_kind(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -395,7 +408,10 @@ class Instantiator(Protocol):
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
     ) -> pl.LazyFrame:
-        """Make the examples of whole prompts, with the columns of the table of examples."""
+        """Make the examples of whole prompts, with the columns of the table of examples.
+
+        One that `wants` more than these tables is given it by name.
+        """
         ...
 
 

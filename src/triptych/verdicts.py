@@ -79,7 +79,7 @@ def _mean(told: list[tuple[float, float]]) -> float:
 
 
 def _verdicts(judgement: Judgement) -> list[float]:
-    if judgement.status != "ok" or judgement.step is not None:
+    if judgement.status != "ok" or judgement.step is not None or judgement.about:
         return []
     if judgement.scores is not None and judgement.scale is not None:
         low, high = judgement.scale

@@ -134,7 +134,12 @@ def _story_of_response(run: Run, response: dict[str, Any]) -> dict[str, Any]:
 
 def _story_of_judgement(run: Run, judgement: dict[str, Any]) -> dict[str, Any]:
     story = _narrowed(_of_prompt(run, judgement["prompt_id"]), set(judgement["response_ids"]))
-    story["judgements"] = [judgement]
+    about = {*(judgement.get("about") or ())}
+    story["judgements"] = [
+        one
+        for one in story["judgements"]
+        if one["id"] == judgement["id"] or one["id"] in about or judgement["id"] in (one.get("about") or ())
+    ]
     story["examples"] = [e for e in story["examples"] if judgement["id"] in (e["judgement_ids"] or ())]
     return story
 
@@ -251,6 +256,8 @@ def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str
     shown = " then ".join(names.get(each, each) for each in row["response_ids"])
     if row["step"] is not None:
         shown += f", {row['step']['unit']} {row['step']['index'] + 1}"
+    if row.get("about"):
+        shown = f"{' then '.join(row['about'])}, which are of {shown}"
     yield ""
     yield f"judgement {row['id']}  {one_line(row['criterion'], 40)} by {one_line(row['evaluator'], 40)}  of {shown}"
     yield _lost(row) if row["status"] != "ok" else f"  {_verdict(row)}"
@@ -283,9 +290,27 @@ def _example_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
         yield f"  parts of {names.get(response, '')} {response}, labelled {labels}"
     for place, response in enumerate(row["response_ids"] if row["kind"] != "stepwise" else ()):
         role = ("chosen", "rejected")[place] if row["kind"] == "pair" else f"response {place + 1}"
-        yield f"  {role}: {names.get(response, '')} {response}, score {row['scores'][place]:.3f}"
+        score = f", score {row['scores'][place]:.3f}" if place < len(row["scores"] or ()) else ""
+        yield f"  {role}: {names.get(response, '')} {response}{score}"
+    for span in row.get("spans") or ():
+        where = names.get(row["response_ids"][span["response"]], "")
+        yield f"  of {where} the characters from {span['start']} to {span['end']} weigh {span['value']:g}"
+    yield from _own_texts(row)
     margin = "" if row["margin"] is None else f"margin {row['margin']:.3f}, "
     yield f"  {margin}weight {row['weight']:g}, rests on {len(row['judgement_ids'] or ())} judgements"
+
+
+def _own_texts(row: dict[str, Any]) -> Iterator[str]:
+    """What is shown and said in training where that is not the prompt and the responses."""
+    if row.get("input"):
+        yield "  shown in training:"
+        for message in row["input"]:
+            yield f"    {message['role']}:"
+            yield from _message_lines(message)
+    for place, output in enumerate(row.get("outputs") or ()):
+        label = f", labelled {row['labels'][place]:g}" if row["kind"] == "unpaired" else ""
+        yield f"  {('chosen', 'rejected')[place] if row['kind'] == 'pair' else 'to say'}{label}:"
+        yield from _block(output)
 
 
 def _lost(row: dict[str, Any]) -> str:

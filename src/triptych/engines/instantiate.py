@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,15 +147,17 @@ def _made(run: Run, recipe: Recipe, progress: Callable[[int, int], None] | None)
             if progress is not None:
                 progress(done, total)
     if across:
-        yield made_by(across, recipe, run.responses(), run.judgements())
+        yield made_by(across, recipe, {name: run.table(name) for name in _SHARED})
 
 
 def _blocks(run: Run, instantiations: Sequence[Instantiator]) -> Iterator[dict[str, pl.LazyFrame]]:
     reads = [getattr(operator, "reads", {}) for operator in instantiations]
-    columns = {
+    asked = any("prompts" in getattr(operator, "wants", ()) for operator in instantiations)
+    columns: dict[str, Collection[str] | None] = {
         name: None if any(name not in each for each in reads) else frozenset().union(*(each[name] for each in reads))
         for name in ("responses", "judgements")
     }
+    columns["prompts"] = None if asked else ("id",)
     return blocks(run, "prompts", "responses", "judgements", prompts=_PROMPTS_A_BLOCK, columns=columns)
 
 
@@ -163,7 +165,7 @@ def _of_block(block: dict[str, pl.LazyFrame], instantiations: Sequence[Instantia
     """The examples of a block: of as many prompts as a run makes them of at once, instantiation by instantiation."""
     import polars as pl
 
-    examples = made_by(instantiations, recipe, block["responses"], block["judgements"])
+    examples = made_by(instantiations, recipe, block)
     if len(instantiations) == 1:
         return examples
     part = block["prompts"].with_row_index("part").select(prompt_id="id", part=pl.col("part") // PROMPTS_A_PART)

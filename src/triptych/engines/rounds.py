@@ -15,7 +15,7 @@ import msgspec
 
 from triptych.engines.local import Progress, run_once
 from triptych.errors import AwaitsPolicy, Interrupted, RunFolderError, TrainingFailed
-from triptych.export.trl import export_trl
+from triptych.export.trl import export_trl, writable
 from triptych.instantiation.scored import with_draw
 from triptych.recipes.loop import Loop, filled_in, places_of
 from triptych.recipes.recipe import Recipe
@@ -130,7 +130,7 @@ def _train(command: str, before: Run, places: Mapping[str, str]) -> None:
     done, key = before.path / _TRAINED, _what_is_trained(command, before)
     if _trained_as(done) == key:
         return
-    if any(one.examples().filter(kind="pair").head(1).collect().height for one in (before, *replayed(before))):
+    if any(writable(one) for one in (before, *replayed(before))):
         export_trl(before, Path(places["export"]))
     Path(places["trained"]).mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

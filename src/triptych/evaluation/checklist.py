@@ -233,6 +233,16 @@ class Checklist(LogprobJudge):
         )
         return await ask_parsed(ask, writer, [request], self._parse_list, form.wanted)
 
+    def _criterion_of(self, judgement: Judgement, prompt: Prompt, objective: Objective) -> Criterion | None:
+        """The item, where the prompt or the objective has it; what a writer wrote stands in no table."""
+        if judgement.check in self.criteria and judgement.check in objective.criteria:
+            return Criterion(text=objective.criteria[judgement.check].text)
+        own = (item for item in _own_items(prompt) if item.name == judgement.check)
+        return next((Criterion(text=item.text) for item in own), None)
+
+    def _answer(self, judgement: Judgement) -> dict[str, Any]:
+        return {"met": "yes" if judgement.scores == (1.0,) else "no"}
+
     def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
         return shown | {"demand": fenced("demand", question.criterion.text, shown["mark"])}
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from triptych.instantiation.scored import Scored
 from triptych.instantiation.token_weights import TokenRewards
+from triptych.instantiation.weighed import Weighed
 from triptych.records import Objective
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class Groups(Scored):
+class Groups(Weighed):
     """Puts all scored responses to a prompt into one group; the labels are their advantages.
 
     `mean_std` is GRPO's (arXiv:2402.03300): the score less the group's mean, over its standard deviation (of a
@@ -34,7 +34,12 @@ class Groups(Scored):
     """Rewards of single tokens as well, by a `TokenRewards`; None gives none."""
 
     def instantiate(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None = None,
     ) -> pl.LazyFrame:
         """Make at most one group of each prompt; its responses stand in the order of the table."""
         import polars as pl
@@ -58,6 +63,7 @@ class Groups(Scored):
             rows = rows.filter(pl.col("margin") > 0)
         if self.token_rewards is not None:
             rows = self.token_rewards.rewarded(rows, judgements)
+        rows = self.weighed(rows, responses, judgements, objective, prompts)
         return self.as_examples(rows, kind="group", strategy=self.advantage, version=objective.version)
 
     def _advantage(self) -> pl.Expr:

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from triptych.instantiation.bands import Band, with_certainty, with_features
 from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.rescale import rescaled
-from triptych.instantiation.scored import Scored, Unit
+from triptych.instantiation.scored import Unit
 from triptych.instantiation.scores import criterion_scores
 from triptych.instantiation.token_weights import TokenWeights
+from triptych.instantiation.weighed import Weighed
 from triptych.instantiation.weights import Likelihood
 from triptych.records import Objective
 
@@ -36,7 +37,7 @@ Choice = Literal[
 ]
 
 
-class Pairs(Scored):
+class Pairs(Weighed):
     """Pairs responses to one prompt by the objective's score (see `objective_scores`).
 
     `best_vs_worst`, `best_vs_random` and `best_vs_low` make at most one pair a prompt; `best_vs_rest` pairs the best
@@ -56,6 +57,10 @@ class Pairs(Scored):
     """Which responses are paired. `best_vs_random` draws among those scored lower than the best."""
     deviations: float = Field(default=2.0, ge=0)
     """With `best_vs_low`: how many standard deviations (of a sample, n - 1) below the mean."""
+    tier: float = Field(default=0.0, ge=0, lt=0.5)
+    """With `best_vs_worst`: how far from the best score a response may be, and from the worst, as a share of their
+    distance, to count as equally good. The shortest of the best is then chosen and the longest of the worst rejected
+    (the length control of Meta-Rewarding, arXiv:2407.19594); 0 goes by scores alone."""
     within: Literal["prompt", "prefix"] = "prompt"
     """Which responses are paired: any to one prompt, or only branches of one response from the same place, with one
     another and with that response, so that the two differ from there on (Step-DPO, arXiv:2406.18629)."""
@@ -89,6 +94,8 @@ class Pairs(Scored):
     def _fits_together(self) -> Pairs:
         if self.max_margin is not None and self.max_margin < self.min_margin:
             raise ValueError(f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits")
+        if self.tier and self.choose != "best_vs_worst":
+            raise ValueError(f"tier says which are the best and which the worst; it does not go with {self.choose}")
         if self.dimensions == "each" and self.criteria is None:
             raise ValueError("dimensions: each needs the names of the criteria")
         return self
@@ -99,12 +106,17 @@ class Pairs(Scored):
         return super().across_prompts or any(band.of_all_pairs for band in self.keep)
 
     def instantiate(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None = None,
     ) -> pl.LazyFrame:
         """Make the pairs, ordered as the responses are: by prompt, then by chosen, then by rejected."""
         import polars as pl
 
-        return pl.concat(one._examples(responses, judgements, objective, seed) for one in self._dimensions())
+        return pl.concat(one._examples(responses, judgements, objective, seed, prompts) for one in self._dimensions())
 
     def _dimensions(self) -> list[Pairs]:
         """The settings of each criterion by itself, where each is asked for; otherwise these alone."""
@@ -113,7 +125,12 @@ class Pairs(Scored):
         return [Pairs(**(dict(self) | {"criteria": (name,)})) for name in self.criteria or ()]
 
     def _examples(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None,
     ) -> pl.LazyFrame:
         import polars as pl
 
@@ -136,6 +153,7 @@ class Pairs(Scored):
                 judgement_ids=pl.concat_list("judgement_ids", "judgement_ids_b").list.unique(maintain_order=True),
             )
         )
+        rows = self.weighed(rows, responses, judgements, objective, prompts)
         return self.as_examples(rows, kind="pair", strategy=self._strategy, version=objective.version)
 
     def _weight(self) -> pl.Expr:
@@ -232,6 +250,10 @@ class Pairs(Scored):
             .join(said, on="row", how="left", maintain_order="left")
             .with_columns(says=says_first)
         )
+        if self.tier:
+            characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
+            lengths = responses.select(characters.alias("length")).with_row_index("row")
+            ranked = ranked.join(lengths, on="row", how="left", maintain_order="left")
         if self.within == "prefix":
             ranked = _by_prefix(ranked, responses)
         return (
@@ -245,16 +267,20 @@ class Pairs(Scored):
         """
         import polars as pl
 
-        each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
+        length = ["length"] if self.tier else []
+        each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says", *length)
         if self.choose == "random_pairs":
             each = each.with_columns(turn=pl.col("drawn").rank("ordinal").over("prompt").cast(pl.Int64) - 1)
         if self.choose == "best_vs_low":
             spread = pl.col("score").std().over("prompt")
             each = each.with_columns(low=pl.col("score").mean().over("prompt") - self.deviations * spread)
-        best = pl.col("score") == pl.col("score").max().over("prompt")
-        first = each if self.choose in ("all_pairs", "adjacent", "random_pairs") else each.filter(best)
+        score = pl.col("score")
+        greatest, least = score.max().over("prompt"), score.min().over("prompt")
+        reach = (self.tier * (greatest - least)).round(12)
+        first = each if self.choose in ("all_pairs", "adjacent", "random_pairs") else each.filter((greatest - score).round(12) <= reach)
+        second = each.filter((score - least).round(12) <= reach) if self.tier else each
         couples = (
-            first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
+            first.join(second.drop("prompt_id"), on="prompt", suffix="_b")
             .filter(pl.col("place") < pl.col("place_b"))
             .with_columns(margin=(pl.col("score") - pl.col("score_b")).round(12))
         )
@@ -286,7 +312,8 @@ class Pairs(Scored):
             case "best_vs_rest":
                 return fit.filter(pl.col("place") == pl.col("place").min().over("prompt"))
             case "best_vs_worst":
-                order = fit.sort("margin", "place", "place_b", descending=[True, False, True])
+                lengths = [pl.col("length"), -pl.col("length_b").cast(pl.Int64)] if self.tier else []
+                order = fit.sort(*lengths, -pl.col("margin"), "place", -pl.col("place_b").cast(pl.Int64))
             case "best_vs_low":
                 away = (pl.col("score_b") - pl.col("low")).abs().round(12)
                 order = fit.sort(pl.col("margin") == 0, away, "place", "place_b")

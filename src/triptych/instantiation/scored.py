@@ -25,14 +25,37 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Scored(Operator):
+class MakesExamples(Operator):
+    """An instantiation that gives its rows the columns that all examples have."""
+
+    def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
+        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
+
+        They may have spans, input and outputs as well.
+        """
+        import polars as pl
+
+        types, there = schema("examples"), rows.collect_schema().names()
+        shared = {
+            "id": pl.lit(None),
+            "kind": pl.lit(kind),
+            "strategy": pl.lit(strategy),
+            "strategy_id": pl.lit(self.identity()),
+            "objective_version": pl.lit(version),
+            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
+        }
+        columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
+        return rows.select(columns).map_batches(_with_ids)
+
+
+class Scored(MakesExamples):
     """An instantiation that rests on the objective's score of each response (see `objective_scores`)."""
 
     reads: ClassVar[dict[str, frozenset[str]]] = {
         "responses": frozenset({"id", "prompt_id", "status", "messages", "params", "parent_id"}),
         "judgements": frozenset(
             {"id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check", "status"}
-            | {"step", "scores", "ranks", "probability", "scale", "weight"}
+            | {"step", "about", "scores", "ranks", "probability", "scale", "weight"}
         ),
     }
     """The columns that it looks at, so that others need not be read from the disk."""
@@ -115,25 +138,6 @@ class Scored(Operator):
         if self.length == "residual":
             said = without_length(said, responses)
         return said
-
-    def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
-        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
-
-        They may have spans, input and outputs as well.
-        """
-        import polars as pl
-
-        types, there = schema("examples"), rows.collect_schema().names()
-        shared = {
-            "id": pl.lit(None),
-            "kind": pl.lit(kind),
-            "strategy": pl.lit(strategy),
-            "strategy_id": pl.lit(self.identity()),
-            "objective_version": pl.lit(version),
-            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
-        }
-        columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
-        return rows.select(columns).map_batches(_with_ids)
 
 
 def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:

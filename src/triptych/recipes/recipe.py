@@ -104,6 +104,12 @@ class Recipe(BaseModel):
             "recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "method", "budget"})
         )
 
+    @property
+    def judges(self) -> dict[str, Any]:
+        """The evaluators that can say again what they asked and answered, by the `evaluator_id` of their judgements."""
+        asking = [judge for judge in self.evaluation if hasattr(judge, "asked") and hasattr(judge, "known_as")]
+        return {judge.known_as(self.models): judge for judge in asking}
+
     @model_validator(mode="after")
     def _holds_together(self) -> Recipe:
         problems = list(self._problems())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,12 @@ PROMPTS_A_PART = 1024
 ROWS_A_GROUP = 16_384
 _PARTS_BEHIND = 4
 
-_TABLES = ("prompts", "responses", "judgements", "examples")
+_MADE_OF = ("prompts", "responses", "judgements")
+_TABLES = (*_MADE_OF, "examples")
 
-MakeExamples = Callable[["pl.LazyFrame", "pl.LazyFrame"], "pl.DataFrame"]
-"""From the responses and judgements of whole prompts to their examples. Raises `TriptychError` where they can't be made."""
+MakeExamples = Callable[[Mapping[str, "pl.LazyFrame"]], "pl.DataFrame"]
+"""From the tables `prompts`, `responses` and `judgements` of whole prompts to their examples. Raises `TriptychError`
+where they can't be made."""
 
 
 class TableWriter:
@@ -80,7 +82,7 @@ class TableWriter:
         if self._broken is not None:
             raise self._broken
         if self._make_across is not None:
-            self._keep("examples", self._made(self._make_across, self._so_far("responses"), self._so_far("judgements")))
+            self._keep("examples", self._made(self._make_across, {name: self._so_far(name) for name in _MADE_OF}))
         self._join()
         for name in _TABLES:
             os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
@@ -107,15 +109,15 @@ class TableWriter:
 
     def _write_part(self, rows: dict[str, list[Record]]) -> None:
         part = {name: frame(name, some) for name, some in rows.items()}
-        part["examples"] = self._made(self._make_examples, part["responses"].lazy(), part["judgements"].lazy())
+        part["examples"] = self._made(self._make_examples, {name: table.lazy() for name, table in part.items()})
         for name, table in part.items():
             self._keep(name, table)
         self._written += 1
 
-    def _made(self, make: MakeExamples, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
+    def _made(self, make: MakeExamples, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
         """The examples; none where they can't be made, so that all else is kept."""
         try:
-            return make(responses, judgements)
+            return make(tables)
         except TriptychError as error:
             self._failed = self._failed or error
             return frame("examples", [])
@@ -150,7 +152,7 @@ class TableWriter:
 
 
 def _no_rows() -> dict[str, list[Record]]:
-    return {"prompts": [], "responses": [], "judgements": []}
+    return {name: [] for name in _MADE_OF}
 
 
 def _unwritable(folder: Path, error: Exception) -> RunFolderError:
