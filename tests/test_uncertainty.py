@@ -1,5 +1,6 @@
 """How sure a policy was: against plain arithmetic on its log-probabilities, whole and part by part."""
 
+import json
 import math
 
 import msgspec
@@ -9,7 +10,8 @@ import pytest
 import triptych as tp
 from judging import WHEN, case, judged
 from triptych.evaluation.uncertainty import Uncertainty
-from triptych.models.chat import Choice, Reply, TokenLogprob
+from triptych.models.chat import ChatRequest, Choice, Reply, TokenLogprob
+from triptych.models.wire import read_answer, request_body
 from triptych.synthesis._answers import answered
 from triptych.synthesis.sample import Sample
 
@@ -131,6 +133,33 @@ def test_alternatives_are_asked_for_where_they_are_wanted_and_stand_in_the_table
     for example in run.examples().collect().to_dicts():
         chosen, rejected = (wanted[one] for one in example["response_ids"])
         assert chosen > rejected
+
+
+def test_where_no_alternatives_are_wanted_none_are_kept_though_one_is_asked_for():
+    """With none asked for, llama.cpp gives no log-probabilities at all."""
+    request = ChatRequest(messages=(tp.Message("user", "Hi"),), top_logprobs=0)
+    body = json.loads(request_body(tp.OpenAIModel(model="m", logprobs=True), request))
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 1)
+    token = {"token": "Yo", "logprob": -0.5, "top_logprobs": [{"token": "Yo", "logprob": -0.5}]}
+    choice = {"message": {"content": "Yo"}, "logprobs": {"content": [token]}}
+    ((read,), _) = read_answer(json.dumps({"choices": [choice]}).encode(), request)
+    assert read.logprobs == (TokenLogprob("Yo", -0.5),)
+
+
+@pytest.mark.embedded
+def test_the_embedded_model_says_how_sure_it_is(tmp_path):
+    pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")
+    recipe = tp.Recipe(
+        name="sure",
+        models={"m": tp.EmbeddedModel()},
+        prompts=tp.InlinePrompts(prompts=["Name a colour."]),
+        synthesis=[tp.Sample(model="m", n=2, max_tokens=8, logprobs=True)],
+        evaluation=[Uncertainty(), Uncertainty(name="parts", unit="sentence")],
+        instantiation=[tp.Pairs(criteria=["certainty"], evaluators=["uncertainty"])],
+    )
+    judged = tp.run(recipe, tmp_path / "run").judgements().collect()
+    assert {*judged["status"]} == {"ok"}
+    assert all(0 < score < 1 for (score,) in judged["scores"])
 
 
 def test_alternatives_without_log_probabilities_make_no_sense():

@@ -30,7 +30,7 @@ def request_body(spec: ModelSpec, request: ChatRequest) -> bytes:
         body["response_format"] = {"type": "json_schema", "json_schema": answer}
     if request.top_logprobs is not None:
         body["logprobs"] = True
-        body["top_logprobs"] = request.top_logprobs
+        body["top_logprobs"] = max(request.top_logprobs, 1)  # with 0, llama.cpp gives no log-probabilities at all
     return _encode(body | spec.extra_body)
 
 
@@ -117,7 +117,7 @@ def read_answer(body: bytes, request: ChatRequest) -> tuple[tuple[Choice, ...], 
     places = [choice.index for choice in answer.choices]
     if len({*places} - {None}) == len(places):  # each says which it is
         answer.choices.sort(key=lambda choice: choice.index or 0)
-    choices = tuple(_choice(choice) for choice in answer.choices)
+    choices = tuple(_choice(choice, alternatives=request.top_logprobs != 0) for choice in answer.choices)
     return choices, _usage(_if_readable(answer.usage, _Usage), request.messages, choices)
 
 
@@ -205,7 +205,7 @@ class _Texts(_Bill):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-def _choice(choice: _Choice) -> Choice:
+def _choice(choice: _Choice, *, alternatives: bool) -> Choice:
     message = choice.message
     content = message.content
     return Choice(
@@ -213,7 +213,7 @@ def _choice(choice: _Choice) -> Choice:
         finish_reason=choice.finish_reason,
         refusal=message.refusal or None,  # some write an empty one beside every answer
         tool_calls=tuple(_tool_call(call) for call in message.tool_calls or ()),
-        logprobs=_token_logprobs(_if_readable(choice.logprobs, _Logprobs)),
+        logprobs=_token_logprobs(_if_readable(choice.logprobs, _Logprobs), alternatives=alternatives),
     )
 
 
@@ -231,11 +231,15 @@ def _if_readable(said: bytes | msgspec.Raw, form: type[_Form]) -> _Form | None:
         return None
 
 
-def _token_logprobs(logprobs: _Logprobs | None) -> tuple[TokenLogprob, ...] | None:
+def _token_logprobs(logprobs: _Logprobs | None, *, alternatives: bool) -> tuple[TokenLogprob, ...] | None:
     if logprobs is None or logprobs.content is None:
         return None
     return tuple(
-        TokenLogprob(token.token, token.logprob, tuple((top.token, top.logprob) for top in token.top_logprobs or ()))
+        TokenLogprob(
+            token.token,
+            token.logprob,
+            tuple((top.token, top.logprob) for top in token.top_logprobs or ()) if alternatives else (),
+        )
         for token in logprobs.content
     )
 
