@@ -7,6 +7,7 @@ import urllib.request
 from importlib.util import find_spec
 
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +80,13 @@ def test_a_token_that_reaches_over_the_beginning_of_the_response_is_no_answer(tm
 
 def test_a_template_that_changes_the_response_is_no_answer(tmp_path):
     _, reply = asked_vllm(tmp_path, "It is.", ("<s>", 0), ("It", -1), (" was", -1), (".", -1))
+    assert isinstance(reply, CallFailed)
+
+
+def test_a_log_probability_that_is_no_number_is_no_answer(tmp_path):
+    text = json.dumps(prompted(("<s>", 0), ("No", -12345))).replace("-12345", "-1e999")
+    wire = Wire(v1__chat__completions=lambda body: web.Response(text=text, content_type="application/json"))
+    (reply,) = asyncio.run(ask_at(tmp_path, wire, [GivenRequest(messages=QUESTION, continuation="No")], vllm))
     assert isinstance(reply, CallFailed)
 
 

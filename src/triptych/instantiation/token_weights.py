@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from triptych.store.tables import schema
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -114,7 +116,7 @@ def token_differences(judgements: pl.LazyFrame, criterion: str) -> pl.LazyFrame:
 
     ids = pl.col("response_ids")
     if "spans" not in judgements.collect_schema().names():  # tables of before
-        judgements = judgements.with_columns(spans=pl.lit(None, dtype=_SPANS()))
+        judgements = judgements.with_columns(spans=pl.lit(None, dtype=schema("judgements")["spans"]))
     return (
         judgements.filter(
             (pl.col("criterion") == criterion)
@@ -125,13 +127,6 @@ def token_differences(judgements: pl.LazyFrame, criterion: str) -> pl.LazyFrame:
         .select(ids.list.first().alias("id"), pl.col("spans").alias("tokens"))
         .unique("id", keep="first", maintain_order=True)
     )
-
-
-def _SPANS() -> pl.DataType:
-    from triptych.store.tables import schema
-
-    found: pl.DataType = schema("judgements")["spans"]
-    return found
 
 
 def _span(value: pl.Expr, response: int) -> pl.Expr:
