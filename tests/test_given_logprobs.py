@@ -87,11 +87,8 @@ def test_a_log_probability_that_is_no_number_is_no_answer(tmp_path):
     text = json.dumps(prompted(("<s>", 0), ("No", -12345))).replace("-12345", "-1e999")
     wire = Wire(v1__chat__completions=lambda body: web.Response(text=text, content_type="application/json"))
     (reply,) = asyncio.run(ask_at(tmp_path, wire, [GivenRequest(messages=QUESTION, continuation="No")], vllm))
-<<<<<<< HEAD
     assert "no finite number" in reply.error
-=======
     assert isinstance(reply, CallFailed)
->>>>>>> models
 
 
 def test_white_space_that_the_template_strips_is_not_scored_and_moves_nothing(tmp_path):
