@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from statistics import NormalDist
 
 import polars as pl
 import pytest
@@ -42,10 +43,12 @@ def run_method(name, folder, base_url, prompts=PROMPTS):
 def of_prompts(run):
     """The responses and the examples of each prompt."""
     responses, examples = run.responses().collect(), run.examples().collect()
+    judgements = list(run.judgements().collect().iter_rows(named=True))
     for prompt_id in run.prompts().collect()["id"]:
         here = {row["id"]: row for row in responses.filter(prompt_id=prompt_id).iter_rows(named=True)}
         for row in here.values():
             row["quality"] = quality(row["messages"][-1]["content"])
+            row["said"] = [said for said in judgements if row["id"] in said["response_ids"]]
         yield here, list(examples.filter(prompt_id=prompt_id).iter_rows(named=True))
 
 
@@ -263,6 +266,182 @@ def imitated(here, examples):
     assert [example["response_ids"] for example in examples] == [[response] for response in here]
 
 
+def extremes(here, examples):
+    """The best against the worst, or no pair where all are equally good."""
+    every = [row["quality"] for row in here.values()]
+    assert [qualities(here, example) for example in examples] == (
+        [[max(every), min(every)]] if len({*every}) > 1 else []
+    )
+
+
+def asked_of_the_unsure(here, examples):
+    """Nats a token of the policy's words: 0.05 times what they lack of 11."""
+    sure = sum(0.05 * (11 - row["quality"]) for row in here.values()) / len(here) < 0.3
+    assert sum(bool(row["said"]) for row in here.values()) == (0 if sure else 2)
+    if sure:
+        assert examples == []
+    else:
+        extremes(here, examples)
+
+
+def second_unless_worse(here, pair):
+    """Whom a judge prefers who is shown two once: the better one, the second of two equals."""
+    first, second = (name for name in here if name in pair)
+    return (first, second) if here[first]["quality"] > here[second]["quality"] else (second, first)
+
+
+def one_pair_acquired(here, examples):
+    (said,) = {judgement["id"]: judgement for row in here.values() for judgement in row["said"]}.values()
+    assert (said["evaluator"], said["criterion"]) == ("acquire", "preferred")
+    assert [tuple(example["response_ids"]) for example in examples] == [second_unless_worse(here, said["response_ids"])]
+
+
+def two_annotated(here, examples):
+    asked = {name: row for name, row in here.items() if row["said"]}
+    aspects = ["helpfulness", "honesty", "instruction_following", "truthfulness"]
+    assert [sorted(said["criterion"] for said in row["said"]) for row in asked.values()] == [aspects] * 2
+    extremes(asked, examples)
+
+
+def right_against_wrong_with_certainties(here, examples):
+    right_against_wrong(here, [example for example in examples if example["kind"] == "pair"])
+    steps = [example for example in examples if example["kind"] == "stepwise"]
+    assert [example["response_ids"] for example in steps] == [
+        [n] for n, row in here.items() if row["model"] == "policy"
+    ]
+    for example in steps:
+        likely = math.exp(-0.05 * (11 - qualities(here, example)[0]))
+        assert example["labels"] == pytest.approx([likely - likely / math.e] * 3)
+
+
+def sure_pairs_weighed(here, examples):
+    def told(row):
+        scores = pl.Series([(said["scores"][0] - 1) / 9 for said in row["said"]])
+        return round(scores.mean(), 12), scores.var() / 3
+
+    known = {name: told(row) for name, row in here.items()}
+    means = [mean for mean, _ in known.values()]
+
+    def certainty(chosen, rejected):
+        (one, noise), (other, more) = known[chosen], known[rejected]
+        error = math.sqrt(noise + more)
+        return NormalDist(0, error).cdf(one - other) if error else 1.0
+
+    for example in examples:
+        chosen, rejected = example["response_ids"]
+        assert (known[chosen][0], known[rejected][0]) == (max(means), min(means))
+        assert example["weight"] == pytest.approx(certainty(chosen, rejected), abs=1e-6)
+        assert example["weight"] >= 0.95
+    if not examples and max(means) > min(means):
+        best, worst = ([name for name, (mean, _) in known.items() if mean == end(means)] for end in (max, min))
+        assert min(certainty(one, other) for one in best for other in worst) < 0.95
+
+
+def support(here):
+    """The mean over both sentences of a draft: others are as good as it, or say so of a draft as it does."""
+    every = [row["quality"] for row in here.values()]
+    return {n: (1 + (every.count(row["quality"]) - 1) / (len(every) - 1)) / 2 for n, row in here.items()}
+
+
+def borne_out_against_alone(here, examples):
+    known = support(here)
+    if len({*known.values()}) == 1:
+        assert examples == []
+        return
+    (example,) = examples
+    assert example["scores"] == pytest.approx([max(known.values()), min(known.values())])
+    assert [known[name] for name in example["response_ids"]] == pytest.approx(example["scores"])
+
+
+def reliable_against_another(here, examples):
+    """By agreement in words, by statements that are borne out, and by the policy's own yes to a principle."""
+    bags = {n: {*re.findall(r"\w+", row["messages"][-1]["content"].lower())} for n, row in here.items()}
+    facts = support(here)
+    score = {}
+    for name, row in here.items():
+        alike = [len(bags[name] & bag) / len(bags[name] | bag) for other, bag in bags.items() if other != name]
+        score[name] = (sum(alike) / len(alike) + facts[name] + (row["quality"] + 0.5) / 11) / 3
+    (example,) = examples
+    assert example["scores"] == pytest.approx([score[name] for name in example["response_ids"]])
+    assert example["scores"][0] == pytest.approx(max(score.values()))
+
+
+def drawn_two_by_two(here, examples):
+    assert len(here) == 8
+    taken = [name for example in examples for name in example["response_ids"]]
+    assert len(taken) == len({*taken}) <= 8
+    assert all(chosen > rejected for chosen, rejected in (qualities(here, example) for example in examples))
+    assert {json.loads(row["params"])["of"] for row in here.values()} == {64}
+
+
+def by_a_noisy_annotator(here, examples):
+    (said,) = {judgement["id"]: judgement for row in here.values() for judgement in row["said"]}.values()
+    assert said["evaluator"] in {f"annotators:{name}" for name in ("careful", "hurried", "strict", "generous")}
+    wanted = second_unless_worse(here, said["response_ids"])
+    flipped = said["rationale"].startswith("[flipped on purpose")
+    assert [tuple(example["response_ids"]) for example in examples] == [wanted[::-1] if flipped else wanted]
+
+
+def by_a_rubric_that_tells_them_apart(here, examples):
+    met = {name: (row["quality"] > 4) + 3 * (row["quality"] > 7) for name, row in here.items()}
+    every = [row["quality"] for row in here.values()]
+    best, worst = ((q > 4) + 3 * (q > 7) for q in (max(every), min(every)))
+    statuses = {said["status"] for row in here.values() for said in row["said"]}
+    if len({*every}) == 1:
+        assert (examples, statuses) == ([], set())
+    elif best == worst:
+        assert (examples, statuses) == ([], {"failed"})
+    else:
+        (example,) = examples
+        assert statuses == {"ok"}
+        assert [met[name] for name in example["response_ids"]] == [max(met.values()), min(met.values())]
+
+
+def by_program_checklist_and_judge(here, examples):
+    score = []
+    for row in here.values():
+        held = [said["scores"][0] for said in row["said"] if said["evaluator"] == "verify"]
+        listed = 0.25 * (row["quality"] > 4) + 0.75 * (row["quality"] > 7)
+        overall = (round(1 + 9 * row["quality"] / 10) - 1) / 9
+        parts = [(2, listed), (1, overall), *([(2, sum(held) / len(held))] if held else [])]
+        score.append(sum(weight * each for weight, each in parts) / sum(weight for weight, _ in parts))
+    if len({*(round(each, 9) for each in score)}) == 1:
+        assert examples == []
+        return
+    (example,) = examples
+    assert example["scores"] == pytest.approx(score)
+    assert example["labels"] == pytest.approx(standardised(score), abs=1e-9)
+
+
+def every_step_marked(here, examples):
+    assert [example["response_ids"] for example in examples] == [[response] for response in here]
+    for example in examples:
+        assert example["labels"] == [float(not slip) for slip in slips(here[example["response_ids"][0]])]
+
+
+def chosen_once_on_each(here, examples):
+    assert [example["strategy"] for example in examples] == ["best_vs_worst/helpful", "best_vs_worst/harmless"]
+    wanted = second_unless_worse(here, [*here])
+    assert [tuple(example["response_ids"]) for example in examples] == [wanted] * 2
+
+
+def by_wins(here, examples):
+    wins = Counter(second_unless_worse(here, pair)[0] for pair in combinations(here, 2))
+    better = sorted((one, other) for one in here for other in here if wins[one] > wins[other])
+    assert sorted(tuple(example["response_ids"]) for example in examples) == better
+
+
+def policy_against_opponent(here, examples):
+    (example,) = examples
+    generators = {here[name]["generator"]: here[name]["model"] for name in example["response_ids"]}
+    assert generators["policy"] == "policy"
+    assert generators["opponent"] in ("policy", "reference")
+    chosen, rejected = qualities(here, example)
+    chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4)) if chosen > rejected else 0.5
+    assert chosen >= rejected
+    assert example["labels"] == pytest.approx([chance, 1 - chance])
+
+
 def rewritten(here, examples):
     """What the prompt should have asked for, learnt from the better and the worse of two responses, if one was better."""
     one, other = (row["quality"] for row in here.values() if row["generator"] == "sample")
@@ -279,6 +458,26 @@ def rewritten(here, examples):
 
 # name: calls of the policy and of the judge for a prompt, what the examples are, and what holds of each prompt
 WANTED = {
+    "acpo": (8, 0, "pair", borne_out_against_alone),
+    "active-ultrafeedback": (0, 8, "pair", two_annotated),
+    "alpacafarm": (2, None, "pair", by_a_noisy_annotator),
+    "apl": (None, None, "pair", asked_of_the_unsure),
+    "hh-rlhf": (2, 2, "pair", chosen_once_on_each),
+    "iupo": (8, 0, "pair stepwise", right_against_wrong_with_certainties),
+    "maple": (4, 4 * 2 * 3 + 1, "pair", one_pair_acquired),
+    "meta-rater": (0, 16, "sft", best_imitated),
+    "nash-md": (None, 2, "pair", policy_against_opponent),
+    "openrubrics": (4, None, "pair", by_a_rubric_that_tells_them_apart),
+    "pairrm": (0, 12, "ranking", in_order),
+    "ppa": (8, 8, "ranking", in_order),
+    "ppo": (4, 4, "group", scores_passed_on),
+    "prm800k": (8, 24, "stepwise", every_step_marked),
+    "reward-specification": (8, 25, "group", by_program_checklist_and_judge),
+    "rso": (64, 64, "pair", drawn_two_by_two),
+    "summarize-from-feedback": (1, 6, "pair", by_wins),
+    "udasa": (12, 0, "pair", reliable_against_another),
+    "upo": (4, 12, "pair", sure_pairs_weighed),
+    "versaprm": (0, 12, "stepwise", every_step_marked),
     "alpha-dpo": (5, 5, "pair", best_against_worst),
     "cpo": (1, 3, "pair", best_against_worst),
     "crpo": (8, 24, "pair", best_by_all_signals),
@@ -352,6 +551,13 @@ WANTED = {
 
 
 OTHERS = {
+    "active-ultrafeedback": {"model_a": 1, "model_b": 1, "model_c": 1, "model_d": 1, "cheap": 12},
+    "alpacafarm": {"other_judge": None},
+    "meta-rater": {"source": 4},
+    "nash-md": {"reference": None},
+    "pairrm": {"model_a": 1, "model_b": 1, "model_c": 1, "model_d": 1},
+    "summarize-from-feedback": {"supervised": 1, "earlier": 1},
+    "versaprm": {"solver": 4},
     "bpo": {"optimiser": None},
     "cpo": {"system_a": 1, "system_b": 1},
     "dno": {"teacher": 1},
@@ -363,8 +569,16 @@ OTHERS = {
     "xpo": {"reference": 1},
 }
 """Calls of further models for a prompt."""
-BY_WHAT_IS_SAID = {"bpo", "math-shepherd", "omegaprm", "step-dpo", "rubrics-as-rewards", "rlcf"}
-"""Methods whose calls depend on answers, so that a plan can only bound them."""
+BY_WHAT_IS_SAID = {"bpo", "math-shepherd", "omegaprm", "step-dpo", "rubrics-as-rewards", "rlcf"} | {
+    "alpacafarm",
+    "apl",
+    "openrubrics",
+    "prm800k",
+    "reward-specification",
+    "rso",
+    "versaprm",
+}
+"""Methods whose calls depend on answers or draws, so that a plan can only bound them."""
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -525,6 +739,38 @@ def test_a_ranked_list_is_shown_in_different_orders(tmp_path):
     assert sorted(one) == sorted(other)
 
 
+def test_a_share_of_the_pool_of_annotators_errs_on_purpose(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("alpacafarm", tmp_path / "run", base_url, prompts=64)
+    flipped = 0
+    for here, examples in of_prompts(run):
+        by_a_noisy_annotator(here, examples)
+        flipped += any(said["rationale"].startswith("[flipped") for row in here.values() for said in row["said"])
+    assert abs(flipped / 64 - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 64)
+
+
+def test_pairs_that_may_as_well_be_the_other_way_are_dropped_and_close_ones_weigh_less(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("upo", tmp_path / "run", base_url, prompts=64)
+    weights = []
+    for here, examples in of_prompts(run):
+        sure_pairs_weighed(here, examples)
+        weights += [example["weight"] for example in examples]
+    assert 0.95 <= min(weights) < 0.99 < max(weights)
+    assert len(weights) < 64
+
+
+def test_rubrics_that_tell_nothing_apart_are_thrown_away(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("openrubrics", tmp_path / "run", base_url, prompts=64)
+    outcomes = Counter()
+    for here, examples in of_prompts(run):
+        by_a_rubric_that_tells_them_apart(here, examples)
+        outcomes[len(examples), *sorted({said["status"] for row in here.values() for said in row["said"]})] += 1
+    assert outcomes[1, "ok"] > 40
+    assert outcomes[0, "failed"] > 0
+
+
 def test_a_method_may_be_told_by_its_place_alone():
     places = {name: tp.load_recipe(name).method.place for name in METHODS}
     assert places["grpo"].form == "group"
@@ -603,7 +849,8 @@ def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback"]
+    "name",
+    ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback", "acpo"],
 )
 def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
     pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")

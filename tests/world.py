@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.resources import files
+from math import log
 from typing import Any
 
 from aiohttp import web
@@ -68,15 +69,31 @@ class World:
                 return "verbalized", {"message": {"content": json.dumps(_verbalized(properties, body))}}
             if "checklist" in properties:
                 written = [{"demand": "Quality above 4", "weight": 1}, {"demand": "Quality above 7", "weight": 3}]
+                if "better" in text:  # written from a better and a worse response
+                    written = [one | {"kind": kind} for one, kind in zip(written, ("rule", "principle"), strict=True)]
                 return "checklist", {"message": {"content": json.dumps({"checklist": written})}}
             if "met" in properties:
                 met = seen[0] > int(re.search(r"Quality above (\d)", text)[1])
                 return "judge", {
                     "message": {"content": json.dumps({"rationale": "Seen.", "met": "yes" if met else "no"})}
                 }
-            return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **_verdict(properties, seen)})}}
-        if body.get("logprobs"):
+            if "supported" in properties:
+                statement = re.search(r"<statement (\w+)>\n(.*?)\n</statement \1>", text, re.DOTALL)[2]
+                held = statement in _SHOWN.findall(text)[0][1]
+                return "judge", {
+                    "message": {"content": json.dumps({"rationale": "Seen.", "supported": "yes" if held else "no"})}
+                }
+            said = _verdict(properties, seen)
+            if "score" in said and body.get("temperature") and body["model"] != "policy":  # who judges itself is sure
+                said["score"] = _wavering(said["score"], properties["score"], (text, body.get("seed")))
+            return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **said})}}
+        if body.get("logprobs") and body.get("max_tokens") == 1:
             self.shown.append(seen)
+            if len(seen) == 1:
+                yes = (seen[0] + 0.5) / 11
+                top = [{"token": word, "logprob": log(chance)} for word, chance in (("Yes", yes), ("No", 1 - yes))]
+                content = [{"token": "Yes", "logprob": log(yes), "top_logprobs": top}]
+                return "judge", {"message": {"content": "Yes"}, "logprobs": {"content": content}}
             best = "A" if seen[0] > seen[1] else "B"
             top = [{"token": letter, "logprob": -0.1 if letter == best else -2.4} for letter in "AB"]
             said = {"token": best, "logprob": -0.1, "top_logprobs": top}
@@ -87,7 +104,9 @@ class World:
             return "critique", {"message": {"content": "It falls short."}}
         if "Write a better response" in text:
             return "revise", {"message": {"content": f"Quality {min(seen[0] + 1, 10)}. Better, by {body.get('seed')}."}}
-        return "sample", {"message": {"content": _sampled(body["messages"], (body["model"], body.get("seed")))}}
+        said = _sampled(body["messages"], (body["model"], body.get("seed")))
+        spelt = {"logprobs": {"content": _spelt(said, body["top_logprobs"])}} if body.get("logprobs") else {}
+        return "sample", {"message": {"content": said}} | spelt
 
 
 def _name_of(*drawn_by: Any) -> str:
@@ -122,6 +141,19 @@ def _sampled(messages: list[dict[str, str]], drawn_by: tuple[str, int | None]) -
         steps[drawn // 3] = SLIP
     right = int(_ANSWERS[problem])
     return f"Step 1: {said}\nStep 2: {steps[0]}\nStep 3: {steps[1]} The answer is {right if drawn > 5 else right + 1}."
+
+
+def _wavering(score: int, scale: dict[str, Any], asked: tuple[str, int | None]) -> int:
+    """A score that is off by three at most, up or down or not at all, as a judge's is who is asked again."""
+    off = blake2b(f"{asked}".encode(), digest_size=1).digest()[0] % 7 - 3
+    return min(max(score + off, scale["minimum"]), scale["maximum"])
+
+
+def _spelt(text: str, top: int) -> list[dict[str, Any]]:
+    """A token for each word, the surer the better the text is; each alternative is a nat less likely than the last."""
+    logprob = -0.05 * (11 - quality(text))
+    tops = [{"token": f"or{place}", "logprob": logprob - place} for place in range(1, top + 1)]
+    return [{"token": word, "logprob": logprob, "top_logprobs": tops} for word in re.findall(r"\S+\s*", text)]
 
 
 def _verbalized(properties: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:

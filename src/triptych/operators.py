@@ -59,6 +59,7 @@ BUILT_IN = {
         "search": "triptych.synthesis.search:Search",
         "corrupt": "triptych.synthesis.corrupt:Corrupt",
         "best_of_n": "triptych.synthesis.best_of_n:BestOfN",
+        "rejection": "triptych.synthesis.rejection:Rejection",
         "optimise": "triptych.synthesis.optimise:Optimise",
     },
     "evaluation": {
@@ -74,6 +75,11 @@ BUILT_IN = {
         "verdicts": "triptych.evaluation.verdicts:Verdicts",
         "diversity": "triptych.evaluation.diversity:Diversity",
         "consistency": "triptych.evaluation.consistency:Consistency",
+        "acquire": "triptych.evaluation.acquire:Acquire",
+        "annotators": "triptych.evaluation.annotators:Annotators",
+        "atomic_consistency": "triptych.evaluation.atomic_consistency:AtomicConsistency",
+        "contrastive_checklist": "triptych.evaluation.contrastive_checklist:ContrastiveChecklist",
+        "uncertainty": "triptych.evaluation.uncertainty:Uncertainty",
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",

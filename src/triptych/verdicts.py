@@ -1,12 +1,43 @@
-"""What judgements say of responses, as one number each, for operators that run an evaluator themselves."""
+"""What judgements say of responses, as numbers, for operators that run an evaluator themselves."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from statistics import fmean
+from statistics import fmean, variance
+from typing import NamedTuple
 
 from triptych.records import Judgement, Objective
+
+
+class Estimate(NamedTuple):
+    """What verdicts say of one response."""
+
+    mean: float
+    """The mean verdict over its criteria, in [0, 1]."""
+    error: float
+    """The standard error of that mean; 0 where no criterion has two verdicts, which is no estimate of it."""
+
+
+def estimated(judgements: Iterable[Judgement], objective: Objective) -> dict[str, Estimate]:
+    """The mean verdict on each response, as `mean_verdicts` has it, with its standard error.
+
+    The error is from the spread of the verdicts within each criterion, such as those of repeats and of several judges,
+    as if they were independent: the variance of a mean of n is that of a sample (n - 1) over n.
+    """
+    judgements = list(judgements)
+    said, found = _told(judgements), {}
+    for response_id, mean in mean_verdicts(judgements, objective).items():
+        by_criterion = said[response_id]
+        weights = {name: _weight(name, objective) for name in by_criterion}
+        whole = sum(weights.values())
+        errors = (
+            (weights[name] / whole) ** 2 * variance([verdict for verdict, _ in told]) / len(told)
+            for name, told in by_criterion.items()
+            if len(told) > 1
+        )
+        found[response_id] = Estimate(mean, sum(errors) ** 0.5)
+    return found
 
 
 def mean_verdicts(judgements: Iterable[Judgement], objective: Objective) -> dict[str, float]:
@@ -15,19 +46,29 @@ def mean_verdicts(judgements: Iterable[Judgement], objective: Objective) -> dict
     A score counts as its place on its scale; of k responses shown, rank r counts as (k - r) / (k - 1). Within a
     criterion, verdicts count by the weights of their judgements. Responses without any verdict are left out.
     """
-    said: defaultdict[str, defaultdict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for judgement in judgements:
-        for response_id, verdict in zip(judgement.response_ids, _verdicts(judgement), strict=False):
-            said[response_id][judgement.criterion].append((verdict, judgement.weight))
     found = {}
-    for response_id, by_criterion in said.items():
-        weights = {
-            name: objective.criteria[name].weight if name in objective.criteria else 1.0 for name in by_criterion
-        }
+    for response_id, by_criterion in _told(judgements).items():
+        weights = {name: _weight(name, objective) for name in by_criterion}
         whole = sum(weights.values())
         if whole:
             found[response_id] = sum(weights[name] * _mean(told) for name, told in by_criterion.items()) / whole
     return found
+
+
+_Told = dict[str, dict[str, list[tuple[float, float]]]]
+"""Verdicts with their weights, by response and criterion."""
+
+
+def _told(judgements: Iterable[Judgement]) -> _Told:
+    said: _Told = defaultdict(lambda: defaultdict(list))
+    for judgement in judgements:
+        for response_id, verdict in zip(judgement.response_ids, _verdicts(judgement), strict=False):
+            said[response_id][judgement.criterion].append((verdict, judgement.weight))
+    return said
+
+
+def _weight(criterion: str, objective: Objective) -> float:
+    return objective.criteria[criterion].weight if criterion in objective.criteria else 1.0
 
 
 def _mean(told: list[tuple[float, float]]) -> float:

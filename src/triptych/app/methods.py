@@ -44,8 +44,9 @@ def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
     if not wanted:
         for panel, kinds in operators.items():
             click.echo(f"\n{panel}: operators, named by `kind`")
+            width = max(map(len, kinds))
             for kind, said in kinds.items():
-                click.echo(f"  {kind:<15}{' '.join(said.split())}")
+                click.echo(f"  {kind:<{width}}  {' '.join(said.split())}")
 
 
 def show_command(name: str) -> None:
@@ -79,7 +80,7 @@ def _place(method: Method) -> list[str]:
 
 
 def _row(name: str, year: str, *places: str) -> str:
-    return f"  {name:<20} {year:<6}" + "".join(f"{place:<13}" for place in places).rstrip()
+    return f"  {name:<23} {year:<6}" + "".join(f"{place:<13}" for place in places).rstrip()
 
 
 def _operators(panel: str) -> dict[str, str]:

@@ -50,7 +50,9 @@ def instantiate(
     _as_it_was_judged(run, recipe)
     _not_in_place(run, out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id)
+    manifest.verdicts_of = str(run.path.resolve())
     try:
+        write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
         _share_tables(run, out)
         _write_examples(run, recipe, out, progress)
         _sign(run, recipe, out, manifest)
@@ -109,7 +111,6 @@ def _share_tables(run: Run, out: Path) -> None:
 def _sign(run: Run, recipe: Recipe, out: Path, manifest: Manifest) -> None:
     """Say what the folder holds, and what it was made of."""
     before = run.manifest
-    manifest.verdicts_of = str(run.path.resolve())
     manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
     manifest.status, manifest.prompts, manifest.set_aside = before.status, before.prompts, before.set_aside
     manifest.addresses, manifest.calls = before.addresses, str(run.calls_path.resolve())

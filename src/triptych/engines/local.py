@@ -104,8 +104,8 @@ def run_once(
             except TriptychError as error:
                 if not manifest.status.startswith("stopped"):
                     manifest.status = f"stopped: {error}"
-                    with suppress(RunFolderError):  # on a full disk the first error is the one to tell
-                        write_manifest(out, manifest)
+                with suppress(RunFolderError):  # on a full disk the first error is the one to tell
+                    write_manifest(out, manifest)
                 raise
         finally:
             log.close()
@@ -132,18 +132,17 @@ def _call_log(out: Path, manifest: Manifest, calls: str | Path | None) -> str:
 
 def _to_its_end(sitting: _Sitting) -> None:
     """Run the sitting; where an event loop is running already, as in a notebook, in a thread with its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(sitting.run())
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="run") as thread, _signals_to(sitting.interrupt):
-        thread.submit(asyncio.run, sitting.run()).result()
+    with _signals_to(sitting.interrupt):
+        if asyncio._get_running_loop() is None:
+            asyncio.run(sitting.run())
+        else:
+            with ThreadPoolExecutor(1, thread_name_prefix="run") as thread:
+                thread.submit(asyncio.run, sitting.run()).result()
 
 
 @contextmanager
 def _signals_to(interrupt: Callable[[], None]) -> Iterator[None]:
-    """While this thread waits for another one: Ctrl-C and SIGTERM end that one's work in order, the second time at once."""
+    """First Ctrl-C (or SIGTERM): end in order. The second one ends at once; the call log stays sound."""
     pressed = 0
 
     def handle(number: int, frame: object) -> None:
@@ -198,6 +197,7 @@ class _Sitting:
         self.written: set[int] = set()
         """First 64 bits of the ids of the prompts written, where prompts are made of prompts and may come out alike."""
         self.news = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.window = max(8, sum(spec.concurrency for spec in recipe.models.values()) * 3 // 2)
 
     async def run(self) -> None:
@@ -206,7 +206,7 @@ class _Sitting:
         self._begin()
         async with self.calls:
             ticker = asyncio.create_task(self._tick())
-            with _on_signals(self._stop), self.unmade if self.recipe.evolution else nullcontext():
+            with self.unmade if self.recipe.evolution else nullcontext():
                 await self._all_prompts()
             ticker.cancel()
         try:
@@ -216,8 +216,12 @@ class _Sitting:
                 raise self.calls.stopped
 
     def interrupt(self) -> None:
-        """End in order, as after Ctrl-C; may be called from another thread."""
-        self.loop.call_soon_threadsafe(self._stop, _interrupted())
+        """End in order, as after Ctrl-C; may be called from another thread, or in the middle of anything."""
+        if self.loop is None:
+            self._stop(_interrupted())
+        else:
+            with suppress(RuntimeError):  # the loop is closed: the run is at its end
+                self.loop.call_soon_threadsafe(self._stop, _interrupted())
 
     def _stop(self, reason: TriptychError) -> None:
         self.calls.stop(reason)
@@ -225,17 +229,18 @@ class _Sitting:
 
     def _begin(self) -> None:
         self.manifest.status = "running"
+        write_manifest(self.out, self.manifest)  # first: by it the folder is known, should we be killed
         if not has_tables(self.out):
             self._sign()
-        write_manifest(self.out, self.manifest)
 
     def _sign(self) -> None:
-        """Say which recipe made the tables. Those of an earlier sitting keep theirs until there are new ones."""
+        """Say which recipe makes the tables. Those of an earlier sitting keep theirs until there are new ones."""
         manifest, recipe = self.manifest, self.recipe
         manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
         manifest.addresses = {name: getattr(spec, "base_url", "embedded") for name, spec in recipe.models.items()}
         origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
         write_whole(self.out / RECIPE, (origin + recipe_yaml(recipe)).encode())
+        write_manifest(self.out, manifest)
 
     def _end(self) -> None:
         """Write the tables. Where no prompt was completed, those of an earlier sitting are kept."""
@@ -245,24 +250,28 @@ class _Sitting:
         if stopped is not None and self.writer.prompts == 0 and has_tables(self.out):
             self.writer.give_up()
             manifest.status += " (before any prompt was complete; the tables are of the sitting before)"
+            write_manifest(self.out, manifest)
         else:
             self._finish_tables()
             self.aside.keep()
             (self.out / UNMADE).unlink(missing_ok=True)  # of a sitting that made prompts of prompts
             self.unmade.keep()
-            self._sign()
             self._sum_up()
-        write_manifest(self.out, manifest)
+            self._sign()
         self._say()
 
     def _finish_tables(self) -> None:
         try:
-            self.writer.finish()
-        except RunFolderError:
+            failed = self.writer.finish()
+        except TriptychError:
+            self.writer.give_up()
             raise
-        except TriptychError as error:  # the tables are there all the same
-            self.calls.stop(error)
-            self.manifest.status = f"stopped: {error}"
+        except Exception as error:
+            self.writer.give_up()
+            raise _stopping(error, "writing the tables") from error
+        if failed is not None:
+            self.calls.stop(failed)
+            self.manifest.status = f"stopped: {failed}"
 
     def _sum_up(self) -> None:
         manifest, progress = self.manifest, self.progress
@@ -380,13 +389,8 @@ class _Sitting:
     def _note_failure(self, task: asyncio.Task[_Finished]) -> None:
         if task.cancelled():
             return
-        error = task.exception()
-        if isinstance(error, TriptychError):
-            self.calls.stop(error)
-        elif error is not None:
-            stop = OperatorFailed(f"an operator of the recipe failed with {type(error).__name__}: {error}")
-            stop.__cause__ = error
-            self.calls.stop(stop)
+        if (error := task.exception()) is not None:
+            self.calls.stop(_stopping(error))
 
     def _write(self, task: asyncio.Task[_Finished]) -> None:
         if task.exception() is not None:  # stopped half-way: what it paid for is in the log
@@ -400,8 +404,8 @@ class _Sitting:
                     finished.unmade.append(Unmade("repeats a prompt of an earlier row", prompt.text))
             for one in finished.unmade:
                 self.unmade.write(BadRow(finished.row, one.reason, one.content[:_LONGEST_CONTENT]))
-        except RunFolderError as error:
-            self.calls.stop(error)
+        except Exception as error:  # what is in flight is paid for, and comes in first
+            self.calls.stop(_stopping(error, "writing the tables"))
         self.progress.done += 1
 
     def _is_new(self, prompt: Prompt) -> bool:
@@ -461,32 +465,14 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
+def _stopping(error: BaseException, what: str = "an operator of the recipe") -> TriptychError:
+    """What to end a run with: the error, or a word about one that nobody foresaw."""
+    if isinstance(error, TriptychError):
+        return error
+    stop = OperatorFailed(f"{what} failed with {type(error).__name__}: {error}")
+    stop.__cause__ = error
+    return stop
+
+
 def _interrupted() -> Interrupted:
     return Interrupted("stopped by Ctrl-C; what was paid for is kept, run the same command again to go on")
-
-
-@contextmanager
-def _on_signals(stop: Callable[[TriptychError], None]) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM): end in order. The second one ends at once; the call log stays sound."""
-    loop = asyncio.get_running_loop()
-    pressed = 0
-
-    def handle() -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed > 1:
-            os._exit(Interrupted.exit_code)
-        stop(_interrupted())
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        for number in signals:
-            loop.add_signal_handler(number, handle)
-    except (NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from triptych.errors import OperatorFailed, TriptychError
 from triptych.operators import Instantiator
 from triptych.recipes.recipe import Recipe
 from triptych.store.tables import schema
@@ -29,12 +30,20 @@ def within_and_across(recipe: Recipe) -> tuple[list[Instantiator], list[Instanti
 def made_by(
     instantiations: Sequence[Instantiator], recipe: Recipe, responses: pl.LazyFrame, judgements: pl.LazyFrame
 ) -> pl.DataFrame:
-    """The examples of some responses and judgements, instantiation by instantiation."""
+    """The examples of some responses and judgements, instantiation by instantiation.
+
+    Raises `OperatorFailed` where one fails as it should not.
+    """
     import polars as pl
 
-    made = [operator.instantiate(responses, judgements, recipe.objective, recipe.seed) for operator in instantiations]
     empty = pl.LazyFrame(schema=schema("examples"))
-    examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+    try:
+        made = [each.instantiate(responses, judgements, recipe.objective, recipe.seed) for each in instantiations]
+        examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+    except TriptychError:
+        raise
+    except Exception as error:
+        raise OperatorFailed(f"an instantiation of the recipe failed with {type(error).__name__}: {error}") from error
     return examples
 
 

@@ -143,17 +143,7 @@ class Checklist(LogprobJudge):
             items = written.verdict or []
         shared = self._shared(case, ask)
         if written is not None and written.verdict is None:
-            criterion_id = content_id("c", ["checklist", self.criterion])
-            return [
-                make_judgement(
-                    **shared,
-                    response_ids=(one.id,),
-                    criterion=self.criterion,
-                    criterion_id=criterion_id,
-                    **written.fields(),
-                )
-                for one in good
-            ]
+            return self._without_list(good, shared, written.fields())
         return await self._judged(case, ask, good, [*items, *self._common(case)], shared)
 
     def forecast(self, outlook: Outlook) -> list[Load]:
@@ -186,6 +176,15 @@ class Checklist(LogprobJudge):
                 )
             )
         return loads
+
+    def _without_list(self, good: list[Response], shared: dict[str, Any], why: dict[str, Any]) -> list[Judgement]:
+        """Where there is no checklist to go by: one judgement of each response, of which the first bears the cost."""
+        about = shared | {"criterion": self.criterion, "criterion_id": content_id("c", ["checklist", self.criterion])}
+        free = {"call_ids": (), "cost_usd": 0.0}
+        return [
+            make_judgement(**(about | why | (free if place else {})), response_ids=(one.id,))
+            for place, one in enumerate(good)
+        ]
 
     async def _judged(
         self, case: Case, ask: Ask, good: list[Response], items: list[Item], shared: dict[str, Any]

@@ -25,7 +25,7 @@ from triptych.records import (
     draw,
     make_judgement,
 )
-from triptych.templates import checked_template, fenced, material, render
+from triptych.templates import checked_template, fenced, fenced_anew, material, render
 
 _TOP_LOGPROBS = 20
 _USUAL_TOKENS, _CORRECTION_TOKENS = 100, 100
@@ -218,7 +218,7 @@ class Judge(Operator):
         self, case: Case, spec: ModelSpec, question: Question, form: Form, heard: Mapping[str, str] | None = None
     ) -> ChatRequest:
         values = self._values(question, self.material(case, question))
-        values |= {name: fenced(name, text, values["mark"]) for name, text in (heard or {}).items()}
+        values |= {name: fenced_anew(name, text, values["mark"]) for name, text in (heard or {}).items()}
         values |= {"criterion": question.criterion.text, "wanted": form.wanted}
         text = render(self.template or self.default_template, values)
         seed = None

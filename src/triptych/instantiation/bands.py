@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _OF_ONE_SCORE = ("margin", "chosen", "rejected")
 _OF_TWO_MARGINS = ("potential", "fused")
+_OF_VARIANCES = ("noise", "certainty")
 _DECIMALS = 10
 """Two less than scores have: their differences are off by as much as scores are, and equal margins must be equal."""
 
@@ -25,6 +26,9 @@ class Band(Bounds):
     the criterion holds implicit rewards (arXiv:2503.01864). `fused` joins the two as independent witnesses
     (arXiv:2502.14560): with p = (1 + margin) / 2 and q alike, pq / (pq + (1 - p)(1 - q)).
     `noise` is the standard error of the margin: the root of the summed variances of the mean verdicts on the two.
+    `certainty` is the chance that the margin is above 0 if it is off by a normal error of that size (as UPO drops and
+    weighs pairs by how sure an estimator is of them, arXiv:2409.11212); of neither is anything known where a response
+    has one verdict alone.
     """
 
     of_what: ClassVar[str] = "pair"
@@ -39,6 +43,7 @@ class Band(Bounds):
         "potential",
         "fused",
         "noise",
+        "certainty",
     ]
     """What is held to the bounds: scores and margins in [0, 1], lengths in characters (the difference is chosen less
     rejected)."""
@@ -86,7 +91,7 @@ def with_features(
         characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
         lengths = responses.select(pl.col("id"), characters.alias("length"))
         pairs = _of_both(pairs, lengths, "length")
-    if any(band.of == "noise" for band in bands):
+    if any(band.of in _OF_VARIANCES for band in bands):
         pairs = _of_both(pairs, _variances(judgements, criteria, evaluators), "variance")
     for name in {band.criterion for band in bands if band.criterion is not None}:
         scores = criterion_scores(judgements, (name,), evaluators)
@@ -136,10 +141,58 @@ def _value(band: Band) -> pl.Expr:
         case "length_difference":
             return pl.col("length").cast(pl.Int64) - pl.col("length_b").cast(pl.Int64)
         case "noise":
-            value = (pl.col("variance") + pl.col("variance_b")).sqrt()
+            value = _noise()
+        case "certainty":
+            value = _chance_above_zero(margin, _noise())
         case "potential":
             value = pl.col("margin") - margin
         case "fused":
             p, q = (1 + pl.col("margin")) / 2, (1 + margin) / 2
             value = p * q / (p * q + (1 - p) * (1 - q))
     return value.round(_DECIMALS)
+
+
+def _noise() -> pl.Expr:
+    """The standard error of the margin."""
+    import polars as pl
+
+    return (pl.col("variance") + pl.col("variance_b")).sqrt()
+
+
+def with_certainty(
+    pairs: pl.LazyFrame,
+    judgements: pl.LazyFrame,
+    criteria: tuple[str, ...] | None,
+    evaluators: tuple[str, ...] | None,
+) -> pl.LazyFrame:
+    """Add `certainty`: the chance that the margin is above 0; null where a response has one verdict alone."""
+    import polars as pl
+
+    spread = _variances(judgements, criteria, evaluators).rename({"variance": "spread"})
+    pairs = _of_both(pairs, spread, "spread")
+    noise = (pl.col("spread") + pl.col("spread_b")).sqrt()
+    chance = _chance_above_zero(pl.col("margin"), noise).round(_DECIMALS)
+    return pairs.with_columns(certainty=chance).drop("spread", "spread_b")
+
+
+def _chance_above_zero(margin: pl.Expr, error: pl.Expr) -> pl.Expr:
+    """The chance that a number is above 0 that is estimated as `margin` with a normal error: the normal distribution
+    function of margin / error, to 1.5e-7 by a rational approximation (M. Abramowitz and I. Stegun, 1964, 7.1.26).
+
+    Without any error it is 1 or 0 by the sign, and 0.5 where the margin is 0 as well.
+    """
+    import polars as pl
+
+    z = (margin / error).abs() / 2**0.5
+    t = 1 / (1 + 0.3275911 * z)
+    tail = pl.lit(0.0)
+    for coefficient in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail = (tail + coefficient) * t  # Horner's scheme
+    above = 1 - tail * (-(z**2)).exp() / 2
+    by_sign = (1 + margin.sign()) / 2
+    return (
+        pl.when(error.is_null()).then(None)
+        .when((error == 0) | (margin == 0)).then(by_sign)
+        .when(margin > 0).then(above)
+        .otherwise(1 - above)
+    )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from triptych.instantiation.bands import Band, with_features
+from triptych.instantiation.bands import Band, with_certainty, with_features
 from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.scored import Scored, Unit
 from triptych.instantiation.scores import criterion_scores
@@ -28,15 +28,18 @@ OUTCOMES = (
 """What can become of a prompt, in the order in which it is decided."""
 
 
-Choice = Literal["best_vs_worst", "best_vs_random", "best_vs_low", "best_vs_rest", "adjacent", "all_pairs"]
+Choice = Literal[
+    "best_vs_worst", "best_vs_random", "best_vs_low", "best_vs_rest", "adjacent", "random_pairs", "all_pairs"
+]
 
 
 class Pairs(Scored):
     """Pairs responses to one prompt by the objective's score (see `objective_scores`).
 
     `best_vs_worst`, `best_vs_random` and `best_vs_low` make at most one pair a prompt; `best_vs_rest` pairs the best
-    with each that is worse (PRO, arXiv:2306.17492), `adjacent` each with the next one, `all_pairs` every two; the
-    better one is chosen. `best_vs_low` rejects the response whose score is nearest to `deviations` standard
+    with each that is worse (PRO, arXiv:2306.17492), `adjacent` each with the next one, `random_pairs` two
+    by two in drawn order (the first round of RSO's ranking, arXiv:2309.06657), `all_pairs` every two; the better one
+    is chosen. `best_vs_low` rejects the response whose score is nearest to `deviations` standard
     deviations below the mean of its prompt, which was found better than the worst of many (arXiv:2502.16825).
 
     Which responses are paired is settled first; the band and `keep` then keep or drop the pair. Responses of equal
@@ -64,8 +67,12 @@ class Pairs(Scored):
     ties: Literal["drop", "keep"] = "drop"
     """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with
     margin 0 and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
-    weight: Literal["one", "margin"] = "one"
-    """The example's weight: 1, or its margin."""
+    weight: Literal["one", "margin", "certainty"] = "one"
+    """The example's weight: 1, its margin, or the chance that the margin is above 0 given its standard error (see the
+    band `certainty`), which is from 0.5 to 1."""
+    unestimated: Literal["one", "drop"] = "one"
+    """With `weight: certainty`: whether a pair whose margin has no standard error, since a response has one verdict
+    alone, gets the weight 1 or is dropped."""
     soft_labels: SoftLabels | None = None
     """Labels between 0 and 1, by a `SoftLabels`; None gives 1 and 0, and 0.5 to both of a tie."""
     keep: tuple[Band, ...] = ()
@@ -118,11 +125,22 @@ class Pairs(Scored):
                 "labels",
                 response_ids=pl.concat_list("response_id", "response_id_b"),
                 scores=pl.concat_list("score", "score_b"),
-                weight=pl.col("margin") if self.weight == "margin" else pl.lit(1.0),
+                weight=self._weight(),
                 judgement_ids=pl.concat_list("judgement_ids", "judgement_ids_b").list.unique(maintain_order=True),
             )
         )
         return self.as_examples(rows, kind="pair", strategy=self._strategy, version=objective.version)
+
+    def _weight(self) -> pl.Expr:
+        import polars as pl
+
+        match self.weight:
+            case "margin":
+                return pl.col("margin")
+            case "certainty":
+                return pl.col("certainty").fill_null(1.0)
+            case "one":
+                return pl.lit(1.0)
 
     @property
     def _strategy(self) -> str:
@@ -219,11 +237,13 @@ class Pairs(Scored):
         import polars as pl
 
         each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
+        if self.choose == "random_pairs":
+            each = each.with_columns(turn=pl.col("drawn").rank("ordinal").over("prompt").cast(pl.Int64) - 1)
         if self.choose == "best_vs_low":
             spread = pl.col("score").std().over("prompt")
             each = each.with_columns(low=pl.col("score").mean().over("prompt") - self.deviations * spread)
         best = pl.col("score") == pl.col("score").max().over("prompt")
-        first = each if self.choose in ("all_pairs", "adjacent") else each.filter(best)
+        first = each if self.choose in ("all_pairs", "adjacent", "random_pairs") else each.filter(best)
         couples = (
             first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
             .filter(pl.col("place") < pl.col("place_b"))
@@ -252,6 +272,8 @@ class Pairs(Scored):
                 return fit
             case "adjacent":
                 return fit.filter(pl.col("place_b") == pl.col("place") + 1)
+            case "random_pairs":
+                return fit.filter(pl.col("turn") // 2 == pl.col("turn_b") // 2)
             case "best_vs_rest":
                 return fit.filter(pl.col("place") == pl.col("place").min().over("prompt"))
             case "best_vs_worst":
@@ -265,10 +287,16 @@ class Pairs(Scored):
 
     def _kept(self, picked: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         """The pairs that the band of margins, `keep` and `soft_labels` leave; with these, `chance` is their label."""
+        import polars as pl
+
         pairs = self._in_band(picked)
         if self.keep:
             pairs = with_features(pairs, self.keep, responses, judgements, self.criteria, self.evaluators)
             pairs = pairs.filter(*(band.fits() for band in self.keep))
+        if self.weight == "certainty":
+            pairs = with_certainty(pairs, judgements, self.criteria, self.evaluators)
+            if self.unestimated == "drop":
+                pairs = pairs.filter(pl.col("certainty").is_not_null())
         return pairs if self.soft_labels is None else self.soft_labels.labelled(pairs, judgements)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:

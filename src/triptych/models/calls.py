@@ -30,6 +30,11 @@ def _decode_reply(said: str | bytes) -> Reply:
         ) from error
 
 
+_UNSAVED = 2
+"""Calls that are sent and whose answers are not safe on the disk yet, as a multiple of a model's `concurrency`: a disk
+that is slow to write slows down the sending, so that a kill never costs more."""
+
+
 class Counts(msgspec.Struct):
     """What a stage has asked for, and what became of it."""
 
@@ -61,6 +66,7 @@ class Calls:
         self._checked = False
         self._known: set[str] = set()
         """Models of which the log held an answer."""
+        self._unsaved = {name: asyncio.Semaphore(_UNSAVED * spec.concurrency) for name, spec in specs.items()}
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._in_flight: dict[str, asyncio.Task[Reply | CallFailed]] = {}
 
@@ -139,6 +145,13 @@ class Calls:
         self._may_send()
         self._check_all()
         endpoint = await self._open(model)
+        async with self._unsaved[model]:
+            return await self._asked(endpoint, model, key, request, counts)
+
+    async def _asked(
+        self, endpoint: Endpoint, model: str, key: str, request: ChatRequest, counts: Counts
+    ) -> Reply | CallFailed:
+        """Send the call, and keep its answer."""
         outcome = await endpoint.answer(request, self._may_send, lambda usage: self._waste(model, key, usage, counts))
         counts.sent += 1
         counts.retried += outcome.attempts - 1

@@ -48,7 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     recipe: str
     prompts: int | None
-    """None where they come from standard input: the figures are then for one prompt."""
+    """None where they come from standard input or a pipe: the figures are then for one prompt."""
     bad_rows: int
     """Rows that can't be prompts, among the first thousand."""
     first_bad: str | None
@@ -228,7 +228,9 @@ def _not_ready(recipe: Recipe, rows: list[PromptRow], folder: Path) -> Iterator[
 def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[str]:
     notes = []
     if prompts is None:
-        notes.append("the prompts come from standard input, so the figures are for one prompt of 100 tokens")
+        notes.append(
+            "how many prompts there are can't be told without using them up, so the figures are for one prompt of 100 tokens"
+        )
     unpriced = [name for name, spec in recipe.models.items() if spec.price is None]
     if unpriced:
         notes.append(f"no price is declared for {', '.join(unpriced)}, so money is not counted there")

@@ -13,11 +13,12 @@ from triptych.operators import with_inner
 if TYPE_CHECKING:
     from triptych.recipes.recipe import Recipe
 
-_STEPS = frozenset({"rollouts"})
+_STEPS = frozenset({"rollouts", "atomic_consistency"})
 _ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
 _PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
 _LISTS = frozenset({"listwise"})
+_CHECKLISTS = frozenset({"checklist", "contrastive_checklist"})
 _WANT_STEPS = frozenset({"branch"})
 _WANT_POINTS = frozenset({"rollouts", "search"})
 _POINTS = frozenset({"groups", "unpaired", "sft"})
@@ -88,6 +89,12 @@ def _unfit(holder: Any, judge: Any) -> Iterator[str]:
                 f"{holder.kind} looks for wrong steps, and {judge.kind} judges whole responses; take rollouts, or a "
                 "rubric with unit: step"
             )
+    elif holder.kind == "annotators" and (judge.kind in _PAIRS_ONLY) != (holder.about == "pair"):
+        yield (
+            f"a question to annotators is about a {holder.about}, and {judge.kind} "
+            + ("scores single responses" if holder.about == "pair" else "compares two")
+            + f"; set about: {'response' if holder.about == 'pair' else 'pair'}"
+        )
     elif _of_steps(judge) and judge.kind not in _ANYTHING:
         yield (
             f"{holder.kind} asks how good whole responses are, and {judge.kind} judges steps alone; take verify, or a "
@@ -128,8 +135,9 @@ def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
         names, criteria = (getattr(operator, field, None) for field in ("evaluators", "criteria"))
         heard = [
             judge
-            for judge in recipe.evaluation
-            if names is None or (getattr(judge, "name", None) or judge.kind) in names or judge.kind in _ANYTHING
+            for one in recipe.evaluation
+            for called, judge in _voices(one)
+            if names is None or called in names or judge.kind in _ANYTHING
         ]
         if heard and all(_is_ours(judge) for judge in heard):
             yield (
@@ -137,6 +145,14 @@ def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
                 operator,
                 _given(heard, criteria, fold=getattr(operator, "fold", None) is not None),
             )
+
+
+def _voices(judge: Any) -> list[tuple[str, Any]]:
+    """Who judges, each under the name in its judgements: the evaluators that another one only passes questions on to."""
+    if judge.kind == "annotators" and _is_ours(judge):
+        return [(judge.called(place), one) for place, one in enumerate(judge.pool)]
+    called = getattr(judge, "name", None) or judge.kind
+    return [(called, judge.evaluator if judge.kind == "acquire" and _is_ours(judge) else judge)]
 
 
 def _is_ours(operator: Any) -> bool:
@@ -166,7 +182,7 @@ def _criteria(judge: Any) -> frozenset[str] | None:
     """The criteria that an evaluator judges; None where only its data says."""
     if judge.kind in _ANYTHING:
         return None
-    if judge.kind == "checklist":
+    if judge.kind in _CHECKLISTS:
         return frozenset({judge.criterion})
     named = getattr(judge, "criteria", None)
     return frozenset(named) if named else frozenset({getattr(judge, "criterion", "")})

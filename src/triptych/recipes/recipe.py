@@ -133,7 +133,8 @@ class Recipe(BaseModel):
     def _problems_of(self, field: str, operator: Any) -> Iterator[tuple[str, str]]:
         for name in ("criteria", "model"):
             given = getattr(operator, name, None)
-            if isinstance(given, tuple) and len({*given}) < len(given):
+            meant = self._identities if name == "model" else {}
+            if isinstance(given, tuple) and len({meant.get(each, each) for each in given}) < len(given):
                 yield f"{field}.{name}", "names the same one twice"
         missing = list(_undeclared_models(operator, self.models))
         yield from ((f"{field}.model", message) for message in missing)
@@ -142,6 +143,11 @@ class Recipe(BaseModel):
             yield from ((f"{field}.{place}", said) for place, said in check(self.models, self.objective))
         for name, inner in getattr(operator, "inner", {}).items():
             yield from self._problems_of(f"{field}.{name}", inner)
+
+    @property
+    def _identities(self) -> dict[str, bytes]:
+        """What the names of the models stand for: two may stand for one."""
+        return {name: spec.identity for name, spec in self.models.items()}
 
     def prepare(self, folder: Path) -> None:
         """Have each operator look at the files that it reads. Raises `PromptError` where one can't be used."""
@@ -185,7 +191,7 @@ class Recipe(BaseModel):
                     f"has the name of model {one!r} at another address, so that the answers of one would count for "
                     "both; if their weights differ, declare a version for each",
                 )
-        for panel in ("synthesis", "evaluation"):
+        for panel in ("synthesis", "evaluation", "instantiation"):
             for (place, first), (later, second) in combinations(enumerate(getattr(self, panel)), 2):
                 if _repeats(first, second, self.models, self.objective):
                     yield f"{panel}.{later}", f"makes the same rows as {panel}.{place}; leave one of them out"

@@ -70,6 +70,10 @@ class Run:
         file = self.path / f"{name}.parquet"
         if not file.exists():
             raise RunFolderError(f"{self.path} has no table of {name} yet; run its recipe again to complete it")
+        try:
+            pl.read_parquet_schema(file)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunFolderError(f"{file} is damaged ({error}); run its recipe again to make it anew") from error
         return pl.scan_parquet(file)
 
     def prompts(self) -> pl.LazyFrame:
@@ -177,7 +181,8 @@ def claim(folder: Path, *, recipe: str, recipe_id: str) -> tuple[Manifest, BaseF
 def _manifest_for(folder: Path, recipe: str, recipe_id: str) -> Manifest:
     manifest = read_manifest(folder)
     if manifest is None:
-        ours = {".lock", CALLS, f"{CALLS}-wal", f"{CALLS}-shm"}  # of a run that ended before its manifest was written
+        # Of a run that was killed before its manifest was written.
+        ours = {".lock", CALLS, f"{CALLS}-wal", f"{CALLS}-shm", f".{MANIFEST}.new"}
         strangers = [entry.name for entry in folder.iterdir() if entry.name not in ours]
         if strangers:
             raise RunFolderError(f"{folder} holds something else ({sorted(strangers)[0]}); choose another --out")

@@ -49,6 +49,8 @@ def schema(table: str) -> dict[str, pl.DataType]:
             "completion_tokens": count,
             "logprob": number,
             "token_logprobs": numbers,
+            "tokens": texts,
+            "token_top_logprobs": pl.List(numbers),
             "cost_usd": number,
             "call_ids": texts,
             "created_at": time,
