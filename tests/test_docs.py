@@ -227,8 +227,8 @@ def inherited(cls: type[BaseModel], name: str) -> bool:
     """Whether a field is just as in a base of models, whose fields have a table of their own."""
     return any(
         repr(base.model_fields.get(name)) == repr(cls.model_fields[name])
-        for base in cls.__bases__
-        if issubclass(base, BaseModel) and base.__name__ == "_ModelBase"
+        for base in cls.__mro__[1:]
+        if issubclass(base, BaseModel) and base.__name__ in ("_ModelBase", "_EndpointBase")
     )
 
 

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from itertools import combinations, pairwise
 from pathlib import Path
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 
 import polars as pl
 import pytest
@@ -20,7 +20,7 @@ from triptych.errors import AwaitsPolicy
 from triptych.export.trainer import trainer_of
 from triptych.export.trl import export_trl
 from triptych.recipes.load import find_recipe, parse_recipe, shipped_recipes
-from world import SLIP, World, quality, world
+from world import SLIP, World, quality, token_logprobs, world
 
 DATA = Path(__file__).parent / "data"
 PROMPTS = 6
@@ -33,6 +33,8 @@ def run_method(name, folder, base_url, prompts=PROMPTS):
     for model in content["models"]:
         logprobs = "logprobs" in json.dumps(content)
         content["models"][model] = {"backend": "openai", "model": model, "base_url": base_url, "logprobs": logprobs}
+        if "implicit_reward" in json.dumps(content):
+            content["models"][model]["given_logprobs"] = "vllm"
     recipe = parse_recipe(yaml.safe_dump(content))
     try:
         return recipe, tp.run(recipe, folder, limit=prompts)
@@ -454,6 +456,47 @@ def rewritten(here, examples):
     assert f"Answer with Quality {max(one, other)}., not with {min(one, other)}," in row["messages"][0]["content"]
     params = json.loads(row["params"])
     assert [here[params[name]]["quality"] for name in ("better", "worse")] == [max(one, other), min(one, other)]
+def said(row):
+    return row["messages"][-1]["content"]
+
+
+def weighed_by_likelihood(here, examples):
+    best_against_worst(here, examples)
+    for example in examples:
+        mean = [
+            fmean(logprob for _, logprob in token_logprobs("policy", "", said(here[one])))
+            for one in example["response_ids"]
+        ]
+        assert example["weight"] == pytest.approx(math.exp(sum(mean)))
+
+
+def token_weighed(here, examples):
+    best_against_worst(here, examples)
+    good, bad = "Give a helpful, honest and harmless response.", "Give an unhelpful and careless response."
+    for example in examples:
+        expected = []
+        for place, one in enumerate(example["response_ids"]):
+            text, at = said(here[one]), 0
+            for (word, plus), (_, minus) in zip(
+                token_logprobs("policy", good, text), token_logprobs("policy", bad, text), strict=True
+            ):
+                weight = math.exp((1, -1)[place] * min(max(plus - minus, -0.5), 1.5))
+                expected.append((place, at, at + len(word), pytest.approx(weight)))
+                at += len(word)
+        assert [(s["response"], s["start"], s["end"], s["value"]) for s in example["spans"]] == expected
+
+
+def token_rewarded(here, examples):
+    scores_passed_on(here, examples)
+    (example,) = examples
+    expected = [
+        (place, pytest.approx(0.1 * (tuned - policy)))
+        for place, one in enumerate(here.values())
+        for (_, tuned), (_, policy) in zip(
+            token_logprobs("tuned", "", said(one)), token_logprobs("policy", "", said(one)), strict=True
+        )
+    ]
+    assert [(s["response"], s["value"]) for s in example["spans"]] == expected
 
 
 # name: calls of the policy and of the judge for a prompt, what the examples are, and what holds of each prompt
@@ -478,7 +521,9 @@ WANTED = {
     "udasa": (12, 0, "pair", reliable_against_another),
     "upo": (4, 12, "pair", sure_pairs_weighed),
     "versaprm": (0, 12, "stepwise", every_step_marked),
+    "alignment-potential": (8, 4, "pair", at_most_best_against_worst),
     "alpha-dpo": (5, 5, "pair", best_against_worst),
+    "bees": (8, 4, "pair", at_most_best_against_worst),
     "cpo": (1, 3, "pair", best_against_worst),
     "crpo": (8, 24, "pair", best_by_all_signals),
     "deepseek-r1": (16, 0, "group", advantages(standardised, keep=False)),
@@ -496,6 +541,7 @@ WANTED = {
     "rip": (8, 8, "pair", at_most_best_against_worst),
     "rlcf": (2, 5, "pair", at_most_best_against_worst),
     "rlvr": (8, 0, "group", scores_passed_on),
+    "rto": (4, 2, "group", token_rewarded),
     "rubrics-as-rewards": (8, 17, "group", by_checklist),
     "safe-rlhf": (4, 8, "pair unpaired", a_pair_for_each_objective),
     "self-align": (1, 0, "sft", imitated),
@@ -505,9 +551,10 @@ WANTED = {
     "step-dpo": (None, 12, "pair", right_step_against_wrong),
     "sweet-spot": (16, 16, "pair", best_against_low),
     "tdpo": (2, 2, "pair", best_against_worst),
+    "tis-dpo": (6, 2, "pair", token_weighed),
     "tulu3-preference": (1, 16, "pair", best_against_another),
     "verbalized-sampling": (1, 5, "pair", best_against_worst),
-    "wpo": (2, 4, "pair", best_against_worst),
+    "wpo": (6, 4, "pair", weighed_by_likelihood),
     "wrpo": (5, 7, "pair", best_against_worst),
     "xpo": (1, 2, "pair", best_against_worst),
     "bpo": (2, 2, "sft", rewritten),
@@ -563,6 +610,9 @@ OTHERS = {
     "dno": {"teacher": 1},
     "math-shepherd": {"completer": 2 * 2 * 8},
     "self-rewarding": {"author": 1},
+    "alignment-potential": {"reference": 4},
+    "bees": {"tuned": 4},
+    "rto": {"tuned": 2},
     "tulu3-preference": {"model_a": 1, "model_b": 1, "model_c": 1},
     "wpo": {"other": 2},
     "wrpo": {"source_a": 1, "source_b": 1},
@@ -721,6 +771,48 @@ def test_rip_keeps_a_prompt_by_three_medians_over_all_prompts(tmp_path):
     wanted = [each for each, seen in said.items() if seen[0] >= worst and seen[1] >= length and seen[2] <= gap]
     assert run.examples().collect()["prompt_id"].to_list() == wanted
     assert 0 < len(wanted) < len(said)
+@pytest.mark.parametrize("name", ["bees", "alignment-potential"])
+def test_pairs_are_kept_by_the_external_and_the_implicit_margin(tmp_path, name):
+    tuned, base = ("tuned", "policy") if name == "bees" else ("policy", "reference")
+    with world() as (_, base_url):
+        _, run = run_method(name, tmp_path / "run", base_url, prompts=12)
+    prompts = [here for here, _ in of_prompts(run)]
+
+    def likelihood(model, row):
+        return sum(logprob for _, logprob in token_logprobs(model, "", said(row)))
+
+    implicit = {
+        one: 0.1 * (likelihood(tuned, row) - likelihood(base, row)) for here in prompts for one, row in here.items()
+    }
+    mean, spread = fmean(implicit.values()), stdev(implicit.values())
+    score = {one: 1 / (1 + math.exp(-(value - mean) / spread)) for one, value in implicit.items()}
+    found = {tuple(example["response_ids"]) for _, examples in of_prompts(run) for example in examples}
+    value = {}
+    for here in prompts:
+        every = {one: (round(1 + 9 * row["quality"] / 10) - 1) / 9 for one, row in here.items()}
+        couples = [
+            (one, other)
+            for one in every
+            for other in every
+            if every[one] == max(every.values()) > every[other] == min(every.values())
+        ]
+        if not couples:
+            continue
+        # of several as good, those that the run drew, where it kept the pair; all else must be kept or not as one
+        for one, other in couples:
+            m, n = every[one] - every[other], score[one] - score[other]
+            p, q = (1 + m) / 2, (1 + n) / 2
+            value[one, other] = p * q / (p * q + (1 - p) * (1 - q)) if name == "bees" else m - n
+    assert found
+    assert found <= set(value)
+    share = 0.1 if name == "bees" else 0.4
+    decided = [here for here in prompts if len({row["quality"] for row in here.values()}) > 1]
+    assert len(found) == pytest.approx(share * len(decided), abs=1)
+    kept = min(value[pair] for pair in found)
+    for here in decided:  # a prompt whose every possible pair is better than one that was kept has its pair kept
+        mine = [value[pair] for pair in value if pair[0] in here]
+        if min(mine) > kept:
+            assert any(pair[0] in here for pair in found)
 
 
 @pytest.mark.parametrize("name", ["dpo", "rlaif", "slic-hf"])

@@ -187,7 +187,7 @@ def test_a_quantile_holds_over_all_prompts_of_a_run(tmp_path):
     chosen = run.examples().select(pl.col("response_ids").list.get(0).alias("id")).collect().join(texts, on="id")
     assert sorted(map(len, chosen["content"])) == list(range(3, 154))
     told = {row["outcome"]: row["prompts"] for row in tallies(run).iter_rows(named=True) if row["prompts"]}
-    assert told == {"pair": 151, "left out by keep or soft_labels": 1349}
+    assert told == {"pair": 151, "left out by keep, labels or weights": 1349}
 
 
 def test_bands_are_on_scores_lengths_and_margins():
@@ -241,7 +241,7 @@ def test_the_tally_says_that_a_pair_was_not_kept():
     made = graded([1.0, 0.0], [0.5])
     counted = Pairs(keep=[Band(of="chosen", max=0.9)]).tally(*made.frames(), TWO, 0)
     told = {row["outcome"]: row["prompts"] for row in counted.iter_rows(named=True) if row["prompts"]}
-    assert told == {"left out by keep or soft_labels": 1, "fewer than two scored responses": 1}
+    assert told == {"left out by keep, labels or weights": 1, "fewer than two scored responses": 1}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ class World:
         """The qualities of the responses that a judge saw, in the order of showing."""
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "prompt_logprobs" in body:
+            self.asked[body["model"], "given"] += 1
+            return _given(body)
         kind, message = self._say(body, body["messages"][-1]["content"])
         self.asked[body["model"], kind] += 1
         choice = {
@@ -116,6 +119,27 @@ def _name_of(*drawn_by: Any) -> str:
 def _made_up(*drawn_by: Any) -> str:
     """A prompt of words that no other one has."""
     return " ".join(f"{word}{_name_of(word, *drawn_by)}" for word in ("Explain", "how", "to", "mend", "it"))
+
+
+def token_logprobs(model: str, system: str, text: str) -> list[tuple[str, float]]:
+    """A text's words with the log-probability of each, by the model and what it is told before the chat."""
+    return [
+        (word, -(1 + int(blake2b(f"{model} {system} {word}".encode(), digest_size=4).hexdigest(), 16) % 400) / 100)
+        for word in re.findall(r"\s*\S+", text)
+    ]
+
+
+def _given(body: dict[str, Any]) -> dict[str, Any]:
+    """As vLLM says how likely the last message is."""
+    first, last = body["messages"][0], body["messages"][-1]
+    system = first["content"] if first["role"] == "system" else ""
+    words = [("<user>", -9.0), ("<assistant>", -9.0), *token_logprobs(body["model"], system, last["content"])]
+    said = [{str(place): {"logprob": logprob, "decoded_token": word}} for place, (word, logprob) in enumerate(words)]
+    return {
+        "choices": [{"message": {"content": ""}}],
+        "prompt_logprobs": [None, *said[1:]],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 1},
+    }
 
 
 def _verdict(properties: dict[str, Any], seen: list[int]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 _WHERE = {
     "Assumed": "evaluation.assumed",
     "Budget": "models.budget",
+    "ClassifierModel": "models.spec",
     "Criterion": "records",
     "EmbeddedModel": "models.spec",
     "Example": "records",
@@ -35,6 +36,7 @@ _WHERE = {
     "Recipe": "recipes.recipe",
     "Response": "records",
     "Revise": "synthesis.revise",
+    "RewardModel": "models.spec",
     "Rubric": "evaluation.rubric",
     "Run": "store.run",
     "Sample": "synthesis",

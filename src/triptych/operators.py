@@ -80,6 +80,8 @@ BUILT_IN = {
         "atomic_consistency": "triptych.evaluation.atomic_consistency:AtomicConsistency",
         "contrastive_checklist": "triptych.evaluation.contrastive_checklist:ContrastiveChecklist",
         "uncertainty": "triptych.evaluation.uncertainty:Uncertainty",
+        "reward_model": "triptych.evaluation.reward_model:RewardScores",
+        "implicit_reward": "triptych.evaluation.implicit_reward:ImplicitReward",
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",
@@ -155,6 +157,9 @@ class Operator(BaseModel):
     """Fields that say what to do but do not change what any single row means."""
     reads_judgements: ClassVar[bool] = False
     """Whether an evaluator judges by what the others said, and so comes after them."""
+    asks_for: ClassVar[str] = "chat"
+    """What it asks its models for: `chat`, `text` (a raw completion), `given` (log-probabilities of a text that is given)
+    or `score` (of a reward model)."""
 
     @property
     def across_prompts(self) -> bool:

@@ -43,8 +43,9 @@ def estimated(judgements: Iterable[Judgement], objective: Objective) -> dict[str
 def mean_verdicts(judgements: Iterable[Judgement], objective: Objective) -> dict[str, float]:
     """The mean verdict on each response over its criteria, in [0, 1], weighted as the objective declares.
 
-    A score counts as its place on its scale; of k responses shown, rank r counts as (k - r) / (k - 1). Within a
-    criterion, verdicts count by the weights of their judgements. Responses without any verdict are left out.
+    A score counts as its place on its scale. One without a scale, such as a reward r, counts as (1 + r / (1 + |r|)) / 2:
+    its order is kept, however large it is, and 0 is the middle. Of k responses shown, rank r counts as (k - r) / (k - 1).
+    Within a criterion, verdicts count by the weights of their judgements. Responses without any verdict are left out.
     """
     found = {}
     for response_id, by_criterion in _told(judgements).items():
@@ -83,6 +84,8 @@ def _verdicts(judgement: Judgement) -> list[float]:
     if judgement.scores is not None and judgement.scale is not None:
         low, high = judgement.scale
         return [min(max((score - low) / (high - low), 0.0), 1.0) for score in judgement.scores]
+    if judgement.scores is not None:
+        return [(1 + score / (1 + abs(score))) / 2 for score in judgement.scores]
     ranks = judgement.ranks or ()
     return [(len(ranks) - _shared_rank(ranks, rank)) / (len(ranks) - 1) for rank in ranks] if len(ranks) > 1 else []
 

@@ -90,16 +90,16 @@ def with_features(
     if any(band.of.endswith(("length", "difference")) for band in bands):
         characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
         lengths = responses.select(pl.col("id"), characters.alias("length"))
-        pairs = _of_both(pairs, lengths, "length")
+        pairs = of_both(pairs, lengths, "length")
     if any(band.of in _OF_VARIANCES for band in bands):
-        pairs = _of_both(pairs, _variances(judgements, criteria, evaluators), "variance")
+        pairs = of_both(pairs, _variances(judgements, criteria, evaluators), "variance")
     for name in {band.criterion for band in bands if band.criterion is not None}:
         scores = criterion_scores(judgements, (name,), evaluators)
-        pairs = _of_both(pairs, scores.select(pl.col("response_id").alias("id"), pl.col("score").alias(name)), name)
+        pairs = of_both(pairs, scores.select(pl.col("response_id").alias("id"), pl.col("score").alias(name)), name)
     return pairs.with_columns(_value(band).alias(column) for column, band in wanted.items())
 
 
-def _of_both(pairs: pl.LazyFrame, of_each: pl.LazyFrame, name: str) -> pl.LazyFrame:
+def of_both(pairs: pl.LazyFrame, of_each: pl.LazyFrame, name: str) -> pl.LazyFrame:
     """Add what is known of each response, as `name` for the chosen and `name`_b for the rejected one."""
     found = of_each.unique("id", keep="first", maintain_order=True)
     return pairs.join(found, left_on="response_id", right_on="id", how="left", maintain_order="left").join(
@@ -169,7 +169,7 @@ def with_certainty(
     import polars as pl
 
     spread = _variances(judgements, criteria, evaluators).rename({"variance": "spread"})
-    pairs = _of_both(pairs, spread, "spread")
+    pairs = of_both(pairs, spread, "spread")
     noise = (pl.col("spread") + pl.col("spread_b")).sqrt()
     chance = _chance_above_zero(pl.col("margin"), noise).round(_DECIMALS)
     return pairs.with_columns(certainty=chance).drop("spread", "spread_b")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from triptych.instantiation.scored import Scored
+from triptych.instantiation.token_weights import TokenRewards
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Groups(Scored):
     """What becomes of a group whose scores are all equal: none (DAPO, arXiv:2503.14476), or advantages of 0."""
     min_size: int = Field(default=2, ge=2)
     """Fewest scored responses of a group."""
+    token_rewards: TokenRewards | None = None
+    """Rewards of single tokens as well, by a `TokenRewards`; None gives none."""
 
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
@@ -53,6 +56,8 @@ class Groups(Scored):
         )
         if self.zero_variance == "drop":
             rows = rows.filter(pl.col("margin") > 0)
+        if self.token_rewards is not None:
+            rows = self.token_rewards.rewarded(rows, judgements)
         return self.as_examples(rows, kind="group", strategy=self.advantage, version=objective.version)
 
     def _advantage(self) -> pl.Expr:

@@ -8,8 +8,11 @@ from pydantic import Field, model_validator
 
 from triptych.instantiation.bands import Band, with_certainty, with_features
 from triptych.instantiation.labels import SoftLabels
+from triptych.instantiation.rescale import rescaled
 from triptych.instantiation.scored import Scored, Unit
 from triptych.instantiation.scores import criterion_scores
+from triptych.instantiation.token_weights import TokenWeights
+from triptych.instantiation.weights import Likelihood
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ OUTCOMES = (
     "all tied",
     "margin below the band",
     "margin above the band",
-    "left out by keep or soft_labels",
+    "left out by keep, labels or weights",
 )
 """What can become of a prompt, in the order in which it is decided."""
 
@@ -67,9 +70,9 @@ class Pairs(Scored):
     ties: Literal["drop", "keep"] = "drop"
     """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with
     margin 0 and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
-    weight: Literal["one", "margin", "certainty"] = "one"
-    """The example's weight: 1, its margin, or the chance that the margin is above 0 given its standard error (see the
-    band `certainty`), which is from 0.5 to 1."""
+    weight: Literal["one", "margin", "certainty"] | Likelihood = "one"
+    """The example's weight: 1, its margin, the chance that the margin is above 0 given its standard error (see the
+    band `certainty`), which is from 0.5 to 1, or by a `Likelihood`."""
     unestimated: Literal["one", "drop"] = "one"
     """With `weight: certainty`: whether a pair whose margin has no standard error, since a response has one verdict
     alone, gets the weight 1 or is dropped."""
@@ -77,6 +80,8 @@ class Pairs(Scored):
     """Labels between 0 and 1, by a `SoftLabels`; None gives 1 and 0, and 0.5 to both of a tie."""
     keep: tuple[Band, ...] = ()
     """Bands on what can be said of a pair, one after another; each is a `Band`."""
+    token_weights: TokenWeights | None = None
+    """Weights of the tokens of both responses, by a `TokenWeights`; None gives none."""
     distinct: bool = True
     """Never pair two responses that say the same; an equal of the best is passed over for the next."""
 
@@ -116,6 +121,7 @@ class Pairs(Scored):
         pairs = self._kept(self._picked(self._couples(scored, judgements)), responses, judgements)
         pairs = pairs.with_columns(labels=self._labels()).sort("prompt", "row", "row_b")
         rests_on = scored.select("row", "judgement_ids").unique("row", keep="first", maintain_order=True)
+        spans = ["spans"] if self.token_weights is not None else []
         rows = (
             pairs.join(rests_on, on="row", how="left", maintain_order="left")
             .join(rests_on, left_on="row_b", right_on="row", how="left", suffix="_b", maintain_order="left")
@@ -123,6 +129,7 @@ class Pairs(Scored):
                 "prompt_id",
                 "margin",
                 "labels",
+                *spans,
                 response_ids=pl.concat_list("response_id", "response_id_b"),
                 scores=pl.concat_list("score", "score_b"),
                 weight=self._weight(),
@@ -141,6 +148,8 @@ class Pairs(Scored):
                 return pl.col("certainty").fill_null(1.0)
             case "one":
                 return pl.lit(1.0)
+            case _:
+                return pl.col("likelihood")
 
     @property
     def _strategy(self) -> str:
@@ -250,7 +259,7 @@ class Pairs(Scored):
             .with_columns(margin=(pl.col("score") - pl.col("score_b")).round(12))
         )
         if self.dimensions == "pareto":
-            scores = criterion_scores(judgements, self.criteria, self.evaluators)
+            scores = criterion_scores(rescaled(judgements, self.rescale), self.criteria, self.evaluators)
             couples = couples.join(_dominating(couples, scores), on=["row", "row_b"], how="semi", maintain_order="left")
         return couples
 
@@ -286,18 +295,22 @@ class Pairs(Scored):
         return order.unique("prompt", keep="first", maintain_order=True)
 
     def _kept(self, picked: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
-        """The pairs that the band of margins, `keep` and `soft_labels` leave; with these, `chance` is their label."""
+        """The pairs that the band of margins, `keep`, labels and weights leave, with what these say of them."""
         import polars as pl
 
-        pairs = self._in_band(picked)
+        pairs, said = self._in_band(picked), rescaled(judgements, self.rescale)
         if self.keep:
-            pairs = with_features(pairs, self.keep, responses, judgements, self.criteria, self.evaluators)
+            pairs = with_features(pairs, self.keep, responses, said, self.criteria, self.evaluators)
             pairs = pairs.filter(*(band.fits() for band in self.keep))
         if self.weight == "certainty":
-            pairs = with_certainty(pairs, judgements, self.criteria, self.evaluators)
+            pairs = with_certainty(pairs, said, self.criteria, self.evaluators)
             if self.unestimated == "drop":
                 pairs = pairs.filter(pl.col("certainty").is_not_null())
-        return pairs if self.soft_labels is None else self.soft_labels.labelled(pairs, judgements)
+        if self.soft_labels is not None:
+            pairs = self.soft_labels.labelled(pairs, judgements)
+        if isinstance(self.weight, Likelihood):
+            pairs = self.weight.weighed(pairs, judgements)
+        return pairs if self.token_weights is None else self.token_weights.weighed(pairs, judgements)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:
         import polars as pl

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from triptych.instantiation.adjust import Calibration, without_length
 from triptych.instantiation.panel import Panel
+from triptych.instantiation.rescale import Rescale, rescaled
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
 from triptych.records import Objective, content_id, draw
@@ -50,12 +51,15 @@ class Scored(Operator):
     """Calibration of evaluators on gold verdicts: a `Calibration`."""
     length: Literal["keep", "residual"] = "keep"
     """Whether verdicts are taken as they are, or without what the length of responses explains of them."""
+    rescale: Rescale | None = None
+    """How scores without a scale, such as rewards, come between 0 and 1: by a `sigmoid`, as `standard` scores over all
+    prompts, or by their `rank` within the prompt. None leaves them out."""
 
     @property
     def across_prompts(self) -> bool:
         """Whether verdicts on other prompts bear on the score of a response."""
         panel = self.panel is not None and self.panel.across_prompts
-        return panel or self.calibrate is not None or self.length == "residual"
+        return panel or self.calibrate is not None or self.length == "residual" or self.rescale == "standard"
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
@@ -84,7 +88,7 @@ class Scored(Operator):
 
         scores = objective_scores(
             responses,
-            judgements,
+            rescaled(judgements, self.rescale),
             objective,
             self.criteria,
             self._evaluators,

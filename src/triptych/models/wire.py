@@ -1,13 +1,16 @@
-"""The OpenAI chat format on the wire: a request to bytes, bytes to choices and token counts."""
+"""What goes over the wire: a request to bytes, bytes to choices, token counts and numbers.
+
+Chat and text completions are here, in OpenAI's format; `given` and `rewards` hold the other forms.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from triptych.models.chat import ChatRequest, Choice, TokenLogprob
+from triptych.models.chat import ChatRequest, Choice, GivenToken, TextRequest, TokenLogprob
 from triptych.models.spec import ModelSpec
 from triptych.records.messages import Message, ToolCall, message_to_openai
 
@@ -19,13 +22,7 @@ _Form = TypeVar("_Form")
 def request_body(spec: ModelSpec, request: ChatRequest) -> bytes:
     """Write a request as the endpoint reads it."""
     body: dict[str, Any] = {"model": spec.model, "messages": [message_to_openai(m) for m in request.messages]}
-    for name in ("temperature", "top_p", "max_tokens", "seed"):
-        if (value := getattr(request, name)) is not None:
-            body[name] = value
-    if request.stop:
-        body["stop"] = request.stop
-    if request.n != 1:
-        body["n"] = request.n
+    body |= _sampling(request)
     if request.tools:
         body["tools"] = request.tools
     if request.response_schema is not None:
@@ -37,6 +34,23 @@ def request_body(spec: ModelSpec, request: ChatRequest) -> bytes:
     return _encode(body | spec.extra_body)
 
 
+def text_body(spec: ModelSpec, request: TextRequest) -> bytes:
+    """Write a request for a text completion."""
+    return _encode({"model": spec.model} | spec.extra_body | {"prompt": request.prompt} | _sampling(request))
+
+
+def _sampling(request: ChatRequest | TextRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    for name in ("temperature", "top_p", "max_tokens", "seed"):
+        if (value := getattr(request, name)) is not None:
+            body[name] = value
+    if request.stop:
+        body["stop"] = request.stop
+    if request.n != 1:
+        body["n"] = request.n
+    return body
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Token counts of one answer."""
 
@@ -44,6 +58,52 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int
     cached_tokens: int = 0
     estimated: bool = False
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What an answer says, whatever was asked."""
+
+    usage: Usage
+    choices: tuple[Choice, ...] = ()
+    tokens: tuple[GivenToken, ...] | None = None
+    scores: tuple[float, ...] | None = None
+
+
+Read = TypeVar("Read")
+
+
+class Post(Protocol):
+    """Sends one body to a path of the endpoint and reads the answer.
+
+    A path that begins with a slash starts at the server's root, any other one at the declared address. `read` raises
+    `ValueError` where the answer is none; then the whole attempt may be made anew.
+    """
+
+    def __call__(self, path: str, body: bytes, read: Callable[[bytes], Read]) -> Awaitable[Read]:
+        """Send and read."""
+        ...
+
+
+class CantTell(Exception):
+    """The endpoint answers, and what it says can't be what was asked for; asking again would not help."""
+
+
+def read_text(body: bytes, request: TextRequest) -> tuple[tuple[Choice, ...], Usage]:
+    """Read a text completion. Raises `ValueError` where the answer is none."""
+    answer = decoded(body, _Texts, "no text completion")
+    if not answer.choices:
+        raise ValueError("the endpoint's answer has no choices")
+    choices = tuple(Choice(text=choice.text, finish_reason=choice.finish_reason) for choice in answer.choices)
+    written = sum(len(choice.text) for choice in choices)
+    return choices, usage_in(answer.usage, len(request.prompt), written)
+
+
+def decoded(body: bytes, form: type[_Form], lacking: str) -> _Form:
+    """Decode an answer. Raises `ValueError` where it is not of the form."""
+    try:
+        return msgspec.json.decode(body, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the endpoint's answer is {lacking}: {error}") from error
 
 
 def read_answer(body: bytes, request: ChatRequest) -> tuple[tuple[Choice, ...], Usage]:
@@ -133,6 +193,15 @@ class _Answer(_Bill):
     choices: list[_Choice] = []
 
 
+class _Text(msgspec.Struct):
+    text: str
+    finish_reason: str | None = None
+
+
+class _Texts(_Bill):
+    choices: list[_Text] = []
+
+
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
@@ -169,6 +238,14 @@ def _token_logprobs(logprobs: _Logprobs | None) -> tuple[TokenLogprob, ...] | No
         TokenLogprob(token.token, token.logprob, tuple((top.token, top.logprob) for top in token.top_logprobs or ()))
         for token in logprobs.content
     )
+
+
+def usage_in(said: msgspec.Raw, asked: int, answered: int = 0) -> Usage:
+    """Read the token counts that an answer has, or estimate them from so many characters."""
+    usage = _if_readable(said, _Usage)
+    if usage is None or not _is_sound(usage):
+        return Usage(asked // 4, answered // 4, estimated=True)
+    return _usage(usage, (), ())
 
 
 def _usage(usage: _Usage | None, messages: Sequence[Message], choices: Sequence[Choice]) -> Usage:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from triptych.recipes.recipe import Recipe
 
 _STEPS = frozenset({"rollouts", "atomic_consistency"})
+_REWARDS = frozenset({"reward_model", "implicit_reward"})
 _ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
 _PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
@@ -39,6 +40,7 @@ class _Given(NamedTuple):
 
 def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What no loss can learn from: (field, what is wrong and what would fit)."""
+    yield from _without_scale(recipe)
     for field, operator, given in _fed(recipe):
         kind, fold = getattr(operator, "kind", ""), getattr(operator, "fold", None)
         if kind == "stepwise" and not given.steps:
@@ -67,6 +69,29 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield (
                 f"{field}.diversity",
                 f"no evaluator judges {operator.diversity!r}; add {{kind: diversity}} to the evaluation",
+            )
+
+
+def _without_scale(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Instantiations that need scores between 0 and 1 and are not told how to get there from rewards."""
+    rewards = {
+        getattr(judge, "criterion", ""): judge.kind
+        for judge in recipe.evaluation
+        if judge.kind in _REWARDS and getattr(judge, "scale", None) is None
+    }
+    unweighed = {name for name, criterion in recipe.objective.criteria.items() if criterion.weight == 0}
+    for place, operator in enumerate(recipe.instantiation):
+        if not _is_ours(operator) or getattr(operator, "rescale", "none") is not None:
+            continue
+        criteria, keep = getattr(operator, "criteria", None), getattr(operator, "keep", ())
+        scored = set(rewards) - unweighed if criteria is None else set(criteria)
+        banded = {getattr(band, "criterion", None) for band in (keep if isinstance(keep, tuple) else ())}
+        for name in sorted(name for name in rewards if name in scored | banded):
+            yield (
+                f"instantiation.{place}.rescale",
+                f"the scores of {rewards[name]} on {name!r} have no scale. Say how they come between 0 and 1: rescale: "
+                "rank by their order within a prompt, standard by their distance from the mean of all prompts, sigmoid "
+                "where 0 is neither good nor bad; or name with criteria the ones that decide",
             )
 
 

@@ -138,6 +138,8 @@ class Recipe(BaseModel):
                 yield f"{field}.{name}", "names the same one twice"
         missing = list(_undeclared_models(operator, self.models))
         yield from ((f"{field}.model", message) for message in missing)
+        if not missing:
+            yield from ((f"{field}.model", message) for message in _unfit_models(operator, self.models))
         check = getattr(operator, "problems", None)
         if check is not None and not missing:
             yield from ((f"{field}.{place}", said) for place, said in check(self.models, self.objective))
@@ -218,18 +220,41 @@ def _scope(operator: Any) -> set[str]:
 
 def _identities(operator: Any, models: Mapping[str, ModelSpec], objective: Objective) -> set[str]:
     used = [models[name] for name in _used_models(operator) if name in models]
+    more = [models[name] for name in _others(operator) if name in models]
     if not getattr(operator, "inner", None):
-        return {operator.identity(spec) for spec in used} or {operator.identity()}
+        return {operator.identity(spec, *more) for spec in used} or {operator.identity()}
     try:
         held = operator.held(objective, models.__getitem__)
     except KeyError:  # a model that is not declared is told of by itself
         return set()
-    return {operator.identity(spec, held=held) for spec in used} or {operator.identity(held=held)}
+    return {operator.identity(spec, *more, held=held) for spec in used} or {operator.identity(held=held)}
+
+
+def _others(operator: Any) -> Sequence[str]:
+    """Models that have a say beside the one that it is named for, such as a critic or a reference."""
+    named = _used_models(operator)
+    return getattr(operator, "used_models", named)[len(named) :]
 
 
 def _used_models(operator: Any) -> Sequence[str]:
     used = getattr(operator, "model", ())
     return (used,) if isinstance(used, str) else used or ()
+
+
+_LACKING = {
+    "chat": "writes no answers",
+    "text": "takes no raw texts",
+    "given": "is not declared to give log-probabilities of given texts (given_logprobs: vllm or llamacpp)",
+    "score": "is no reward model (backend: reward or classifier)",
+}
+"""What is wrong with a model that can't be asked for something."""
+
+
+def _unfit_models(operator: Any, models: Mapping[str, ModelSpec]) -> Iterator[str]:
+    wanted = getattr(operator, "asks_for", "chat")
+    for name in getattr(operator, "used_models", None) or _used_models(operator):
+        if name in models and wanted not in models[name].answers:
+            yield f"{operator.kind} can't use model {name!r}, which {_LACKING[wanted]}"
 
 
 def _undeclared_models(operator: Any, models: Mapping[str, Any]) -> Iterator[str]:
