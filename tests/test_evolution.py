@@ -19,9 +19,10 @@ from judging import Scripted, case
 from runs import assert_same_tables, tables
 from triptych.app.progress import _panel
 from triptych.errors import BudgetReached
-from triptych.models.chat import CallFailed
+from triptych.models.chat import CallFailed, Choice
 from triptych.operators import Outlook, Unmade
 from triptych.prompts.evolve import WAYS, Evolve
+from triptych.prompts.magpie import Magpie
 from triptych.prompts.rouge import longest_common_subsequence, rouge_l
 from triptych.prompts.self_instruct import SelfInstruct
 from triptych.records import Message, make_prompt
@@ -420,6 +421,21 @@ def test_lists_that_are_none_of_up_to_n_texts_are_unreadable(said):
     (made,), ask = evolved(SelfInstruct(model="judge", n=2), case(), lambda request: said)
     assert isinstance(made, Unmade)
     assert len(ask.requests) == 2, "it is asked once more"
+
+
+def test_magpie_leaves_out_what_is_cut_off_or_next_to_nothing_and_asks_for_each_row_anew():
+    said = iter([Choice(text="How do bees fly? ", finish_reason="stop"), Choice(text="How do", finish_reason="length"), "Hi", CallFailed(call_id="c", error="HTTP 500", attempts=1)])  # fmt: skip
+    made, ask = evolved(Magpie(model="judge", n=4), case(prompt="A."), lambda request: next(said))
+    assert [getattr(one, "reason", None) or one.text for one in made] == [
+        "How do bees fly?",
+        "magpie: it was cut off at max_tokens",
+        "magpie: it has 1 words, fewer than 3",
+        "magpie: HTTP 500",
+    ]
+    (_,), other = evolved(Magpie(model="judge"), case(prompt="B."), lambda request: "How do bats fly?")
+    indices = [request.sample_index for request in (*ask.requests, *other.requests)]
+    assert len({*indices}) == 5, "calls of equal text are calls of their own, seed or not"
+    assert {request.prompt for request in ask.requests} == {"<|im_start|>user\n"}
 
 
 def test_forecasts_say_what_comes_of_a_prompt():

@@ -552,6 +552,8 @@ def rewritten(here, examples):
     assert f"Answer with Quality {max(one, other)}., not with {min(one, other)}," in row["messages"][0]["content"]
     params = json.loads(row["params"])
     assert [here[params[name]]["quality"] for name in ("better", "worse")] == [max(one, other), min(one, other)]
+
+
 def said(row):
     return row["messages"][-1]["content"]
 
@@ -667,6 +669,7 @@ WANTED = {
     "bpo": (2, 2, "sft", rewritten),
     "copr": (2, 2, "pair", best_against_worst),
     "eva": (4, 4, "pair", best_against_worst),
+    "magpie": (2 + 2, 2, "sft", best_imitated),
     "lifealign": (2, 2, "pair", best_against_worst),
     "sdpo": (2, 2, "pair", best_against_worst),
     "self-instruct": (1 + 4, 0, "sft", imitated),
@@ -831,6 +834,17 @@ def test_self_rewarding_makes_its_own_prompts_from_other_seeds_in_each_round(tmp
     assert len({text for run in runs for text in texts(run)}) == 3 * 12
 
 
+def test_magpie_writes_prompts_from_the_bare_template(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("magpie", tmp_path / "run", base_url)
+    assert asked.asked["policy", "completion"] == asked.asked["policy", "sample"] == 2 * PROMPTS
+    prompts = run.prompts().collect()
+    assert prompts.height == prompts["id"].n_unique() == 2 * PROMPTS
+    assert prompts["parent_id"].null_count() == prompts.height, "the rows of the source are shown to nobody"
+    assert {*prompts["source"]} == {"magpie by policy"}
+    assert all(text.startswith("Explain") and text == text.strip() for text in texts(run))
+
+
 def test_self_instruct_takes_no_prompt_over_and_none_that_repeats_a_seed(tmp_path):
     """A model that says a seed again, with a word more, and something new."""
 
@@ -880,6 +894,8 @@ def test_rip_keeps_a_prompt_by_three_medians_over_all_prompts(tmp_path):
     wanted = [each for each, seen in said.items() if seen[0] >= worst and seen[1] >= length and seen[2] <= gap]
     assert run.examples().collect()["prompt_id"].to_list() == wanted
     assert 0 < len(wanted) < len(said)
+
+
 @pytest.mark.parametrize("name", ["bees", "alignment-potential"])
 def test_pairs_are_kept_by_the_external_and_the_implicit_margin(tmp_path, name):
     tuned, base = ("tuned", "policy") if name == "bees" else ("policy", "reference")

@@ -52,6 +52,13 @@ class World:
         }
         return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
 
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Go on with a raw text, which is to be the bare beginning of a user's message."""
+        self.asked[body["model"], "completion"] += 1
+        assert body["prompt"] == "<|im_start|>user\n"
+        choice = {"index": 0, "finish_reason": "stop", "text": f" {_made_up(body)}\n"}
+        return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
+
     def _say(self, body: dict[str, Any], text: str) -> tuple[str, dict[str, Any]]:
         seen = [quality(shown) for _, shown in _SHOWN.findall(text)]
         if "<judgement_a " in text:  # the judgement that has more to say is the better one
@@ -209,9 +216,13 @@ def world(one: World | None = None) -> Iterator[tuple[World, str]]:
     async def chat(request: web.Request) -> web.Response:
         return web.json_response(one.answer(await request.json()))
 
+    async def complete(request: web.Request) -> web.Response:
+        return web.json_response(one.complete(await request.json()))
+
     async def serve() -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", chat)
+        app.router.add_post("/v1/completions", complete)
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -48,6 +48,7 @@ BUILT_IN = {
     "evolution": {
         "evolve": "triptych.prompts.evolve:Evolve",
         "self_instruct": "triptych.prompts.self_instruct:SelfInstruct",
+        "magpie": "triptych.prompts.magpie:Magpie",
     },
     "synthesis": {
         "sample": "triptych.synthesis.sample:Sample",

@@ -41,15 +41,18 @@ class Writer(Operator):
 
         The parent's tools and tags stay. A reference, constraints and criteria were those of the parent alone.
         """
-        version = f" {spec.version}" if spec.version else ""
         return make_prompt(
             (*before, Message("user", text)),
             tools=parent.tools,
-            source=f"{self._called} by {spec.model}{version}",
+            source=self.made_by(spec),
             tags=parent.tags,
             parent_id=parent.id,
             call_ids=asked.call_ids,
         )
+
+    def made_by(self, spec: ModelSpec) -> str:
+        """Who made a new prompt, as its `source` says it."""
+        return f"{self._called} by {spec.model} {spec.version}".rstrip()
 
     def unmade(self, reason: str | None, content: str | None = "") -> Unmade:
         """A prompt that did not come about, under the operator's name."""
