@@ -71,6 +71,8 @@ def _only(found: pl.DataFrame, name: str) -> dict[str, Any]:
 
 
 def _call(run: Run, call_id: str) -> dict[str, Any]:
+    if run.manifest.imported:
+        raise NotFound(f"the run has no row {call_id}; ids begin with p_, r_, j_ or e_, and imported data has no calls")
     log = run.calls()
     try:
         found = log.beginning_with(call_id)
@@ -187,7 +189,7 @@ def _lines(story: dict[str, Any]) -> Iterator[str]:
 
 
 def _gone(run: Run) -> Iterator[str]:
-    if not run.calls_path.exists():
+    if not run.manifest.imported and not run.calls_path.exists():
         yield from (
             "",
             f"the call log {run.calls_path} is not there: calls and the tokens of judgements can't be shown",
@@ -273,7 +275,8 @@ def _example_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
         yield f"  parts of {names.get(response, '')} {response}, labelled {labels}"
     for place, response in enumerate(row["response_ids"] if row["kind"] != "stepwise" else ()):
         role = ("chosen", "rejected")[place] if row["kind"] == "pair" else f"response {place + 1}"
-        yield f"  {role}: {names.get(response, '')} {response}, score {row['scores'][place]:.3f}"
+        score = f", score {row['scores'][place]:.3f}" if row["scores"] else ""
+        yield f"  {role}: {names.get(response, '')} {response}{score}"
     margin = "" if row["margin"] is None else f"margin {row['margin']:.3f}, "
     yield f"  {margin}weight {row['weight']:g}, rests on {len(row['judgement_ids'] or ())} judgements"
 

@@ -67,7 +67,7 @@ def _made(summary: Summary) -> str:
     manifest = summary.manifest
     aside = f" ({many(manifest.set_aside, 'row')} set aside, see set_aside.jsonl)" if manifest.set_aside else ""
     lines = [
-        "Made",
+        "There are" if manifest.imported and not manifest.verdicts_of else "Made",
         f"  {many(manifest.prompts, 'prompt', 7)}{aside}",
         f"  {many(sum(summary.responses.values()), 'response', 7)}{_others(summary.responses)}",
     ]
@@ -114,6 +114,9 @@ def _trust(summary: Summary) -> str:
 
 
 def _cost(manifest: Manifest) -> str:
+    if manifest.imported:
+        took = f", in {duration(manifest.seconds)}" if manifest.seconds else ""
+        return f"Imported\n  {one_line(manifest.imported, 300)}{took}; no call was made"
     lines = ["What it cost"]
     for stage, counts in manifest.counts.items():
         facts = [f"{count(counts['sent'])} calls", f"{count(counts['cached'])} from the call log"]

@@ -113,23 +113,28 @@ class Scored(Operator):
         return said
 
     def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
-        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
+        """Make examples of rows (see `as_examples`)."""
+        return as_examples(self, rows, kind=kind, strategy=strategy, version=version)
 
-        They may have spans, input and outputs as well.
-        """
-        import polars as pl
 
-        types, there = schema("examples"), rows.collect_schema().names()
-        shared = {
-            "id": pl.lit(None),
-            "kind": pl.lit(kind),
-            "strategy": pl.lit(strategy),
-            "strategy_id": pl.lit(self.identity()),
-            "objective_version": pl.lit(version),
-            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
-        }
-        columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
-        return rows.select(columns).map_batches(_with_ids)
+def as_examples(operator: Operator, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
+    """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
+
+    They may have spans, input and outputs as well.
+    """
+    import polars as pl
+
+    types, there = schema("examples"), rows.collect_schema().names()
+    shared = {
+        "id": pl.lit(None),
+        "kind": pl.lit(kind),
+        "strategy": pl.lit(strategy),
+        "strategy_id": pl.lit(operator.identity()),
+        "objective_version": pl.lit(version),
+        **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
+    }
+    columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
+    return rows.select(columns).map_batches(_with_ids)
 
 
 def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:

@@ -1,0 +1,293 @@
+"""Importing data that others have made: rows become the tables of a run folder. Makes no call."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+import triptych
+from triptych.engines.instantiate import examples_of_block
+from triptych.engines.tables import within_and_across
+from triptych.errors import PromptError, RunFolderError
+from triptych.imports.formats import find_format, guess
+from triptych.imports.item import MARGIN, PREFERENCE, Format, Gives, Item, Read, Setting, criterion
+from triptych.imports.records import RecordMaker, Records
+from triptych.operators import BadRow
+from triptych.prompts.file import Format as FileFormat
+from triptych.prompts.file import PromptFile
+from triptych.prompts.row import Record, as_bad_row
+from triptych.recipes.load import build_recipe
+from triptych.recipes.recipe import Recipe
+from triptych.recipes.write import recipe_yaml
+from triptych.store.gather import GatheringWriter
+from triptych.store.run import RECIPE, SET_ASIDE, Run, claim, write_manifest, write_whole
+
+_GUESSED_BY = 100
+_TELL_EVERY_S = 0.2
+_WRONG_WITH_A_ROW = (ValueError, TypeError, OverflowError, RecursionError)
+
+
+class ImportProgress(msgspec.Struct):
+    """Where an import stands; one value, brought up to date as it goes on."""
+
+    total: int | None
+    """Rows in all, about, where the source can tell."""
+    rows: int = 0
+    """Rows read."""
+    set_aside: int = 0
+    prompts: int = 0
+    """Prompts whose examples are made, once all rows are read."""
+
+
+def import_data(
+    path: str | Path,
+    as_: str | None = None,
+    *,
+    out: str | Path,
+    split: str | None = None,
+    file_format: FileFormat | None = None,
+    scale: tuple[float, float] | None = None,
+    verdicts: str | Path | None = None,
+    progress: Callable[[ImportProgress], None] | None = None,
+) -> Run:
+    """Import preference data into the run folder `out`: its prompts, responses, verdicts and examples.
+
+    `as_` names the format (see `triptych.imports.formats`); if not given, it is guessed from the first 100 rows. `path` is
+    a file or folder as `PromptFile` reads them, `file_format` and `split` are its `format` and `split`. `scale` is that of
+    given scores where the format does not fix it: without it they are kept, but count for nothing. `verdicts` is a second
+    file, for formats that keep verdicts apart.
+
+    Rows of one prompt become one prompt with all its responses, wherever they stand. A row that can't be read, or that
+    repeats an earlier one, is set aside with its number and the reason. Memory does not grow with the length of rows; ids
+    take about 220 MB for each million rows.
+
+    Raises `PromptError` where the file can't be read, where no format fits, or no row of it can be used, and
+    `RunFolderError` where `out` can't be written or holds anything but an import of the same file.
+    """
+    source, told = PromptFile(path=str(path), format=file_format, split=split), Path(path)
+    records = source.records(Path())
+    ahead = _some(records)
+    form = find_format(as_) if as_ is not None else _guessed(ahead, str(path))
+    setting = Setting(told, scale, None if verdicts is None else Path(verdicts))
+    read = form.reader(setting)
+    out = Path(out)
+    imported = f"{told.resolve()} as {form.name}"
+    name = _recipe_name(told)
+    manifest, lock = claim(out, recipe=name, recipe_id="", imported=imported)
+    started = time.monotonic()
+    try:
+        work = _Import(
+            form, read, told.name, out, ImportProgress(None if progress is None else _count(source)), progress
+        )
+        try:
+            work.read_all(chain(ahead, records))
+            recipe = _recipe(name, form, work.seen, told, source)
+            work.finish(recipe)
+        except BaseException:
+            work.give_up()
+            raise
+        manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
+        manifest.status, manifest.calls = "imported", ""
+        manifest.prompts, manifest.set_aside = work.prompts, work.progress.set_aside
+        manifest.seconds = round(time.monotonic() - started, 3)
+        write_whole(out / RECIPE, recipe_yaml(recipe).encode())
+        write_manifest(out, manifest)
+    except OSError as error:
+        raise RunFolderError(f"can't write to {out}: {error.strerror or error}") from error
+    finally:
+        lock.release()
+    return Run(out, manifest)
+
+
+@contextmanager
+def imported_run(path: str | Path, as_: str | None = None, **options: object) -> Iterator[Run]:
+    """A run folder of imported data that lasts as long as it is needed, for going on to an export."""
+    folder = Path(tempfile.mkdtemp(prefix="triptych-"))
+    try:
+        yield import_data(path, as_, out=folder / "run", **options)  # type: ignore[arg-type]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Seen:
+    """What the rows hold, as far as the recipe of the folder must know it."""
+
+    def __init__(self) -> None:
+        self.gives: dict[Gives, int] = {}
+        self.criteria: dict[str, None] = {}
+
+    def note(self, item: Item) -> None:
+        self.gives[item.gives] = self.gives.get(item.gives, 0) + 1
+        for said in item.verdicts:
+            self.criteria.setdefault(said.criterion)
+
+
+class _Import:
+    """One import at work."""
+
+    def __init__(
+        self,
+        form: Format,
+        read: Read,
+        source: str,
+        out: Path,
+        progress: ImportProgress,
+        tell: Callable[[ImportProgress], None] | None,
+    ) -> None:
+        self.seen = _Seen()
+        self.progress = progress
+        self._form = form
+        self._read = read
+        self._made = RecordMaker(form, source)
+        self._writer = GatheringWriter(out)
+        self._aside = out / SET_ASIDE
+        self._tell = tell
+        self._told = 0.0
+        # The hash of what a row says -> its number: about 110 MB for each million rows, whatever their length.
+        self._first_rows: dict[int, int] = {}
+        self._first_bad: BadRow | None = None
+
+    @property
+    def prompts(self) -> int:
+        return self._writer.prompts
+
+    def read_all(self, records: Iterator[Record | BadRow]) -> None:
+        """Read all rows. Raises `PromptError` where none can be used."""
+        new = self._aside.with_name(f".{self._aside.name}.new")
+        with new.open("wb") as aside:
+            for record in records:
+                found = record if isinstance(record, BadRow) else self._understood(record)
+                if isinstance(found, BadRow):
+                    self._set_aside(found, aside)
+                else:
+                    self._writer.add(*found)
+                self.progress.rows += 1
+                self._now_and_then()
+        if self._writer.prompts == 0:
+            new.unlink()
+            assert self._first_bad is not None  # a source without any row has raised by itself
+            bad = self._first_bad
+            raise PromptError(
+                f"none of the {self.progress.rows:,} rows can be read as {self._form.name}; row {bad.row}: {bad.reason}"
+            )
+        new.replace(self._aside)
+
+    def finish(self, recipe: Recipe) -> None:
+        """Put the rows in order and make the examples."""
+        within, _ = within_and_across(recipe)
+        self._writer.finish(lambda block: examples_of_block(block, within, recipe), self._done)
+
+    def give_up(self) -> None:
+        """Leave nothing behind that looks like an import."""
+        self._writer.give_up()
+
+    def _understood(self, record: Record) -> Records | BadRow:
+        try:
+            item = self._read(record.values)
+            made = self._made(item)
+        except _WRONG_WITH_A_ROW as error:
+            return as_bad_row(record, str(error))
+        prompt, responses, judgements = made
+        says = hash((prompt.id, *(one.id for one in responses), *(one.id for one in judgements)))
+        first = self._first_rows.setdefault(says, record.row)
+        if first != record.row:
+            return as_bad_row(record, f"repeats row {first}")
+        self.seen.note(item)
+        return made
+
+    def _set_aside(self, bad: BadRow, aside: BinaryIO) -> None:
+        self._first_bad = self._first_bad or bad
+        self.progress.set_aside += 1
+        aside.write(msgspec.json.encode(bad) + b"\n")
+
+    def _done(self, prompts: int) -> None:
+        self.progress.prompts = prompts
+        if self._tell is not None:
+            self._tell(self.progress)
+
+    def _now_and_then(self) -> None:
+        if self._tell is not None and self.progress.rows % 256 == 0 and time.monotonic() - self._told > _TELL_EVERY_S:
+            self._told = time.monotonic()
+            self._tell(self.progress)
+
+
+def _some(records: Iterator[Record | BadRow]) -> list[Record | BadRow]:
+    """The first rows, as many as it takes to guess the format by 100 that could be read."""
+    found: list[Record | BadRow] = []
+    good = 0
+    for record in records:
+        found.append(record)
+        good += isinstance(record, Record)
+        if good == _GUESSED_BY or len(found) == 10 * _GUESSED_BY:
+            break
+    return found
+
+
+def _guessed(ahead: list[Record | BadRow], file: str) -> Format:
+    rows = [record.values for record in ahead if isinstance(record, Record)]
+    if not rows:
+        bad = next(record for record in ahead if isinstance(record, BadRow))
+        raise PromptError(f"{file}: no row can be read; row {bad.row}: {bad.reason}")
+    return guess(rows, file)
+
+
+def _count(source: PromptFile) -> int | None:
+    with suppress(PromptError):
+        return source.count(Path())
+    return None
+
+
+def _recipe_name(path: Path) -> str:
+    """A recipe's name made of a file's."""
+    plain = re.sub(r"(\.(jsonl?|ndjson|csv|tsv|parquet|arrow))?(\.gz)?$", "", path.name.lower())
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")[:80] or "imported"
+
+
+def _recipe(name: str, form: Format, seen: _Seen, path: Path, source: PromptFile) -> Recipe:
+    """The recipe of an import: it says where the data is from, what its criteria mean, and how examples are made of it."""
+    criteria = {}
+    for each in seen.criteria:
+        meant = criterion(form, each)
+        criteria[each] = {"text": meant.text} | ({} if meant.weight == 1 else {"weight": meant.weight})
+    prompts = {"kind": "imported", "path": str(path.resolve()), "format": form.name}
+    prompts |= {"split": source.split} if source.split else {}
+    prompts |= {"file_format": source.format} if source.format else {}
+    content = {
+        "name": name,
+        "description": f"Imported from {path.name} as {form.name}: {form.about}.",
+        "prompts": prompts,
+        "synthesis": {"kind": "given"},
+        "objective": {"criteria": criteria},
+        "instantiation": list(_instantiations(form, seen)),
+    }
+    return build_recipe(content, name)
+
+
+def _instantiations(form: Format, seen: _Seen) -> Iterator[dict[str, object]]:
+    """What becomes of the rows, by what they hold: pairs as they are, others as the field makes them."""
+    if "pairs" in seen.gives:
+        margins = {"margins": MARGIN} if MARGIN in seen.criteria else {}
+        yield {
+            "kind": "compared_pairs",
+            "criteria": [PREFERENCE],
+            "evaluators": [form.name],
+            "contradictions": "keep",
+            **margins,
+        }
+    elif "ratings" in seen.gives:
+        yield {"kind": "pairs", "choose": "best_vs_worst", "evaluators": [form.name]}
+    if "labels" in seen.gives:
+        yield {"kind": "unpaired", "criteria": ["label"]}
+    if "steps" in seen.gives:
+        yield {"kind": "stepwise", "criteria": ["step"]}
+    if "demonstrations" in seen.gives:
+        yield {"kind": "sft", "criteria": ["demonstration"], "keep": None}
