@@ -157,14 +157,11 @@ def shared_prompt(
 
 
 def is_chat(value: Any) -> bool:
-    """Whether a value is a list of messages, or JSON text of one."""
+    """Whether a value is meant as a list of messages, or as JSON text of one."""
     if isinstance(value, str):
         return value.lstrip().startswith(('[{"', "[ {")) and ('"role"' in value or '"from"' in value)
-    return (
-        isinstance(value, Sequence)
-        and len(value) > 0
-        and all(isinstance(each, Mapping) and {"role", "from"} & each.keys() for each in value)
-    )
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    return isinstance(first, dict) and ("role" in first or "from" in first)
 
 
 def alternating(messages: Sequence[Message], name: str) -> None:

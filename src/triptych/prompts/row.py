@@ -37,6 +37,7 @@ _SHAREGPT_ROLES = {
     "gpt": "assistant",
     "observation": "tool",
 }
+_PLAIN_ROLES = ("user", "assistant", "system")
 _ENDS_WITH_ASSISTANT = "ends with an assistant message; a policy must have something to answer"
 
 
@@ -177,6 +178,10 @@ def as_prompt(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 def chat_message(place: int, message: Any, of: str = "the prompt") -> Message:
     """Read a chat message in OpenAI's form, or in ShareGPT's (`from` and `value`). Raises `ValueError`."""
+    if type(message) is dict and len(message) == 2:  # most messages; the long way costs many times more
+        role, content = message.get("role"), message.get("content")
+        if role in _PLAIN_ROLES and type(content) is str:
+            return Message(role, content)
     if not isinstance(message, Mapping):
         raise ValueError(f"message {place} of {of} is {kind_of(message)}, not an object")
     said = _without_nulls(message)
