@@ -344,6 +344,31 @@ def test_a_file_no_row_of_which_can_be_used_says_why_and_leaves_no_import(tmp_pa
     assert len(pairs(tp.import_data(tmp_path / "data.jsonl", out=tmp_path / "run"))) == 1
 
 
+def test_an_import_that_was_killed_can_be_begun_again(tmp_path):
+    import os
+    import signal
+    import subprocess
+    import time
+
+    pipe, out = tmp_path / "data.jsonl", tmp_path / "run"
+    os.mkfifo(pipe)
+    words = ["-c", f"import triptych as tp; tp.import_data({str(pipe)!r}, 'trl', out={str(out)!r})"]
+    at_work = subprocess.Popen([sys.executable, *words])
+    with pipe.open("w") as lines:
+        lines.writelines(json.dumps(preference(i)) + "\n" for i in range(1500))
+        lines.flush()
+        while not list(out.glob(".parts/*.arrow")):
+            time.sleep(0.05)
+        at_work.send_signal(signal.SIGKILL)
+        at_work.wait()
+    pipe.unlink()
+    assert len(pairs(tp.import_data(write(pipe, [preference(1)]), out=out))) == 1
+    assert {path.name for path in out.iterdir()} - {".lock"} == {
+        *("prompts.parquet", "responses.parquet", "judgements.parquet", "examples.parquet"),
+        *("run.json", "recipe.yaml", "set_aside.jsonl"),
+    }
+
+
 def test_columns_that_tell_no_format_are_named_and_a_wrong_name_suggests_the_right_one(tmp_path):
     file = write(tmp_path / "data.jsonl", [{"a": 1, "b": 2}])
     with pytest.raises(PromptError, match=r"do not tell the format \(a, b\); say which it is with --as: alpaca-eval"):
@@ -374,6 +399,18 @@ def test_the_same_rows_as_jsonl_json_parquet_and_a_datasets_folder_give_the_same
         other = tp.import_data(tmp_path / name, out=tmp_path / f"run{place}")
         assert pairs(other) == pairs(first)
         assert_frame_equal(table(other, "responses"), table(first, "responses"))
+
+
+def test_of_a_table_with_rows_of_several_kinds_the_nulls_say_nothing(tmp_path):
+    rows = [preference(1), {"prompt": "Question 2?", "completion": "well", "label": True}, {"prompt": "Question 3?"}]
+    names = {name: pl.Boolean if name == "label" else pl.String for row in rows for name in row}
+    pl.DataFrame([{name: row.get(name) for name in names} for row in rows], schema=names).write_parquet(
+        tmp_path / "d.parquet"
+    )
+    run = tp.import_data(tmp_path / "d.parquet", out=tmp_path / "run")
+    assert set_aside(run) == {}
+    assert table(run, "examples")["kind"].to_list() == ["pair", "unpaired"]
+    assert table(run, "prompts").height == 3
 
 
 def test_cells_of_csv_may_hold_chats_as_json(tmp_path):

@@ -29,7 +29,17 @@ from triptych.recipes.load import build_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.store.gather import GatheringWriter
-from triptych.store.run import RECIPE, SET_ASIDE, Run, claim, write_manifest, write_whole
+from triptych.store.run import (
+    MANIFEST,
+    RECIPE,
+    SET_ASIDE,
+    Manifest,
+    Run,
+    claim,
+    read_manifest,
+    write_manifest,
+    write_whole,
+)
 
 _GUESSED_BY = 100
 _TELL_EVERY_S = 0.2
@@ -73,24 +83,22 @@ def import_data(
     Raises `PromptError` where the file can't be read, where no format fits, or no row of it can be used, and
     `RunFolderError` where `out` can't be written or holds anything but an import of the same file.
     """
-    source, told = PromptFile(path=str(path), format=file_format, split=split), Path(path)
-    records = source.records(Path())
+    source = PromptFile(path=str(path), format=file_format, split=split)
+    place = Path(source.path)
+    records = _without_filling(source.records(Path()))
     ahead = _some(records)
-    form = find_format(as_) if as_ is not None else _guessed(ahead, str(path))
-    setting = Setting(told, scale, None if verdicts is None else Path(verdicts))
-    read = form.reader(setting)
+    form = find_format(as_) if as_ is not None else _guessed(ahead, source.path)
+    read = form.reader(Setting(place, scale, None if verdicts is None else Path(verdicts)))
+    origin = "standard input" if source.path == "-" else str(place.resolve())
+    name = _recipe_name(place)
     out = Path(out)
-    imported = f"{told.resolve()} as {form.name}"
-    name = _recipe_name(told)
-    manifest, lock = claim(out, recipe=name, recipe_id="", imported=imported)
-    started = time.monotonic()
-    try:
-        work = _Import(
-            form, read, told.name, out, ImportProgress(None if progress is None else _count(source)), progress
-        )
+    progress_ = ImportProgress(None if progress is None else _count(source))
+    with _claimed(out, name, f"{origin} as {form.name}") as manifest:
+        started = time.monotonic()
+        work = _Import(form, read, "stdin" if source.path == "-" else place.name, out, progress_, progress)
         try:
             work.read_all(chain(ahead, records))
-            recipe = _recipe(name, form, work.seen, told, source)
+            recipe = _recipe(name, form, work.seen, source)
             work.finish(recipe)
         except BaseException:
             work.give_up()
@@ -101,11 +109,29 @@ def import_data(
         manifest.seconds = round(time.monotonic() - started, 3)
         write_whole(out / RECIPE, recipe_yaml(recipe).encode())
         write_manifest(out, manifest)
+    return Run(out, manifest)
+
+
+@contextmanager
+def _claimed(out: Path, name: str, imported: str) -> Iterator[Manifest]:
+    """A folder for an import, alone. It is marked as such at once, so that one that was killed can be begun again; what
+    an import ended by an error leaves is what was there before."""
+    before = read_manifest(out) if out.exists() else None
+    manifest, lock = claim(out, recipe=name, recipe_id="", imported=imported)
+    try:
+        write_manifest(out, manifest)
+        try:
+            yield manifest
+        except BaseException:
+            if before is None:
+                (out / MANIFEST).unlink()
+            else:
+                write_manifest(out, before)
+            raise
     except OSError as error:
         raise RunFolderError(f"can't write to {out}: {error.strerror or error}") from error
     finally:
         lock.release()
-    return Run(out, manifest)
 
 
 @contextmanager
@@ -150,6 +176,7 @@ class _Import:
         self._made = RecordMaker(form, source)
         self._writer = GatheringWriter(out)
         self._aside = out / SET_ASIDE
+        self._new = out / f".{SET_ASIDE}.new"
         self._tell = tell
         self._told = 0.0
         # The hash of what a row says -> its number: about 110 MB for each million rows, whatever their length.
@@ -162,8 +189,7 @@ class _Import:
 
     def read_all(self, records: Iterator[Record | BadRow]) -> None:
         """Read all rows. Raises `PromptError` where none can be used."""
-        new = self._aside.with_name(f".{self._aside.name}.new")
-        with new.open("wb") as aside:
+        with self._new.open("wb") as aside:
             for record in records:
                 found = record if isinstance(record, BadRow) else self._understood(record)
                 if isinstance(found, BadRow):
@@ -173,13 +199,12 @@ class _Import:
                 self.progress.rows += 1
                 self._now_and_then()
         if self._writer.prompts == 0:
-            new.unlink()
             assert self._first_bad is not None  # a source without any row has raised by itself
             bad = self._first_bad
             raise PromptError(
                 f"none of the {self.progress.rows:,} rows can be read as {self._form.name}; row {bad.row}: {bad.reason}"
             )
-        new.replace(self._aside)
+        self._new.replace(self._aside)
 
     def finish(self, recipe: Recipe) -> None:
         """Put the rows in order and make the examples."""
@@ -189,6 +214,7 @@ class _Import:
     def give_up(self) -> None:
         """Leave nothing behind that looks like an import."""
         self._writer.give_up()
+        self._new.unlink(missing_ok=True)
 
     def _understood(self, record: Record) -> Records | BadRow:
         try:
@@ -218,6 +244,15 @@ class _Import:
         if self._tell is not None and self.progress.rows % 256 == 0 and time.monotonic() - self._told > _TELL_EVERY_S:
             self._told = time.monotonic()
             self._tell(self.progress)
+
+
+def _without_filling(records: Iterator[Record | BadRow]) -> Iterator[Record | BadRow]:
+    """Rows of tables without the columns that are null in them, which rows of another kind may have."""
+    for record in records:
+        if isinstance(record, Record) and record.from_table:
+            there = {name: value for name, value in record.values.items() if value is not None}
+            record = Record(record.row, there, from_table=True)
+        yield record
 
 
 def _some(records: Iterator[Record | BadRow]) -> list[Record | BadRow]:
@@ -252,13 +287,15 @@ def _recipe_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")[:80] or "imported"
 
 
-def _recipe(name: str, form: Format, seen: _Seen, path: Path, source: PromptFile) -> Recipe:
+def _recipe(name: str, form: Format, seen: _Seen, source: PromptFile) -> Recipe:
     """The recipe of an import: it says where the data is from, what its criteria mean, and how examples are made of it."""
     criteria = {}
     for each in seen.criteria:
         meant = criterion(form, each)
         criteria[each] = {"text": meant.text} | ({} if meant.weight == 1 else {"weight": meant.weight})
-    prompts = {"kind": "imported", "path": str(path.resolve()), "format": form.name}
+    path = Path(source.path)
+    where = "-" if source.path == "-" else str(path.resolve())
+    prompts = {"kind": "imported", "path": where, "format": form.name}
     prompts |= {"split": source.split} if source.split else {}
     prompts |= {"file_format": source.format} if source.format else {}
     content = {
