@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 import triptych as tp
 from triptych.app.cli import _guarded, cli
+from triptych.engines.imports import imported_run
 from triptych.errors import PromptError, RunFolderError
 from triptych.imports import formats as known
 from triptych.imports.fields import text
@@ -469,6 +470,27 @@ def test_instantiating_an_import_by_its_own_recipe_gives_its_own_examples(tmp_pa
     anew = tp.instantiate(run, tp.load_recipe(run.path / "recipe.yaml"), tmp_path / "anew")
     assert_frame_equal(table(anew, "examples"), table(run, "examples"))
     assert anew.manifest.imported == run.manifest.imported
+
+
+def test_an_import_can_last_as_long_as_an_export_needs_it(tmp_path):
+    file = write(tmp_path / "data.jsonl", [preference(i) for i in range(3)])
+    with imported_run(file) as run:
+        folder = run.path
+        assert tp.export_run(run, "trl", tmp_path / "out").rows == 3
+    assert not folder.exists()
+    assert (
+        json.loads((tmp_path / "out" / "train.jsonl").read_text().splitlines()[2])["chosen"][0]["content"] == "good 2"
+    )
+
+
+def test_standard_input_is_imported_too(tmp_path):
+    import subprocess
+
+    words = ["-c", f"import triptych as tp; tp.import_data('-', out={str(tmp_path / 'run')!r})"]
+    subprocess.run([sys.executable, *words], input=json.dumps(preference(1)), text=True, check=True)
+    run = tp.open_run(tmp_path / "run")
+    assert run.manifest.imported == "standard input as trl"
+    assert len(pairs(run)) == 1
 
 
 def test_an_imported_folder_is_shown_and_says_that_no_call_was_made(tmp_path):

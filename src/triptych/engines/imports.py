@@ -84,7 +84,7 @@ def import_data(
     `RunFolderError` where `out` can't be written or holds anything but an import of the same file.
     """
     source = PromptFile(path=str(path), format=file_format, split=split)
-    place = Path(source.path)
+    place = Path(source.path).expanduser()
     records = _without_filling(source.records(Path()))
     ahead = _some(records)
     form = find_format(as_) if as_ is not None else _guessed(ahead, source.path)
@@ -293,7 +293,7 @@ def _recipe(name: str, form: Format, seen: _Seen, source: PromptFile) -> Recipe:
     for each in seen.criteria:
         meant = criterion(form, each)
         criteria[each] = {"text": meant.text} | ({} if meant.weight == 1 else {"weight": meant.weight})
-    path = Path(source.path)
+    path = Path(source.path).expanduser()
     where = "-" if source.path == "-" else str(path.resolve())
     prompts = {"kind": "imported", "path": where, "format": form.name}
     prompts |= {"split": source.split} if source.split else {}

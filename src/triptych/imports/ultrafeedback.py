@@ -14,7 +14,6 @@ from triptych.imports.fields import (
     is_chat,
     listed,
     name_of,
-    number,
     optional_number,
     prompt,
     rating,
@@ -91,11 +90,10 @@ def _aspect(place: int, aspect: str, said: dict[str, Any]) -> Verdict:
 
 
 def _read_pair(row: Row, scale: tuple[float, float]) -> Item:
-    messages, chosen, rejected = shared_prompt(
-        chat(field(row, "chosen"), "chosen"), chat(field(row, "rejected"), "rejected")
-    )
-    scores = [None if row.get(name) is None else number(row[name], name) for name in ("score_chosen", "score_rejected")]
-    return pair(messages, chosen, rejected, scores=scores, scale=scale, score="overall", judge=_ANNOTATOR)
+    chats = (chat(field(row, name), name) for name in ("chosen", "rejected"))
+    names = ("score_chosen", "score_rejected")
+    scores = [None if row.get(name) is None else rating(row[name], name, scale) for name in names]
+    return pair(*shared_prompt(*chats), scores=scores, scale=scale, score="overall", judge=_ANNOTATOR)
 
 
 def _reader(setting: Setting) -> Read:
