@@ -221,6 +221,16 @@ def test_rows_of_a_prompt_that_stand_far_apart_become_one_prompt_as_if_they_were
     assert table(other, "responses")["prompt_id"].rle_id().max() == 49  # each prompt's rows stand together
 
 
+def test_the_order_of_rows_and_the_file_that_they_stand_in_change_no_row(tmp_path, small_buckets):
+    rows = [preference(i % 20, rejected=f"bad {i}") for i in range(60)]
+    one = tp.import_data(write(tmp_path / "data.jsonl", rows), out=tmp_path / "one")
+    two = tp.import_data(write(tmp_path / "other.jsonl", rows[::-1]), out=tmp_path / "two")
+    for name, height in {"prompts": 20, "responses": 80, "judgements": 60, "examples": 60}.items():
+        first, second = (table(run, name).sort("id").drop("source", strict=False) for run in (one, two))
+        assert first.height == height
+        assert_frame_equal(first, second)
+
+
 def test_a_row_that_repeats_another_is_set_aside(tmp_path):
     rows = [preference(1), preference(2), {**preference(1), "extra": "not looked at"}]
     run = tp.import_data(write(tmp_path / "data.jsonl", rows), out=tmp_path / "run")
@@ -483,6 +493,14 @@ def test_an_import_can_last_as_long_as_an_export_needs_it(tmp_path):
     )
 
 
+def test_the_card_of_an_export_says_that_the_data_are_of_others(tmp_path):
+    run = tp.import_data(write(tmp_path / "data.jsonl", [preference(1)]), out=tmp_path / "run")
+    card = (tp.export_run(run, "trl").path / "README.md").read_text()
+    assert "1 preference pairs of other people's data" in card
+    assert "has read data.jsonl as trl" in card
+    assert "The licence is that of the data." in card
+
+
 def test_standard_input_is_imported_too(tmp_path):
     import subprocess
 
@@ -588,6 +606,8 @@ def test_the_command_has_the_exit_codes_of_the_others(tmp_path):
     code, _, err = command("import", tmp_path / "dat.jsonl", "--out", tmp_path / "run")
     assert (code, "did you mean 'data.jsonl'" in err) == (2, True)
     assert command("import", file, "--as", "nonsense", "--out", tmp_path / "run")[0] == 2
+    judged = command("import", file, "--as", "llmbar", "--verdicts", tmp_path / "none.jsonl", "--out", tmp_path / "run")
+    assert (judged[0], "there are no verdicts to read in" in judged[2]) == (2, True)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").write_text("of somebody")
     assert command("import", file, "--out", tmp_path / "full")[0] == 3

@@ -42,6 +42,8 @@ from triptych.store.run import (
 )
 
 _GUESSED_BY = 100
+_MOST_LOOKED_AT = 64 * 2**20
+"""Of rows by which the format is guessed, in bytes."""
 _TELL_EVERY_S = 0.2
 _WRONG_WITH_A_ROW = (ValueError, TypeError, OverflowError, RecursionError)
 
@@ -86,14 +88,14 @@ def import_data(
     source = PromptFile(path=str(path), format=file_format, split=split)
     place = Path(source.path).expanduser()
     records = _without_filling(source.records(Path()))
-    ahead = _some(records)
+    ahead = _some(records, _GUESSED_BY if as_ is None else 1)
     form = find_format(as_) if as_ is not None else _guessed(ahead, source.path)
     read = form.reader(Setting(place, scale, None if verdicts is None else Path(verdicts)))
-    origin = "standard input" if source.path == "-" else str(place.resolve())
+    told = "standard input" if source.path == "-" else str(place.resolve())
     name = _recipe_name(place)
     out = Path(out)
     progress_ = ImportProgress(None if progress is None else _count(source))
-    with _claimed(out, name, f"{origin} as {form.name}") as manifest:
+    with _claimed(out, name, f"{told} as {form.name}") as manifest:
         started = time.monotonic()
         work = _Import(form, read, "stdin" if source.path == "-" else place.name, out, progress_, progress)
         try:
@@ -107,7 +109,8 @@ def import_data(
         manifest.status, manifest.calls = "imported", ""
         manifest.prompts, manifest.set_aside = work.prompts, work.progress.set_aside
         manifest.seconds = round(time.monotonic() - started, 3)
-        write_whole(out / RECIPE, recipe_yaml(recipe).encode())
+        origin = f"# Relative paths in this recipe start at {Path.cwd()}\n"
+        write_whole(out / RECIPE, (origin + recipe_yaml(recipe)).encode())
         write_manifest(out, manifest)
     return Run(out, manifest)
 
@@ -255,14 +258,15 @@ def _without_filling(records: Iterator[Record | BadRow]) -> Iterator[Record | Ba
         yield record
 
 
-def _some(records: Iterator[Record | BadRow]) -> list[Record | BadRow]:
-    """The first rows, as many as it takes to guess the format by 100 that could be read."""
+def _some(records: Iterator[Record | BadRow], wanted: int) -> list[Record | BadRow]:
+    """The first rows: so many that could be read, if they are not very long or very many."""
     found: list[Record | BadRow] = []
-    good = 0
+    good = size = 0
     for record in records:
         found.append(record)
-        good += isinstance(record, Record)
-        if good == _GUESSED_BY or len(found) == 10 * _GUESSED_BY:
+        if isinstance(record, Record):
+            good, size = good + 1, size + len(record.raw or b"")
+        if good >= wanted or size > _MOST_LOOKED_AT or len(found) == 10 * _GUESSED_BY:
             break
     return found
 
@@ -293,14 +297,12 @@ def _recipe(name: str, form: Format, seen: _Seen, source: PromptFile) -> Recipe:
     for each in seen.criteria:
         meant = criterion(form, each)
         criteria[each] = {"text": meant.text} | ({} if meant.weight == 1 else {"weight": meant.weight})
-    path = Path(source.path).expanduser()
-    where = "-" if source.path == "-" else str(path.resolve())
-    prompts = {"kind": "imported", "path": where, "format": form.name}
+    prompts = {"kind": "imported", "path": source.path, "format": form.name}
     prompts |= {"split": source.split} if source.split else {}
     prompts |= {"file_format": source.format} if source.format else {}
     content = {
         "name": name,
-        "description": f"Imported from {path.name} as {form.name}: {form.about}.",
+        "description": f"Imported from {Path(source.path).name} as {form.name}: {form.about}.",
         "prompts": prompts,
         "synthesis": {"kind": "given"},
         "objective": {"criteria": criteria},

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -52,9 +53,7 @@ def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: boo
         _front_matter(name, rows, files),
         f"# {plain(name)}",
         plain(str(recipe.get("description") or "")),
-        f"{rows:,} preference pairs, made by [Triptych](https://pypi.org/project/triptych/) "
-        f"{plain(run.manifest.version)} with the recipe **{plain(name)}** (`{run.manifest.recipe_id}`). "
-        f"The run is {plain(run.manifest.status)}.",
+        _origin(run, name, rows),
         "## How to load",
         _code("python", _snippet(files, trainer_settings(recipe))),
         "## Columns",
@@ -77,6 +76,22 @@ def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: boo
     for secret in _secrets(recipe):
         text = text.replace(secret, "[left out]")
     return text
+
+
+def _origin(run: Run, name: str, rows: int) -> str:
+    """Who made the data, and how."""
+    manifest = run.manifest
+    by = f"[Triptych](https://pypi.org/project/triptych/) {plain(manifest.version)}"
+    if manifest.imported:
+        file, _, form = manifest.imported.rpartition(" as ")
+        return (
+            f"{rows:,} preference pairs of other people's data: {by} has read {plain(PurePath(file).name)} as {plain(form)}, "
+            f"and made the pairs with the recipe **{plain(name)}** (`{manifest.recipe_id}`). The licence is that of the data."
+        )
+    return (
+        f"{rows:,} preference pairs, made by {by} with the recipe **{plain(name)}** (`{manifest.recipe_id}`). "
+        f"The run is {plain(manifest.status)}."
+    )
 
 
 def tallies(run: Run) -> pl.DataFrame:

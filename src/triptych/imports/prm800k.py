@@ -33,7 +33,11 @@ def _read(row: Row) -> Item:
     if not taken and not ways:
         raise ValueError("has no steps")
     annotator = str(row.get("labeler") or "")
-    about = {"reference": answer} if isinstance(answer := question.get("ground_truth_answer"), str) else {}
+    about: dict[str, Any] = {}
+    if isinstance(answer := question.get("ground_truth_answer"), str):
+        about["reference"] = answer
+    if isinstance(reason := label.get("finish_reason"), str):  # such as bad_problem
+        about["tags"] = (reason,)
     whole = [(None, taken)] if taken else []
     answers: list[Answer] = []
     verdicts: list[Verdict] = []

@@ -68,7 +68,8 @@ class Run:
 
         file = self.path / f"{name}.parquet"
         if not file.exists():
-            raise RunFolderError(f"{self.path} has no table of {name} yet; run its recipe again to complete it")
+            todo = "import the file again" if self.manifest.imported else "run its recipe again"
+            raise RunFolderError(f"{self.path} has no table of {name} yet; {todo} to complete it")
         return pl.scan_parquet(file)
 
     def prompts(self) -> pl.LazyFrame:
