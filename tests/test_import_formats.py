@@ -494,3 +494,104 @@ def test_the_order_in_which_a_battle_was_shown_is_kept(tmp_path):
     run = imported(tmp_path, rows)
     say = texts(run)
     assert {say[j["response_ids"][0]] for j in table(run, "judgements")} == {"A dog."}
+
+
+RATED = {
+    "ultrafeedback": {
+        "source": "s",
+        "instruction": "Name a fruit.",
+        "correct_answers": ["Apple"],
+        "completions": [
+            {
+                "model": "m1",
+                "custom_system_prompt": "Be kind.",
+                "response": text,
+                "annotations": {"honesty": {"Rating": "3", "Rationale": "so"}},
+                "overall_score": 3,
+                "critique": "fine",
+            }
+            for text in ("Apple.", "A dog.")
+        ],
+    },
+    "helpsteer2": {"prompt": "Name a fruit.", "response": "Apple.", "helpfulness": 3, "verbosity": 1},
+    "nectar": {
+        "prompt": "\n\nHuman: Name a fruit.\n\nAssistant: ",
+        "answers": [{"answer": "Apple.", "model": "m", "rank": 1}, {"answer": "A dog.", "model": "n", "rank": 2}],
+        "source": ["x"],
+    },
+    "distilabel": {
+        "instruction": "Name a fruit.",
+        "system_prompt": "Be short.",
+        "generations": ["Apple.", "A dog."],
+        "generation_models": ["m", "n"],
+        "ratings": [5, 1],
+        "rationales": ["yes", "no"],
+        "model_name": "j",
+    },
+    "prm800k": {
+        "labeler": "l",
+        "question": {"problem": "2 + 2?", "ground_truth_answer": "4"},
+        "label": {
+            "steps": [
+                {
+                    "completions": [{"text": "4", "rating": 1}, {"text": "5", "rating": -1}],
+                    "human_completion": {"text": "four"},
+                    "chosen_completion": 0,
+                }
+            ],
+            "finish_reason": "solution",
+        },
+    },
+}
+JUNK = (
+    None,
+    True,
+    0,
+    -1,
+    2.5,
+    "",
+    " ",
+    "junk",
+    "[1]",
+    "[{",
+    [],
+    [None],
+    [5],
+    ["a", "b", "c"],
+    {},
+    {"a": 1},
+    [{}],
+    [[]],
+)
+
+
+def spoiled(value):
+    """The value with each of its parts, one at a time, replaced by each sort of junk, or left out."""
+    yield from JUNK
+    if isinstance(value, dict):
+        for key in value:
+            yield {other: inner for other, inner in value.items() if other != key}
+            yield from ({**value, key: inner} for inner in spoiled(value[key]))
+    elif isinstance(value, list):
+        for place in range(len(value)):
+            yield from ([*value[:place], inner, *value[place + 1 :]] for inner in spoiled(value[place]))
+
+
+WHOLE = (
+    [(form, row) for form, row, *_ in PAIRS.values()]
+    + [(form, row) for form, rows in LABELLED.items() for row in rows[:1]]
+    + [*RATED.items(), *STEPS.items()]
+    + [("llama-factory" if {"conversations", "instruction"} & row.keys() else "trl", row) for row in IMITATED.values()]
+)
+
+
+@pytest.mark.parametrize(("form", "row"), WHOLE, ids=[f"{form} {place}" for place, (form, _) in enumerate(WHOLE)])
+def test_no_junk_in_any_field_of_a_row_ends_an_import_or_takes_a_good_row_with_it(tmp_path, form, row):
+    rows = [row, *(junk for junk in spoiled(row) if isinstance(junk, dict) and junk)]
+    run = imported(tmp_path, rows, form)
+    assert run.manifest.prompts >= 1
+    lines = map(json.loads, (tmp_path / "run" / "set_aside.jsonl").read_text().splitlines())
+    aside = {line["row"]: line["reason"] for line in lines}
+    assert 1 not in aside
+    assert len(aside) > 3
+    assert all(reason and "Traceback" not in reason and reason[0] != "'" for reason in aside.values())

@@ -45,7 +45,7 @@ _GUESSED_BY = 100
 _MOST_LOOKED_AT = 64 * 2**20
 """Of rows by which the format is guessed, in bytes."""
 _TELL_EVERY_S = 0.2
-_WRONG_WITH_A_ROW = (ValueError, TypeError, OverflowError, RecursionError)
+_WRONG_WITH_A_ROW = (TypeError, OverflowError, RecursionError)
 
 
 class ImportProgress(msgspec.Struct):
@@ -223,8 +223,10 @@ class _Import:
         try:
             item = self._read(record.values)
             made = self._made(item)
-        except _WRONG_WITH_A_ROW as error:
+        except ValueError as error:
             return as_bad_row(record, str(error))
+        except _WRONG_WITH_A_ROW as error:
+            return as_bad_row(record, f"is not of the form that {self._form.name} has: {error}")
         prompt, responses, judgements = made
         says = hash((prompt.id, *(one.id for one in responses), *(one.id for one in judgements)))
         first = self._first_rows.setdefault(says, record.row)

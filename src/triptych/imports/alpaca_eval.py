@@ -35,7 +35,7 @@ def _read_reference(row: Row, said: dict[Hashable, list[dict[str, Any]]]) -> Ite
         )
     ]
     verdicts = []
-    for one in said.get(row.get("index"), ()):
+    for one in said.get(str(row.get("index")), ()):
         answer = Answer(reply(field(one, "output"), "output"), name_of(one, "generator") or "given")
         if answer.messages == answers[0].messages:
             continue  # a model that says what the reference says is no comparison
@@ -61,7 +61,7 @@ def _verdict(row: Row, other: int, annotator: str | None) -> Verdict:
 
 
 def _reader(setting: Setting) -> Read:
-    said = verdicts_beside(setting, lambda row: row["index"])
+    said = verdicts_beside(setting, lambda row: str(row["index"]))
     return lambda row: _read_reference(row, said) if "reference_output" in row else _read_annotation(row)
 
 

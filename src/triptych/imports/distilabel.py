@@ -21,6 +21,7 @@ from triptych.imports.fields import (
     with_system,
 )
 from triptych.imports.item import Answer, Format, Item, Read, Row, Setting, Verdict, pair
+from triptych.prompts.row import read_text
 from triptych.records import Message
 
 _SCALE = (1.0, 5.0)
@@ -42,7 +43,8 @@ def _read_generations(row: Row, scale: tuple[float, float]) -> Item:
         raise ValueError(f"there are {len(ratings)} ratings for {len(said)} generations")
     models, rationales = (_beside(row, name, len(said)) for name in ("generation_models", "rationales"))
     answers = tuple(
-        Answer(reply(text, f"generation {place + 1}"), str(models[place] or "given")) for place, text in enumerate(said)
+        Answer(reply(text, f"generation {place + 1}"), read_text("generation_models", models[place]) or "given")
+        for place, text in enumerate(said)
     )
     verdicts = tuple(
         _verdict(place, value, rationales[place], scale, name_of(row, "model_name"))
@@ -56,7 +58,7 @@ def _verdict(place: int, value: Any, rationale: Any, scale: tuple[float, float],
         "of": (place,),
         "criterion": "rating",
         "scale": scale,
-        "rationale": rationale,
+        "rationale": read_text(f"rationale {place + 1}", rationale),
         "model": judge,
     }
     if value is None:  # the task could not read what the judge said

@@ -25,7 +25,7 @@ def _read(row: Row, said: dict[Hashable, list[dict[str, Any]]]) -> Item:
     if label not in ("A>B", "B>A"):
         raise ValueError(f"label is {label!r:.40}; it must be A>B or B>A")
     gold = Verdict(of=(0, 1), criterion=PREFERENCE, ranks=_RANKS[label])
-    judged = [one for judge in said.get(row.get("pair_id"), ()) for one in _verdicts(judge)]
+    judged = [one for judge in said.get(str(row.get("pair_id")), ()) for one in _verdicts(judge)]
     about = {"tags": (source,)} if (source := name_of(row, "source")) else {}
     return Item(
         messages=prompt(field(row, "question")), answers=answers, verdicts=(gold, *judged), gives="pairs", about=about
@@ -50,7 +50,7 @@ def _verdicts(judge: Row) -> list[Verdict]:
 
 
 def _reader(setting: Setting) -> Read:
-    said = verdicts_beside(setting, lambda row: row["pair_id"])
+    said = verdicts_beside(setting, lambda row: str(row["pair_id"]))
     return lambda row: _read(row, said)
 
 

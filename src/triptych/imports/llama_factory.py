@@ -41,7 +41,8 @@ class _Tags(msgspec.Struct, frozen=True):
             self.function_tag: "assistant",
             self.system_tag: "system",
         }
-        role = roles.get(value.get(self.role_tag))  # type: ignore[arg-type]
+        named = value.get(self.role_tag)
+        role = roles.get(named) if isinstance(named, str) else None
         said = value.get(self.content_tag)
         if role is None or not isinstance(said, str):
             raise ValueError(f"{name} has no known role under {self.role_tag} or no text under {self.content_tag}")
@@ -90,7 +91,7 @@ def _read(row: Row, entry: _Entry) -> Item:
 
 def _asked(row: Row, columns: _Columns) -> tuple[Message, ...]:
     messages: list[Message] = []
-    for turn in row.get(columns.history or "") or ():
+    for turn in listed(row.get(columns.history or "") or [], columns.history or "history"):
         if not (isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(said, str) for said in turn)):
             raise ValueError(f"{columns.history} is not a list of an instruction and a response each")
         messages += [Message("user", turn[0]), Message("assistant", turn[1])]

@@ -34,7 +34,7 @@ def _read(row: Row, said: dict[Hashable, list[dict[str, Any]]]) -> Item:
 
 
 def _key(row: Row) -> Hashable:
-    return row.get("subset"), row.get("index")
+    return str(row.get("subset")), str(row.get("index"))
 
 
 def _verdict(said: Row) -> Verdict:
@@ -69,7 +69,7 @@ def _score(value: Any) -> float | None:
 
 
 def _reader(setting: Setting) -> Read:
-    said = verdicts_beside(setting, lambda row: (row["subset"], row["index"]))
+    said = verdicts_beside(setting, lambda row: (str(row["subset"]), str(row["index"])))
     return lambda row: _read(row, said)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from triptych.imports.fields import field, prompt, rating, text
+from triptych.imports.fields import field, listed, prompt, rating, text
 from triptych.imports.item import STEP, Answer, Format, Item, Row, Verdict, in_steps
 
 _SCALE = (-1.0, 1.0)
@@ -24,7 +24,7 @@ def _read(row: Row) -> Item:
         raise ValueError("question and label are to be objects")
     taken: list[_Step] = []
     ways: list[tuple[int, list[_Step]]] = []
-    for place, step in enumerate(label.get("steps") or (), 1):
+    for place, step in enumerate(listed(label.get("steps") or [], "label.steps"), 1):
         chosen, others = _choices(step, place)
         ways += [(len(taken), [*taken, other]) for other in others]
         if chosen is None:
@@ -53,7 +53,10 @@ def _choices(step: Any, place: int) -> tuple[_Step | None, list[_Step]]:
     """The step that the solution goes on with, if it does, and the alternatives to it."""
     if not isinstance(step, dict):
         raise ValueError(f"step {place} is not an object")
-    said = [_completion(completion, place) for completion in step.get("completions") or ()]
+    said = [
+        _completion(completion, place)
+        for completion in listed(step.get("completions") or [], f"completions of step {place}")
+    ]
     chosen = step.get("chosen_completion")
     if isinstance(chosen, int) and not isinstance(chosen, bool):
         if not 0 <= chosen < len(said):

@@ -36,7 +36,7 @@ def _read_completions(row: Row) -> Item:
         if not isinstance(completion, dict):
             raise ValueError(f"completion {place + 1} is not an object")
         where = f"the response of completion {place + 1}"
-        params = {"system": said} if (said := completion.get("custom_system_prompt")) else {}
+        params = {"system": said} if (said := name_of(completion, "custom_system_prompt")) else {}
         answers.append(
             Answer(reply(field(completion, "response"), where), name_of(completion, "model") or "given", params)
         )
@@ -44,8 +44,9 @@ def _read_completions(row: Row) -> Item:
     if not answers:
         raise ValueError("completions is empty")
     about = {"source": source} if (source := name_of(row, "source")) else {}
-    correct = [said for said in row.get("correct_answers") or () if said not in (None, "None", "")]
-    if correct:
+    given = row.get("correct_answers")
+    correct = [said for said in given if isinstance(said, str)] if isinstance(given, list) else []
+    if correct and correct[0] not in ("None", ""):
         about["reference"] = correct[0]
     messages = prompt(text(row, "instruction"))
     return Item(messages=messages, answers=tuple(answers), verdicts=tuple(verdicts), gives="ratings", about=about)
@@ -53,7 +54,10 @@ def _read_completions(row: Row) -> Item:
 
 def _verdicts(place: int, completion: Row) -> list[Verdict]:
     found = []
-    for aspect, said in (completion.get("annotations") or {}).items():
+    annotations = completion.get("annotations") or {}
+    if not isinstance(annotations, dict):
+        raise ValueError(f"the annotations of completion {place + 1} are not an object")
+    for aspect, said in annotations.items():
         if isinstance(said, dict):  # tables fill the aspects that a row does not have with nulls
             found.append(_aspect(place, aspect, said))
     overall = optional_number(completion, "overall_score")
