@@ -39,7 +39,7 @@ class Scripted:
         if isinstance(said, CallFailed):
             return said
         choice = Choice(text=said, finish_reason="stop") if isinstance(said, str) else said
-        number = f"call-{sum(map(len, self.batches))}-{hash(request.messages)}"
+        number = f"call-{sum(map(len, self.batches))}-{hash(getattr(request, 'messages', request))}"
         return Reply(
             call_id=number, choices=(choice,), prompt_tokens=10, completion_tokens=5, cost_usd=0.5, created_at=WHEN
         )

@@ -141,7 +141,7 @@ def test_the_summary_and_the_export_of_a_run_do_not_depend_on_the_blocks(tmp_pat
         run = tp.run(recipe(server.base_url, prompts=30), tmp_path / "run")
     said, files = summary_json(summary(run)), export_run(run).files
     monkeypatch.setattr("triptych.store.blocks._PROMPTS_A_BLOCK", 4)
-    monkeypatch.setattr("triptych.export.trl._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("triptych.export.rows._ROWS_AT_ONCE", 3)
     assert summary_json(summary(run)) == said
     again = export_trl(run, tmp_path / "again").files
     assert [file.read_bytes() for file in again] == [file.read_bytes() for file in files]

@@ -30,7 +30,8 @@ def call(number: int, run: str = "run") -> LoggedCall:
 
 def put_all(log: CallLog, calls: list[LoggedCall]) -> None:
     async def put() -> None:
-        await asyncio.gather(*map(log.put, calls))
+        async with asyncio.timeout(20):
+            await asyncio.gather(*map(log.put, calls))
 
     asyncio.run(put())
 

@@ -14,6 +14,7 @@ from triptych.models.calls import Calls, Counts
 from triptych.models.chat import CallFailed, ChatRequest, Reply
 from triptych.models.spec import OpenAIModel
 from triptych.records import Message
+from triptych.store import call_log
 from triptych.store.call_log import CallLog, _connect
 
 
@@ -280,6 +281,25 @@ def test_calls_in_flight_at_a_stop_come_in_and_are_kept(tmp_path):
     log = CallLog(tmp_path / "calls.sqlite")
     assert len(log) == 8
     log.close()
+
+
+def test_a_disk_that_is_slow_to_write_slows_down_the_sending(tmp_path, monkeypatch):
+    """A kill loses what is not safe yet: that must not grow with the slowness of the disk."""
+    unsaved, saved = [], 0
+
+    def slowly(connection, group):
+        nonlocal saved
+        time.sleep(0.3)
+        unsaved.append(server.stats()["answered"] - saved)
+        saved += len(group)
+        return commit(connection, group)
+
+    commit = call_log._commit
+    monkeypatch.setattr(call_log, "_commit", slowly)
+    with endpoint() as server:
+        got, _ = asyncio.run(answers(tmp_path, server.base_url, [ask_for(i) for i in range(60)], concurrency=4))
+    assert len(got) == saved == 60
+    assert 4 < max(unsaved) <= 8
 
 
 def test_the_call_log_is_synced_to_the_disk(tmp_path):

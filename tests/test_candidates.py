@@ -44,6 +44,23 @@ def by_prompt(run):
     return [list(rows.filter(prompt_id=one).iter_rows(named=True)) for one in run.prompts().collect()["id"]]
 
 
+# --- several generators of one model
+
+
+def test_a_generator_that_starts_after_another_draws_what_comes_next(tmp_path):
+    sample = {"kind": "sample", "model": "policy", "n": 5}
+    apart = [sample | {"n": 2}, sample | {"name": "more", "n": 3, "first": 2}]
+    with world() as (_, base_url):
+        whole = tp.run(recipe(base_url, sample), tmp_path / "whole", limit=4)
+        parts = tp.run(recipe(base_url, apart), tmp_path / "parts", limit=4)
+    for one, other in zip(by_prompt(whole), by_prompt(parts), strict=True):
+        assert [row["messages"][0]["content"] for row in one] == [row["messages"][0]["content"] for row in other]
+        assert [row["sample_index"] for row in other] == [0, 1, 2, 3, 4]
+        assert [row["generator"] for row in other] == ["sample"] * 2 + ["more"] * 3
+    with pytest.raises(ValidationError, match="makes the same rows"):
+        recipe(base_url, [sample, sample | {"name": "more"}])
+
+
 # --- until_contrast
 
 
@@ -222,6 +239,16 @@ def test_nothing_is_made_of_a_text_that_no_change_applies_to():
 def scores(operator, *texts):
     judgements = asyncio.run(operator.judge(case(*texts), None))
     return list(judgements[0].scores) if judgements else []
+
+
+def test_what_agrees_with_the_others_may_be_favoured():
+    texts = ("a b c", "a b d", "x y z")
+    (rare,), (common,) = (
+        asyncio.run(Diversity(favour=favour).judge(case(*texts), None)) for favour in ("rare", "common")
+    )
+    assert common.scores == pytest.approx([1 - score for score in rare.scores])
+    assert common.scores[2] < min(common.scores[:2])
+    assert common.id != rare.id
 
 
 def test_diversity_is_the_mean_distance_from_the_others():

@@ -437,7 +437,7 @@ def test_a_key_that_is_not_set(folder):
 def test_nothing_to_export(folder):
     (folder / "prompts.jsonl").write_text(json.dumps(ROW | {"responses": ["Hi!", "Yo!"]}) + "\n")
     triptych("run", folder / "recipe.yaml", "--out", folder / "run")
-    refused(triptych("export", folder / "run", "--to", "trl"), 1, "no pair", "all tied")
+    refused(triptych("export", folder / "run", "--to", "trl"), 1, "no example", "all tied")
 
 
 def test_a_closed_pipe_is_no_error(folder):

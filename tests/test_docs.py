@@ -234,8 +234,8 @@ def inherited(cls: type[BaseModel], name: str) -> bool:
     """Whether a field is just as in a base of models, whose fields have a table of their own."""
     return any(
         repr(base.model_fields.get(name)) == repr(cls.model_fields[name])
-        for base in cls.__bases__
-        if issubclass(base, BaseModel) and base.__name__ == "_ModelBase"
+        for base in cls.__mro__[1:]
+        if issubclass(base, BaseModel) and base.__name__ in ("_ModelBase", "_EndpointBase")
     )
 
 
@@ -396,7 +396,7 @@ def test_every_command_operator_and_column_has_its_place_in_the_docs():
     there = {part["what"] for page in PAGES for part in GENERATED.finditer(page.read_text())}
     wanted = {f"help {name}" for name in cli.commands} | {"help ", "constraints", "exit-codes", "manifest"}
     wanted |= {f"record {name}" for name in TABLES}
-    wanted |= {f"fields {panel}" for panel in ("prompts", "synthesis", "evaluation", "instantiation")}
+    wanted |= {f"fields {panel}" for panel in ("prompts", "evolution", "synthesis", "evaluation", "instantiation")}
     wanted |= {f"fields {cls.__module__.removeprefix('triptych.')}:{cls.__name__}" for cls in (Recipe, Columns)}
     assert {each.strip() for each in wanted} <= {each.strip() for each in there}
 

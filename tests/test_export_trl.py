@@ -16,12 +16,14 @@ from triptych.instantiation.pairs import Pairs
 from triptych.records import (
     Message,
     Objective,
+    StepLocator,
     ToolCall,
     make_example,
     make_judgement,
     make_prompt,
     make_response,
 )
+from triptych.records.span import Span
 from triptych.store.run import Manifest, open_run, write_manifest
 from triptych.store.tables import frame
 
@@ -213,7 +215,7 @@ def test_tool_calls_are_written_as_openai_writes_them(tmp_path):
 
 def test_more_pairs_than_are_held_at_once_stay_in_order(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", simple(25), Pairs(choose="all_pairs"))
-    monkeypatch.setattr("triptych.export.trl._ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("triptych.export.rows._ROWS_AT_ONCE", 7)
     result = export_trl(run, tmp_path / "out")
     table = pl.read_parquet(result.path / "train.parquet")
     assert result.rows == table.height == 75
@@ -251,10 +253,175 @@ def as_sft(responses):
     )
 
 
-def test_other_kinds_of_examples_are_left_out(tmp_path):
+def of_kind(kind, labels=(), **more):
+    """Makes an example of a kind from the responses of a run: of all of the first prompt's, or of the first alone."""
+
+    def make(responses):
+        here = [one for one in responses if one.prompt_id == responses[0].prompt_id]
+        taken = here if kind in ("group", "ranking") else here[:1]
+        fields = {"scores": tuple(0.5 for _ in taken), "labels": labels, "strategy": "made", "strategy_id": "o"}
+        return make_example(
+            kind=kind, prompt_id=here[0].prompt_id, response_ids=tuple(one.id for one in taken), **(fields | more)
+        )
+
+    return make
+
+
+def rows_in(folder):
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_kind_has_a_folder_that_datasets_knows_as_a_configuration(tmp_path):
+    from datasets import load_dataset
+
+    more = [of_kind("unpaired", (1.0,)), as_sft, of_kind("group", (1.0, -1.0, 0.0))]
+    result = export_trl(make_run(tmp_path / "run", simple(), more_examples=more), tmp_path / "out")
+    assert result.kinds == {"pair": 3, "unpaired": 1, "sft": 1, "group": 1}
+    assert result.rows == 6
+    assert result.named() == "3 pairs, 1 binary row, 1 SFT row, 1 prompt"
+    columns = {
+        "pair": ["prompt", "chosen", "rejected"],
+        "unpaired": ["prompt", "completion", "label"],
+        "sft": ["prompt", "completion"],
+        "group": ["prompt", "reference"],
+    }
+    for kind, wanted in columns.items():
+        data = load_dataset(str(result.path), kind, split="train", cache_dir=str(tmp_path / "cache"))
+        assert (data.num_rows, data.column_names[: len(wanted)]) == (result.kinds[kind], wanted)
+        assert rows_in(result.path / kind) == pl.read_parquet(result.path / kind / "train.parquet").to_dicts()
+    text = (result.path / "README.md").read_text()
+    assert "3 preference pairs, 1 binary row, 1 SFT row, 1 prompt" in text
+    assert 'load_dataset("parquet", data_files="unpaired/train.parquet"' in text
+    assert "GRPOTrainer(model=" in text
+    assert "responses of 1 groups" in text
+
+
+def test_only_the_kinds_that_are_asked_for_are_written(tmp_path):
     run = make_run(tmp_path / "run", simple(), more_examples=[as_sft])
-    assert run.examples().collect().height == 4
-    assert export_trl(run, tmp_path / "out").rows == 3
+    result = export_run(run, "trl", tmp_path / "out", kinds=["sft"])
+    assert sorted(file.name for file in result.path.iterdir()) == ["README.md", "train.jsonl", "train.parquet"]
+    (row,) = rows_in(result.path)
+    assert row["prompt"][-1] == {"role": "user", "content": "Why 0?"}
+    assert row["completion"] == [{"role": "assistant", "content": "Well, ü 0"}]
+    with pytest.raises(TriptychError, match=r"no group for TRL: its examples are of the kind pair, sft"):
+        export_trl(run, tmp_path / "other", kinds=["group"])
+    with pytest.raises(TriptychError, match=r"no format for rankings.*makes pairs"):
+        export_trl(run, tmp_path / "other", kinds=["ranking"])
+
+
+def test_texts_of_the_example_itself_stand_in_for_those_of_prompt_and_responses(tmp_path):
+    asked, answers = (Message("system", "Judge."), Message("user", "Good?")), ("yes", "no")
+    own = {"input": asked, "outputs": answers[:1]}
+    several = make_run(
+        tmp_path / "run",
+        simple(1),
+        Pairs(max_margin=0.1),
+        more_examples=[of_kind("sft", **own), of_kind("unpaired", (0.0,), **own), with_two_answers(asked, answers)],
+    )
+    result = export_trl(several, tmp_path / "out")
+    shown = [{"role": "system", "content": "Judge."}, {"role": "user", "content": "Good?"}]
+    said = [[{"role": "assistant", "content": text}] for text in answers]
+    (pair,), (sft,), (unpaired,) = (rows_in(result.path / kind) for kind in ("pair", "sft", "unpaired"))
+    assert (pair["prompt"], pair["chosen"], pair["rejected"]) == (shown, *said)
+    assert (sft["prompt"], sft["completion"]) == (shown, said[0])
+    assert (unpaired["prompt"], unpaired["completion"], unpaired["label"]) == (shown, said[0], False)
+
+
+def with_two_answers(asked, answers):
+    def make(responses):
+        one = responses[0]
+        return make_example(
+            kind="pair", prompt_id=one.prompt_id, response_ids=(one.id, one.id), scores=(1.0, 0.0), labels=(1.0, 0.0),
+            strategy="judge_rows", strategy_id="o", input=asked, outputs=answers,
+        )  # fmt: skip
+
+    return make
+
+
+def stepwise_run(tmp_path, labels, rows=None):
+    """A run with one row of steps, on the parts of a response of three lines."""
+    said = "Step 1: one.\nStep 2: two.\n\nStep 3: three."
+    rows = rows or [((Message("user", "Count."),), [(say(said), 5), (say("No."), 1)])]
+    places = [(0, 12), (13, 25), (27, 41)]
+    run = make_run(tmp_path / "run", rows, Pairs(max_margin=0.1))
+    one = run.responses().collect().row(0, named=True)
+    judged = [
+        make_judgement(
+            prompt_id=one["prompt_id"], response_ids=(one["id"],), criterion="sound", criterion_id="c", evaluator="r",
+            evaluator_id="o", scores=(score,), scale=(0.0, 1.0), step=StepLocator("step", place, 0, *places[place]),
+        )
+        for place, score in enumerate(labels)
+    ]  # fmt: skip
+    table = pl.concat([run.judgements().collect(), frame("judgements", judged)])
+    example = make_example(
+        kind="stepwise", prompt_id=one["prompt_id"], response_ids=(one["id"],), scores=labels, labels=labels,
+        strategy="hard", strategy_id="o", judgement_ids=tuple(each.id for each in reversed(judged)),
+    )  # fmt: skip
+    table.write_parquet(run.path / "judgements.parquet")
+    frame("examples", [example]).write_parquet(run.path / "examples.parquet")
+    return run
+
+
+def test_rows_of_steps_are_written_in_the_old_stepwise_format(tmp_path):
+    result = export_trl(stepwise_run(tmp_path, (1.0, 1.0, 0.0)), tmp_path / "out")
+    (row,) = rows_in(result.path)
+    assert row["prompt"] == "Count."
+    assert row["completions"] == ["Step 1: one.", "Step 2: two.", "Step 3: three."]
+    assert row["labels"] == [True, True, False]
+    assert any("between steps" in lost for lost in result.lost)
+    assert "PRMTrainer" not in (result.path / "README.md").read_text()
+
+
+def test_a_chat_before_steps_becomes_one_text_with_roles(tmp_path):
+    chat = (Message("user", "Count."), Message("assistant", "To?"), Message("user", "3"))
+    rows = [(chat, [(say("Step 1: one.\nStep 2: two.\n\nStep 3: three."), 5)])]
+    (row,) = rows_in(export_trl(stepwise_run(tmp_path, (1.0, 0.0), rows), tmp_path / "out").path)
+    assert row["prompt"] == "user: Count.\n\nassistant: To?\n\nuser: 3"
+    assert row["completions"] == ["Step 1: one.", "Step 2: two."]
+
+
+def test_labels_that_are_not_yes_or_no_are_an_error_where_the_format_has_no_other(tmp_path):
+    with pytest.raises(TriptychError, match=r"1 examples of the kind stepwise are left out.*labels: hard"):
+        export_trl(stepwise_run(tmp_path, (1.0, 0.5)), tmp_path / "out")
+    run = make_run(tmp_path / "other", simple(), more_examples=[of_kind("unpaired", (0.5,))])
+    result = export_trl(run, tmp_path / "out2")
+    assert (result.kinds, len(result.lost)) == ({"pair": 3}, 1)
+    with pytest.raises(TriptychError, match="true or false"):
+        export_trl(run, tmp_path / "out3", kinds=["unpaired"])
+
+
+def test_rankings_are_never_made_into_pairs(tmp_path):
+    run = make_run(tmp_path / "run", simple(), Pairs(max_margin=0.1), more_examples=[of_kind("ranking")])
+    with pytest.raises(TriptychError, match="no format for rankings"):
+        export_trl(run, tmp_path / "out")
+
+
+def test_what_the_trainer_does_not_read_is_said_and_kept_in_columns(tmp_path):
+    parts = (Span(0, 0, 0, 4, 2.0),)
+    labels = Pairs(min_margin=0.25, soft_labels={"by": "sigmoid"}, weight="margin", tier=0.0)
+    run = make_run(tmp_path / "run", [(q, [(a, s) for a, s in zip((say("x"), say("y")), (4, 2), strict=True)]) for q, _ in simple()],
+                   labels, more_examples=[of_kind("sft", spans=parts)])  # fmt: skip
+    result = export_trl(run, tmp_path / "out")
+    said = " ".join(result.lost)
+    for part in ("3 pairs have weights other than 1", "3 pairs have labels between 0 and 1", "1 SFT rows weigh sentences"):
+        assert part in said
+        assert part in (result.path / "README.md").read_text()
+    (sft,) = rows_in(result.path / "sft")
+    assert sft["spans"] == [{"response": 0, "message": 0, "start": 0, "end": 4, "value": 2.0}]
+    pair = rows_in(result.path / "pair")[0]
+    assert 0.5 < pair["label_chosen"] < 1
+    assert "spans" not in pair
+
+
+def test_reference_and_constraints_reach_the_reward_functions(tmp_path):
+    run = make_run(
+        tmp_path / "run", simple(1), Pairs(max_margin=0.1), more_examples=[of_kind("group", (1.0, -1.0, 0.0))],
+        reference="42", constraints=({"kind": "words", "max": 3},),
+    )  # fmt: skip
+    (row,) = rows_in(export_trl(run, tmp_path / "out").path)
+    assert (row["reference"], json.loads(row["constraints"])) == ("42", [{"kind": "words", "max": 3}])
+    assert row["prompt"][-1]["content"] == "Why 0?"
+    assert "chosen" not in row
 
 
 def test_ties_are_left_out_and_counted(tmp_path):
@@ -265,15 +432,14 @@ def test_ties_are_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "more", "said"),
+    ("pairs", "said"),
     [
-        (Pairs(max_margin=0.1), (), "3 prompts: margin above the band"),
-        (Pairs(criteria=("other",)), (), "3 prompts: fewer than two scored responses"),
-        (Pairs(max_margin=0.1), (as_sft,), "its examples are of the kind sft"),
+        (Pairs(max_margin=0.1), "3 prompts: margin above the band"),
+        (Pairs(criteria=("other",)), "3 prompts: fewer than two scored responses"),
     ],
 )
-def test_no_pair_is_an_error_that_says_why_and_leaves_nothing(tmp_path, pairs, more, said):
-    run = make_run(tmp_path / "run", simple(), pairs, more_examples=more)
+def test_no_pair_is_an_error_that_says_why_and_leaves_nothing(tmp_path, pairs, said):
+    run = make_run(tmp_path / "run", simple(), pairs)
     with pytest.raises(TriptychError, match=said):
         export_trl(run, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -496,7 +496,7 @@ def test_an_import_can_last_as_long_as_an_export_needs_it(tmp_path):
 def test_the_card_of_an_export_says_that_the_data_are_of_others(tmp_path):
     run = tp.import_data(write(tmp_path / "data.jsonl", [preference(1)]), out=tmp_path / "run")
     card = (tp.export_run(run, "trl").path / "README.md").read_text()
-    assert "1 preference pairs of other people's data" in card
+    assert "1 preference pair of other people's data" in card
     assert "has read data.jsonl as trl" in card
     assert "The licence is that of the data." in card
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import triptych as tp
 from plain import plain_examples
-from triptych.errors import RecipeError, RunFolderError
+from triptych.errors import OperatorFailed, RecipeError, RunFolderError
 from triptych.recipes.recipe import Recipe
 from triptych.store.tables import records
 from verdict_tables import OBJECTIVE, tables
@@ -118,7 +118,7 @@ def test_what_is_made_anew_can_be_shown_and_exported(paid, tmp_path):
     assert "pair by all_pairs" in shown.stdout
     exported = _triptych("export", tmp_path / "anew", "--to", "trl")
     assert exported.returncode == 0, exported.stderr
-    rows = pl.read_parquet(tmp_path / "anew/export/trl/**/*.parquet")
+    rows = pl.read_parquet(tmp_path / "anew/export/trl/pair/*.parquet")
     assert rows.height > run.examples().filter(kind="pair").collect().height
 
 
@@ -147,3 +147,16 @@ def _triptych(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "triptych", *map(str, arguments)], capture_output=True, text=True, check=False
     )
+
+
+def test_what_broke_off_is_taken_up_again_in_its_folder(paid, tmp_path, monkeypatch):
+    run, folder, _ = paid
+    recipe = tp.load_recipe(folder / "recipe.yaml")
+    with monkeypatch.context() as patch:
+        patch.setattr(tp.Pairs, "instantiate", lambda *_: 1 / 0)
+        with pytest.raises(OperatorFailed, match="an instantiation of the recipe failed with ZeroDivisionError"):
+            tp.instantiate(run, recipe, tmp_path / "again")
+    assert tp.open_run(tmp_path / "again").manifest.status == "running"
+    done = tp.instantiate(run, recipe, tmp_path / "again")
+    assert done.manifest.status == "finished"
+    assert done.examples().collect().equals(run.examples().collect())

@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import combinations, pairwise
 from pathlib import Path
+from statistics import NormalDist, fmean, stdev
 
 import polars as pl
 import pytest
@@ -18,7 +20,7 @@ from triptych.errors import AwaitsPolicy
 from triptych.export.trainer import trainer_of
 from triptych.export.trl import export_trl
 from triptych.recipes.load import find_recipe, parse_recipe, shipped_recipes
-from world import SLIP, quality, world
+from world import SLIP, World, quality, token_logprobs, world
 
 DATA = Path(__file__).parent / "data"
 PROMPTS = 6
@@ -31,6 +33,8 @@ def run_method(name, folder, base_url, prompts=PROMPTS):
     for model in content["models"]:
         logprobs = "logprobs" in json.dumps(content)
         content["models"][model] = {"backend": "openai", "model": model, "base_url": base_url, "logprobs": logprobs}
+        if "implicit_reward" in json.dumps(content):
+            content["models"][model]["given_logprobs"] = "vllm"
     recipe = parse_recipe(yaml.safe_dump(content))
     try:
         return recipe, tp.run(recipe, folder, limit=prompts)
@@ -41,10 +45,12 @@ def run_method(name, folder, base_url, prompts=PROMPTS):
 def of_prompts(run):
     """The responses and the examples of each prompt."""
     responses, examples = run.responses().collect(), run.examples().collect()
+    judgements = list(run.judgements().collect().iter_rows(named=True))
     for prompt_id in run.prompts().collect()["id"]:
         here = {row["id"]: row for row in responses.filter(prompt_id=prompt_id).iter_rows(named=True)}
         for row in here.values():
             row["quality"] = quality(row["messages"][-1]["content"])
+            row["said"] = [said for said in judgements if row["id"] in said["response_ids"]]
         yield here, list(examples.filter(prompt_id=prompt_id).iter_rows(named=True))
 
 
@@ -262,9 +268,371 @@ def imitated(here, examples):
     assert [example["response_ids"] for example in examples] == [[response] for response in here]
 
 
+def extremes(here, examples):
+    """The best against the worst, or no pair where all are equally good."""
+    every = [row["quality"] for row in here.values()]
+    assert [qualities(here, example) for example in examples] == (
+        [[max(every), min(every)]] if len({*every}) > 1 else []
+    )
+
+
+def asked_of_the_unsure(here, examples):
+    """Nats a token of the policy's words: 0.05 times what they lack of 11."""
+    sure = sum(0.05 * (11 - row["quality"]) for row in here.values()) / len(here) < 0.3
+    assert sum(bool(row["said"]) for row in here.values()) == (0 if sure else 2)
+    if sure:
+        assert examples == []
+    else:
+        extremes(here, examples)
+
+
+def second_unless_worse(here, pair):
+    """Whom a judge prefers who is shown two once: the better one, the second of two equals."""
+    first, second = (name for name in here if name in pair)
+    return (first, second) if here[first]["quality"] > here[second]["quality"] else (second, first)
+
+
+def one_pair_acquired(here, examples):
+    (said,) = {judgement["id"]: judgement for row in here.values() for judgement in row["said"]}.values()
+    assert (said["evaluator"], said["criterion"]) == ("acquire", "preferred")
+    assert [tuple(example["response_ids"]) for example in examples] == [second_unless_worse(here, said["response_ids"])]
+
+
+def two_annotated(here, examples):
+    asked = {name: row for name, row in here.items() if row["said"]}
+    aspects = ["helpfulness", "honesty", "instruction_following", "truthfulness"]
+    assert [sorted(said["criterion"] for said in row["said"]) for row in asked.values()] == [aspects] * 2
+    extremes(asked, examples)
+
+
+def right_against_wrong_with_certainties(here, examples):
+    right_against_wrong(here, [example for example in examples if example["kind"] == "pair"])
+    steps = [example for example in examples if example["kind"] == "stepwise"]
+    assert [example["response_ids"] for example in steps] == [
+        [n] for n, row in here.items() if row["model"] == "policy"
+    ]
+    for example in steps:
+        likely = math.exp(-0.05 * (11 - qualities(here, example)[0]))
+        assert example["labels"] == pytest.approx([likely - likely / math.e] * 3)
+
+
+def sure_pairs_weighed(here, examples):
+    def told(row):
+        scores = pl.Series([(said["scores"][0] - 1) / 9 for said in row["said"]])
+        return round(scores.mean(), 12), scores.var() / 3
+
+    known = {name: told(row) for name, row in here.items()}
+    means = [mean for mean, _ in known.values()]
+
+    def certainty(chosen, rejected):
+        (one, noise), (other, more) = known[chosen], known[rejected]
+        error = math.sqrt(noise + more)
+        return NormalDist(0, error).cdf(one - other) if error else 1.0
+
+    for example in examples:
+        chosen, rejected = example["response_ids"]
+        assert (known[chosen][0], known[rejected][0]) == (max(means), min(means))
+        assert example["weight"] == pytest.approx(certainty(chosen, rejected), abs=1e-6)
+        assert example["weight"] >= 0.95
+    if not examples and max(means) > min(means):
+        best, worst = ([name for name, (mean, _) in known.items() if mean == end(means)] for end in (max, min))
+        assert min(certainty(one, other) for one in best for other in worst) < 0.95
+
+
+def support(here):
+    """The mean over both sentences of a draft: others are as good as it, or say so of a draft as it does."""
+    every = [row["quality"] for row in here.values()]
+    return {n: (1 + (every.count(row["quality"]) - 1) / (len(every) - 1)) / 2 for n, row in here.items()}
+
+
+def borne_out_against_alone(here, examples):
+    known = support(here)
+    if len({*known.values()}) == 1:
+        assert examples == []
+        return
+    (example,) = examples
+    assert example["scores"] == pytest.approx([max(known.values()), min(known.values())])
+    assert [known[name] for name in example["response_ids"]] == pytest.approx(example["scores"])
+
+
+def reliable_against_another(here, examples):
+    """By agreement in words, by statements that are borne out, and by the policy's own yes to a principle."""
+    bags = {n: {*re.findall(r"\w+", row["messages"][-1]["content"].lower())} for n, row in here.items()}
+    facts = support(here)
+    score = {}
+    for name, row in here.items():
+        alike = [len(bags[name] & bag) / len(bags[name] | bag) for other, bag in bags.items() if other != name]
+        score[name] = (sum(alike) / len(alike) + facts[name] + (row["quality"] + 0.5) / 11) / 3
+    (example,) = examples
+    assert example["scores"] == pytest.approx([score[name] for name in example["response_ids"]])
+    assert example["scores"][0] == pytest.approx(max(score.values()))
+
+
+def drawn_two_by_two(here, examples):
+    assert len(here) == 8
+    taken = [name for example in examples for name in example["response_ids"]]
+    assert len(taken) == len({*taken}) <= 8
+    assert all(chosen > rejected for chosen, rejected in (qualities(here, example) for example in examples))
+    assert {json.loads(row["params"])["of"] for row in here.values()} == {64}
+
+
+def by_a_noisy_annotator(here, examples):
+    (said,) = {judgement["id"]: judgement for row in here.values() for judgement in row["said"]}.values()
+    assert said["evaluator"] in {f"annotators:{name}" for name in ("careful", "hurried", "strict", "generous")}
+    wanted = second_unless_worse(here, said["response_ids"])
+    flipped = said["rationale"].startswith("[flipped on purpose")
+    assert [tuple(example["response_ids"]) for example in examples] == [wanted[::-1] if flipped else wanted]
+
+
+def by_a_rubric_that_tells_them_apart(here, examples):
+    met = {name: (row["quality"] > 4) + 3 * (row["quality"] > 7) for name, row in here.items()}
+    every = [row["quality"] for row in here.values()]
+    best, worst = ((q > 4) + 3 * (q > 7) for q in (max(every), min(every)))
+    statuses = {said["status"] for row in here.values() for said in row["said"]}
+    if len({*every}) == 1:
+        assert (examples, statuses) == ([], set())
+    elif best == worst:
+        assert (examples, statuses) == ([], {"failed"})
+    else:
+        (example,) = examples
+        assert statuses == {"ok"}
+        assert [met[name] for name in example["response_ids"]] == [max(met.values()), min(met.values())]
+
+
+def by_program_checklist_and_judge(here, examples):
+    score = []
+    for row in here.values():
+        held = [said["scores"][0] for said in row["said"] if said["evaluator"] == "verify"]
+        listed = 0.25 * (row["quality"] > 4) + 0.75 * (row["quality"] > 7)
+        overall = (round(1 + 9 * row["quality"] / 10) - 1) / 9
+        parts = [(2, listed), (1, overall), *([(2, sum(held) / len(held))] if held else [])]
+        score.append(sum(weight * each for weight, each in parts) / sum(weight for weight, _ in parts))
+    if len({*(round(each, 9) for each in score)}) == 1:
+        assert examples == []
+        return
+    (example,) = examples
+    assert example["scores"] == pytest.approx(score)
+    assert example["labels"] == pytest.approx(standardised(score), abs=1e-9)
+
+
+def every_step_marked(here, examples):
+    assert [example["response_ids"] for example in examples] == [[response] for response in here]
+    for example in examples:
+        assert example["labels"] == [float(not slip) for slip in slips(here[example["response_ids"][0]])]
+
+
+def chosen_once_on_each(here, examples):
+    assert [example["strategy"] for example in examples] == ["best_vs_worst/helpful", "best_vs_worst/harmless"]
+    wanted = second_unless_worse(here, [*here])
+    assert [tuple(example["response_ids"]) for example in examples] == [wanted] * 2
+
+
+def by_wins(here, examples):
+    wins = Counter(second_unless_worse(here, pair)[0] for pair in combinations(here, 2))
+    better = sorted((one, other) for one in here for other in here if wins[one] > wins[other])
+    assert sorted(tuple(example["response_ids"]) for example in examples) == better
+
+
+def policy_against_opponent(here, examples):
+    (example,) = examples
+    generators = {here[name]["generator"]: here[name]["model"] for name in example["response_ids"]}
+    assert generators["policy"] == "policy"
+    assert generators["opponent"] in ("policy", "reference")
+    chosen, rejected = qualities(here, example)
+    chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4)) if chosen > rejected else 0.5
+    assert chosen >= rejected
+    assert example["labels"] == pytest.approx([chance, 1 - chance])
+def sentences_weighed(here, examples):
+    best_against_worst(here, examples)
+    for example in examples:
+        text = here[example["response_ids"][0]]["messages"][-1]["content"]
+        first = text.index(".") + 1  # "Quality 9." is better than "So says draft x1."
+        places = [(one["response"], one["start"], one["end"], one["value"]) for one in example["spans"]]
+        assert places == [(0, 0, first, 2.0), (0, first + 1, len(text), 1.0)]
+
+
+def sentences_rewarded(here, examples):
+    (example,) = examples
+    assert example["labels"] == [round(4 * row["quality"] / 10) / 4 for row in here.values()]
+    rewards = [(one["response"], one["value"]) for one in example["spans"]]
+    assert rewards == [(place, pytest.approx(sign * (0.3 + 0.5))) for place in range(4) for sign in (1, -1)]
+
+
+def shown_with_attributes(here, examples):
+    assert {example["response_ids"][0] for example in examples} == {*here}
+    for example in examples:
+        mark = round(9 * here[example["response_ids"][0]]["quality"] / 10)
+        line = ",".join(f"{name}:{mark}" for name in ("quality", "toxicity", "humor", "creativity"))
+        assert example["input"][-1]["content"].endswith(f"\n\nThe response is to have these attributes: {line}")
+
+
+def scores_of_each_attribute(here, examples):
+    names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    assert sorted((example["strategy"], *example["response_ids"]) for example in examples) == sorted(
+        (f"score/{name}", response) for name in names for response in here
+    )
+    for example in examples:
+        assert example["labels"] == [round(4 * qualities(here, example)[0] / 10) / 4]
+
+
+def answers_of_a_judge(key, count):
+    """So many rows of a prompt; each shows the responses and ends with what the judge says of them."""
+
+    def check(here, examples):
+        assert len(examples) == count
+        for example in examples:
+            question, seen = example["input"][-1]["content"], qualities(here, example)
+            assert all(here[response]["messages"][-1]["content"] in question for response in example["response_ids"])
+            (said,) = map(json.loads, example["outputs"])
+            assert [*said] == ["rationale", key(seen)[0]]
+            assert said[key(seen)[0]] == key(seen)[1]
+
+    return check
+
+
+def score_or_choice(seen):
+    return ("score", round(1 + 4 * seen[0] / 10)) if len(seen) == 1 else ("better", "A" if seen[0] > seen[1] else "B")
+
+
+def verified_where_the_answer_agrees(here, examples):
+    verifications = [example for example in examples if example["outputs"]]
+    solutions = [example for example in examples if not example["outputs"]]
+    right = [response for response, row in here.items() if row["quality"] > 5]
+    assert [example["response_ids"][0] for example in solutions] == sorted(
+        right, key=[example["response_ids"][0] for example in solutions].index
+    )
+    # The judge takes a solution of quality 3 for right, which the answer shows to be wrong.
+    assert {example["response_ids"][0] for example in verifications} == {
+        response for response, row in here.items() if row["quality"] != 3
+    }
+    for example in verifications:
+        assert json.loads(example["outputs"][0])["met"] == ("yes" if qualities(here, example)[0] > 5 else "no")
+        assert "<reference" not in example["input"][-1]["content"]
+
+
+def yes_or_no_to_each_principle(here, examples):
+    assert len(examples) == 3 * len(here)
+    for example in examples:
+        assert (example["outputs"], example["labels"]) == (["yes"], [float(qualities(here, example)[0] > 2)])
+        assert "Is the demand met?" in example["input"][-1]["content"]
+
+
+def answers_and_judgements_paired(here, examples):
+    best_against_worst(here, [example for example in examples if not example["outputs"]])
+    ((one, other),) = (example["response_ids"] for example in examples if example["outputs"])
+    assert one == other in here
+    ((chosen, rejected),) = (example["outputs"] for example in examples if example["outputs"])
+    assert chosen.count("!") > rejected.count("!")  # the judge of judgements likes them
+
+
+def lighter_with_age(here, examples):
+    best_against_worst(here, examples)
+    assert all(round(math.log(example["weight"], 0.95), 6) in range(6) for example in examples)
+
+
+def valid_ones_in_a_row(here, examples):
+    valid = [row for row in here.values() if row["quality"] > 5]
+    described = bool(examples) and examples[0]["input"][0]["content"] != "One more."
+    assert len(examples) == (len(valid) - (not described) if len(valid) > 1 else 0)
+    assert all(quality > 5 for example in examples for quality in qualities(here, example))
+    for place, example in enumerate(examples, start=0 if described else 1):
+        assert len(example["input"]) == 2 * place + 1
+        assert example["input"][-1]["content"] == ("One more." if place else example["input"][0]["content"])
+
+
+def rewritten(here, examples):
+    """What the prompt should have asked for, learnt from the better and the worse of two responses, if one was better."""
+    one, other = (row["quality"] for row in here.values() if row["generator"] == "sample")
+    if one == other:
+        assert examples == []
+        return
+    (example,) = examples
+    row = here[example["response_ids"][0]]
+    assert row["generator"] == "optimise"
+    assert f"Answer with Quality {max(one, other)}., not with {min(one, other)}," in row["messages"][0]["content"]
+    params = json.loads(row["params"])
+    assert [here[params[name]]["quality"] for name in ("better", "worse")] == [max(one, other), min(one, other)]
+
+
+def said(row):
+    return row["messages"][-1]["content"]
+
+
+def weighed_by_likelihood(here, examples):
+    best_against_worst(here, examples)
+    for example in examples:
+        mean = [
+            fmean(logprob for _, logprob in token_logprobs("policy", "", said(here[one])))
+            for one in example["response_ids"]
+        ]
+        assert example["weight"] == pytest.approx(math.exp(sum(mean)))
+
+
+def token_weighed(here, examples):
+    best_against_worst(here, examples)
+    good, bad = "Give a helpful, honest and harmless response.", "Give an unhelpful and careless response."
+    for example in examples:
+        expected = []
+        for place, one in enumerate(example["response_ids"]):
+            text, at = said(here[one]), 0
+            for (word, plus), (_, minus) in zip(
+                token_logprobs("policy", good, text), token_logprobs("policy", bad, text), strict=True
+            ):
+                weight = math.exp((1, -1)[place] * min(max(plus - minus, -0.5), 1.5))
+                expected.append((place, at, at + len(word), pytest.approx(weight)))
+                at += len(word)
+        assert [(s["response"], s["start"], s["end"], s["value"]) for s in example["spans"]] == expected
+
+
+def token_rewarded(here, examples):
+    scores_passed_on(here, examples)
+    (example,) = examples
+    expected = [
+        (place, pytest.approx(0.1 * (tuned - policy)))
+        for place, one in enumerate(here.values())
+        for (_, tuned), (_, policy) in zip(
+            token_logprobs("tuned", "", said(one)), token_logprobs("policy", "", said(one)), strict=True
+        )
+    ]
+    assert [(s["response"], s["value"]) for s in example["spans"]] == expected
+
+
 # name: calls of the policy and of the judge for a prompt, what the examples are, and what holds of each prompt
 WANTED = {
+    "acpo": (8, 0, "pair", borne_out_against_alone),
+    "active-ultrafeedback": (0, 8, "pair", two_annotated),
+    "alpacafarm": (2, None, "pair", by_a_noisy_annotator),
+    "apl": (None, None, "pair", asked_of_the_unsure),
+    "hh-rlhf": (2, 2, "pair", chosen_once_on_each),
+    "iupo": (8, 0, "pair stepwise", right_against_wrong_with_certainties),
+    "maple": (4, 4 * 2 * 3 + 1, "pair", one_pair_acquired),
+    "meta-rater": (0, 16, "sft", best_imitated),
+    "nash-md": (None, 2, "pair", policy_against_opponent),
+    "openrubrics": (4, None, "pair", by_a_rubric_that_tells_them_apart),
+    "pairrm": (0, 12, "ranking", in_order),
+    "ppa": (8, 8, "ranking", in_order),
+    "ppo": (4, 4, "group", scores_passed_on),
+    "prm800k": (8, 24, "stepwise", every_step_marked),
+    "reward-specification": (8, 25, "group", by_program_checklist_and_judge),
+    "rso": (64, 64, "pair", drawn_two_by_two),
+    "summarize-from-feedback": (1, 6, "pair", by_wins),
+    "udasa": (12, 0, "pair", reliable_against_another),
+    "upo": (4, 12, "pair", sure_pairs_weighed),
+    "versaprm": (0, 12, "stepwise", every_step_marked),
+    "alignment-potential": (8, 4, "pair", at_most_best_against_worst),
+    "aspo": (2, None, "pair", sentences_weighed),
+    "fine-grained-rlhf": (4, None, "group", sentences_rewarded),
+    "genrm": (4, 4, "sft", verified_where_the_answer_agrees),
+    "helpsteer2": (2, 10, "unpaired", scores_of_each_attribute),
+    "meta-rewarding": (None, 0, "pair", answers_and_judgements_paired),
+    "ns-dpo": (2, 2, "pair", lighter_with_age),
+    "prometheus": (5, 10, "sft", answers_of_a_judge(score_or_choice, 10)),
+    "prometheus-2": (3, 12, "sft", answers_of_a_judge(score_or_choice, 12)),
+    "rlbff": (2, 6, "unpaired", yes_or_no_to_each_principle),
+    "spectrum-tuning": (8, 8, "sft", valid_ones_in_a_row),
+    "steerlm": (4, 16, "sft", shown_with_attributes),
     "alpha-dpo": (5, 5, "pair", best_against_worst),
+    "bees": (8, 4, "pair", at_most_best_against_worst),
     "cpo": (1, 3, "pair", best_against_worst),
     "crpo": (8, 24, "pair", best_by_all_signals),
     "deepseek-r1": (16, 0, "group", advantages(standardised, keep=False)),
@@ -282,6 +650,7 @@ WANTED = {
     "rip": (8, 8, "pair", at_most_best_against_worst),
     "rlcf": (2, 5, "pair", at_most_best_against_worst),
     "rlvr": (8, 0, "group", scores_passed_on),
+    "rto": (4, 2, "group", token_rewarded),
     "rubrics-as-rewards": (8, 17, "group", by_checklist),
     "safe-rlhf": (4, 8, "pair unpaired", a_pair_for_each_objective),
     "self-align": (1, 0, "sft", imitated),
@@ -291,11 +660,19 @@ WANTED = {
     "step-dpo": (None, 12, "pair", right_step_against_wrong),
     "sweet-spot": (16, 16, "pair", best_against_low),
     "tdpo": (2, 2, "pair", best_against_worst),
+    "tis-dpo": (6, 2, "pair", token_weighed),
     "tulu3-preference": (1, 16, "pair", best_against_another),
     "verbalized-sampling": (1, 5, "pair", best_against_worst),
-    "wpo": (2, 4, "pair", best_against_worst),
+    "wpo": (6, 4, "pair", weighed_by_likelihood),
     "wrpo": (5, 7, "pair", best_against_worst),
     "xpo": (1, 2, "pair", best_against_worst),
+    "bpo": (2, 2, "sft", rewritten),
+    "copr": (2, 2, "pair", best_against_worst),
+    "eva": (4, 4, "pair", best_against_worst),
+    "magpie": (2 + 2, 2, "sft", best_imitated),
+    "lifealign": (2, 2, "pair", best_against_worst),
+    "sdpo": (2, 2, "pair", best_against_worst),
+    "self-instruct": (1 + 4, 0, "sft", imitated),
     "bco": (4, 4, "unpaired", good_and_bad),
     "cdpo": (2, 2, "pair", best_against_worst),
     "clair": (1, 1, "pair", revised),
@@ -320,7 +697,7 @@ WANTED = {
     "rloo": (4, 4, "group", against_the_others),
     "rrhf": (4, 5, "ranking", in_order),
     "rs-dpo": (8, 8, "pair", all_pairs_apart),
-    "self-rewarding": (16, 0, "pair", best_against_worst),
+    "self-rewarding": (4 * (4 + 12), 0, "pair", best_against_worst),
     "simpo": (5, 5, "pair", best_against_worst),
     "slic-hf": (4, 12, "pair", best_against_worst),
     "spin": (1, 0, "pair", from_to("given", "policy")),
@@ -331,17 +708,39 @@ WANTED = {
 
 
 OTHERS = {
+    "active-ultrafeedback": {"model_a": 1, "model_b": 1, "model_c": 1, "model_d": 1, "cheap": 12},
+    "alpacafarm": {"other_judge": None},
+    "meta-rater": {"source": 4},
+    "nash-md": {"reference": None},
+    "pairrm": {"model_a": 1, "model_b": 1, "model_c": 1, "model_d": 1},
+    "summarize-from-feedback": {"supervised": 1, "earlier": 1},
+    "versaprm": {"solver": 4},
+    "bpo": {"optimiser": None},
     "cpo": {"system_a": 1, "system_b": 1},
     "dno": {"teacher": 1},
     "math-shepherd": {"completer": 2 * 2 * 8},
+    "self-rewarding": {"author": 1},
+    "alignment-potential": {"reference": 4},
+    "bees": {"tuned": 4},
+    "rto": {"tuned": 2},
     "tulu3-preference": {"model_a": 1, "model_b": 1, "model_c": 1},
     "wpo": {"other": 2},
     "wrpo": {"source_a": 1, "source_b": 1},
     "xpo": {"reference": 1},
 }
 """Calls of further models for a prompt."""
-BY_WHAT_IS_SAID = {"math-shepherd", "omegaprm", "step-dpo", "rubrics-as-rewards", "rlcf"}
-"""Methods whose calls depend on answers, so that a plan can only bound them."""
+BY_WHAT_IS_SAID = {"alpacafarm", "apl", "aspo", "bpo", "fine-grained-rlhf", "math-shepherd", "meta-rewarding"} | {
+    "omegaprm",
+    "openrubrics",
+    "prm800k",
+    "reward-specification",
+    "rlcf",
+    "rso",
+    "rubrics-as-rewards",
+    "step-dpo",
+    "versaprm",
+}
+"""Methods whose calls depend on answers or draws, so that a plan can only bound them."""
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -364,6 +763,183 @@ def test_a_method_asks_whom_it_should_and_makes_of_it_what_its_paper_says(tmp_pa
         holds(here, examples)
 
 
+def run_rounds(name, folder, base_url, limit):
+    """Run a shipped method through all of its rounds, each with a policy of its own; gives the rounds."""
+    content = yaml.safe_load(find_recipe(name).read_text())
+    endpoint = {"backend": "openai", "base_url": base_url}
+    content["models"] = {model: endpoint | {"model": model} for model in content["models"]}
+    later = range(2, content["loop"]["rounds"] + 1)
+    content["loop"]["next"] = [endpoint | {"model": f"policy-{number}"} for number in later]
+    tp.run(parse_recipe(yaml.safe_dump(content)), folder, limit=limit)
+    return [tp.open_run(folder / f"round-{number}") for number in (1, *later)]
+
+
+def texts(run):
+    return [row["messages"][-1]["content"] for row in run.prompts().collect().iter_rows(named=True)]
+
+
+def test_sdpo_goes_through_its_prompts_a_part_at_a_time(tmp_path):
+    with world() as (asked, base_url):
+        first, second = run_rounds("sdpo", tmp_path / "run", base_url, None)
+    everyday = [row.prompt.text for row in tp.load_recipe("sdpo").prompts.rows(tmp_path)]
+    assert texts(first) + texts(second) == everyday
+    assert asked.asked["policy", "sample"] == asked.asked["policy-2", "sample"] == 2 * 32
+    for run in (first, second):
+        for here, examples in of_prompts(run):
+            best_against_worst(here, examples)
+
+
+def test_eva_evolves_the_prompts_on_which_responses_differed_in_the_round_before(tmp_path):
+    with world() as (asked, base_url):
+        runs = run_rounds("eva", tmp_path / "run", base_url, 12)
+    assert [run.manifest.prompts for run in runs] == [12, 3 * 4, 3 * 4]
+    assert asked.asked["creator", "evolve"] == 2 * 3 * 4
+    for before, after in pairwise(runs):
+        gap = {next(iter(here.values()))["prompt_id"]: max(q) - min(q) for here, _ in of_prompts(before) for q in [[row["quality"] for row in here.values()]]}  # fmt: skip
+        made = after.prompts().collect()
+        drawn = made["parent_id"].unique(maintain_order=True).to_list()
+        assert drawn == [each for each in gap if each in drawn], "in the order of the round before"
+        assert all(gap[each] > 0 for each in drawn), "one whose responses are all alike is never drawn before others"
+        assert made["parent_id"].to_list() == [each for each in drawn for _ in range(4)]
+        assert {*made["source"]} == {"evolve by creator"}
+        for here, examples in of_prompts(after):
+            best_against_worst(here, examples)
+
+
+@pytest.mark.parametrize(("name", "share"), [("copr", 0.05), ("lifealign", 0.2)])
+def test_methods_with_a_memory_train_on_earlier_tasks_again(tmp_path, name, share):
+    with world() as (_, base_url):
+        first, second = run_rounds(name, tmp_path / "run", base_url, 20)
+    maths = [row.prompt.text for row in tp.load_recipe("dapo").prompts.rows(tmp_path)]
+    assert texts(second) == maths
+    export_trl(second, tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
+    made = {run.path.name: run.examples().collect()["id"].to_list() for run in (first, second)}
+    trained_on = {run: [row["example_id"] for row in rows if row["run"] == run] for run in made}
+    assert trained_on["round-2"] == made["round-2"]
+    assert {*trained_on["round-1"]} < {*made["round-1"]}
+    assert len(trained_on["round-1"]) == int(share * len(made["round-1"]) + 0.5) > 0
+    assert len(rows) == sum(map(len, trained_on.values()))
+
+
+def test_self_rewarding_makes_its_own_prompts_from_other_seeds_in_each_round(tmp_path):
+    with world() as (asked, base_url):
+        runs = run_rounds("self-rewarding", tmp_path / "run", base_url, 3)
+    assert asked.asked["author", "instruct"] == 3 * 3
+    everyday = [row.prompt.id for row in tp.load_recipe("self-rewarding").prompts.rows(tmp_path)]
+    for number, run in enumerate(runs):
+        seeds = everyday[20 * number : 20 * number + 3]
+        assert run.prompts().collect()["parent_id"].to_list() == [each for each in seeds for _ in range(4)]
+        assert {*run.prompts().collect()["source"]} == {"self_instruct by author"}
+    assert len({text for run in runs for text in texts(run)}) == 3 * 12
+
+
+def test_magpie_writes_prompts_from_the_bare_template(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("magpie", tmp_path / "run", base_url)
+    assert asked.asked["policy", "completion"] == asked.asked["policy", "sample"] == 2 * PROMPTS
+    prompts = run.prompts().collect()
+    assert prompts.height == prompts["id"].n_unique() == 2 * PROMPTS
+    assert prompts["parent_id"].null_count() == prompts.height, "the rows of the source are shown to nobody"
+    assert {*prompts["source"]} == {"magpie by policy"}
+    assert all(text.startswith("Explain") and text == text.strip() for text in texts(run))
+
+
+def test_self_instruct_takes_no_prompt_over_and_none_that_repeats_a_seed(tmp_path):
+    """A model that says a seed again, with a word more, and something new."""
+
+    class Repeating(World):
+        def _say(self, body, text):
+            if "new prompts of this sort" not in text:
+                return super()._say(body, text)
+            seed = next(each for each in everyday if each in text)
+            said = [
+                f"{seed} Please.",
+                "Tell me why bees dance in their hive.",
+                "Tell me why bees dance in a hive.",
+                seed,
+            ]
+            return "instruct", {"message": {"content": json.dumps({"prompts": said})}}
+
+    everyday = [row.prompt.text for row in tp.load_recipe("self-instruct").prompts.rows(tmp_path)]
+    with world(Repeating()) as (_, base_url):
+        _, run = run_method("self-instruct", tmp_path / "run", base_url)
+    assert texts(run) == ["Tell me why bees dance in their hive."], "one of six, since all rows come to the same"
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "run/unmade.jsonl").read_text().splitlines()]
+    assert Counter("ROUGE-L" in reason for reason in reasons) == {True: 6 * 3, False: 5}
+
+
+def test_rip_keeps_a_prompt_by_three_medians_over_all_prompts(tmp_path):
+    class Varied(World):
+        """Some prompts get better responses, some longer ones, some that differ more."""
+
+        def _say(self, body, text):
+            kind, message = super()._say(body, text)
+            if kind == "sample":
+                about, drawn = sum(map(ord, text)), body["seed"]
+                good = min(about % 5 + drawn % (2 + about % 4), 5)  # the judge's scale tells these apart
+                message["message"]["content"] = f"Quality {good}. {'And on. ' * (about % 7 + good % 3)}"
+            return kind, message
+
+    with world(Varied()) as (_, base_url):
+        _, run = run_method("rip", tmp_path / "run", base_url, prompts=40)
+    said = {}
+    for here, _ in of_prompts(run):
+        rows = sorted(here.values(), key=lambda row: row["quality"])
+        score = [round(1 + 9 * row["quality"] / 10) for row in rows]
+        if score[0] < score[-1]:
+            (prompt_id,) = {row["prompt_id"] for row in rows}
+            said[prompt_id] = (score[0], len(rows[0]["messages"][0]["content"]), score[-1] - score[0])
+    worst, length, gap = (pl.Series(each).quantile(0.5, "nearest") for each in zip(*said.values(), strict=True))
+    wanted = [each for each, seen in said.items() if seen[0] >= worst and seen[1] >= length and seen[2] <= gap]
+    assert run.examples().collect()["prompt_id"].to_list() == wanted
+    assert 0 < len(wanted) < len(said)
+
+
+@pytest.mark.parametrize("name", ["bees", "alignment-potential"])
+def test_pairs_are_kept_by_the_external_and_the_implicit_margin(tmp_path, name):
+    tuned, base = ("tuned", "policy") if name == "bees" else ("policy", "reference")
+    with world() as (_, base_url):
+        _, run = run_method(name, tmp_path / "run", base_url, prompts=12)
+    prompts = [here for here, _ in of_prompts(run)]
+
+    def likelihood(model, row):
+        return sum(logprob for _, logprob in token_logprobs(model, "", said(row)))
+
+    implicit = {
+        one: 0.1 * (likelihood(tuned, row) - likelihood(base, row)) for here in prompts for one, row in here.items()
+    }
+    mean, spread = fmean(implicit.values()), stdev(implicit.values())
+    score = {one: 1 / (1 + math.exp(-(value - mean) / spread)) for one, value in implicit.items()}
+    found = {tuple(example["response_ids"]) for _, examples in of_prompts(run) for example in examples}
+    value = {}
+    for here in prompts:
+        every = {one: (round(1 + 9 * row["quality"] / 10) - 1) / 9 for one, row in here.items()}
+        couples = [
+            (one, other)
+            for one in every
+            for other in every
+            if every[one] == max(every.values()) > every[other] == min(every.values())
+        ]
+        if not couples:
+            continue
+        # of several as good, those that the run drew, where it kept the pair; all else must be kept or not as one
+        for one, other in couples:
+            m, n = every[one] - every[other], score[one] - score[other]
+            p, q = (1 + m) / 2, (1 + n) / 2
+            value[one, other] = p * q / (p * q + (1 - p) * (1 - q)) if name == "bees" else m - n
+    assert found
+    assert found <= set(value)
+    share = 0.1 if name == "bees" else 0.4
+    decided = [here for here in prompts if len({row["quality"] for row in here.values()}) > 1]
+    assert len(found) == pytest.approx(share * len(decided), abs=1)
+    kept = min(value[pair] for pair in found)
+    for here in decided:  # a prompt whose every possible pair is better than one that was kept has its pair kept
+        mine = [value[pair] for pair in value if pair[0] in here]
+        if min(mine) > kept:
+            assert any(pair[0] in here for pair in found)
+
+
 @pytest.mark.parametrize("name", ["dpo", "rlaif", "slic-hf"])
 def test_a_pair_is_shown_in_both_orders(tmp_path, name):
     with world() as (asked, base_url):
@@ -380,6 +956,38 @@ def test_a_ranked_list_is_shown_in_different_orders(tmp_path):
     assert sorted(one) == sorted(other)
 
 
+def test_a_share_of_the_pool_of_annotators_errs_on_purpose(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("alpacafarm", tmp_path / "run", base_url, prompts=64)
+    flipped = 0
+    for here, examples in of_prompts(run):
+        by_a_noisy_annotator(here, examples)
+        flipped += any(said["rationale"].startswith("[flipped") for row in here.values() for said in row["said"])
+    assert abs(flipped / 64 - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 64)
+
+
+def test_pairs_that_may_as_well_be_the_other_way_are_dropped_and_close_ones_weigh_less(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("upo", tmp_path / "run", base_url, prompts=64)
+    weights = []
+    for here, examples in of_prompts(run):
+        sure_pairs_weighed(here, examples)
+        weights += [example["weight"] for example in examples]
+    assert 0.95 <= min(weights) < 0.99 < max(weights)
+    assert len(weights) < 64
+
+
+def test_rubrics_that_tell_nothing_apart_are_thrown_away(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("openrubrics", tmp_path / "run", base_url, prompts=64)
+    outcomes = Counter()
+    for here, examples in of_prompts(run):
+        by_a_rubric_that_tells_them_apart(here, examples)
+        outcomes[len(examples), *sorted({said["status"] for row in here.values() for said in row["said"]})] += 1
+    assert outcomes[1, "ok"] > 40
+    assert outcomes[0, "failed"] > 0
+
+
 def test_a_method_may_be_told_by_its_place_alone():
     places = {name: tp.load_recipe(name).method.place for name in METHODS}
     assert places["grpo"].form == "group"
@@ -393,7 +1001,7 @@ def test_what_a_recipe_says_of_its_method_holds_together(name):
     assert set(method.survey) <= set(type(method.place).model_fields)
     assert all(getattr(method.place, axis) != value for axis, value in method.survey.items())
     assert_known_to_trl(method.trl)
-    assert re.match(r"(Pairs|Lists|Groups|Binary rows|Rows to imitate|Step rows): ", method.data)
+    assert re.match(r"(Pairs|Lists|Groups|Binary rows|Regression rows|Rows to imitate|Step rows): ", method.data)
 
 
 def assert_known_to_trl(settings):
@@ -458,7 +1066,8 @@ def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback"]
+    "name",
+    ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback", "acpo"],
 )
 def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
     pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")

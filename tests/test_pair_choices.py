@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from itertools import pairwise
-from statistics import mean, stdev
+from statistics import NormalDist, mean, stdev
 
 import polars as pl
 import pytest
@@ -187,7 +187,7 @@ def test_a_quantile_holds_over_all_prompts_of_a_run(tmp_path):
     chosen = run.examples().select(pl.col("response_ids").list.get(0).alias("id")).collect().join(texts, on="id")
     assert sorted(map(len, chosen["content"])) == list(range(3, 154))
     told = {row["outcome"]: row["prompts"] for row in tallies(run).iter_rows(named=True) if row["prompts"]}
-    assert told == {"pair": 151, "left out by keep or soft_labels": 1349}
+    assert told == {"pair": 151, "left out by keep, labels or weights": 1349}
 
 
 def test_bands_are_on_scores_lengths_and_margins():
@@ -241,7 +241,7 @@ def test_the_tally_says_that_a_pair_was_not_kept():
     made = graded([1.0, 0.0], [0.5])
     counted = Pairs(keep=[Band(of="chosen", max=0.9)]).tally(*made.frames(), TWO, 0)
     told = {row["outcome"]: row["prompts"] for row in counted.iter_rows(named=True) if row["prompts"]}
-    assert told == {"left out by keep or soft_labels": 1, "fewer than two scored responses": 1}
+    assert told == {"left out by keep, labels or weights": 1, "fewer than two scored responses": 1}
 
 
 @pytest.mark.parametrize(
@@ -291,3 +291,63 @@ def test_rare_good_ones_are_paired_with_common_bad_ones(vectors, band):
     assert here[chosen][1] == max(good)
     assert here[rejected][0] <= worst + reach
     assert here[rejected][1] == min(bad)
+
+
+@given(SCORES, st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_random_pairs_take_each_response_once_at_most(scores, seed):
+    made = graded(*scores)
+    kept = made_of(made, Pairs(choose="random_pairs", ties="keep", distinct=False), seed=seed)
+    for number, prompt in enumerate(scores):
+        pairs = [(one, other) for name, one, other in places(made, kept) if name == f"p_{number}"]
+        taken = [place for pair in pairs for place in pair]
+        assert len(taken) == len({*taken}) == len(prompt) // 2 * 2
+        assert all(prompt[one] >= prompt[other] for one, other in pairs)
+
+
+def test_random_pairs_differ_with_the_seed():
+    made = graded([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert len({tuple(places(made, made_of(made, Pairs(choose="random_pairs"), seed=seed))) for seed in range(20)}) > 5
+
+
+def repeated(*said):
+    """Responses to one prompt, each with these verdicts by one judge."""
+    made = Tables([], [])
+    for index, scores in enumerate(said):
+        one = response("p_0", index)
+        made.responses.append(one)
+        made.judgements += [
+            judged([one], scores=(score,), scale=(0.0, 1.0), repeat=repeat) for repeat, score in enumerate(scores)
+        ]
+    return made
+
+
+@given(
+    st.lists(st.integers(0, 20).map(lambda n: n / 20), min_size=2, max_size=5),
+    st.lists(st.integers(0, 20).map(lambda n: n / 20), min_size=2, max_size=5),
+)
+@settings(deadline=None, max_examples=80)
+def test_a_pair_weighs_by_the_chance_that_its_margin_is_real(one, other):
+    made = repeated(one, other)
+    found = made_of(made, Pairs(weight="certainty", ties="keep", distinct=False))
+    margin = round(abs(mean(one) - mean(other)), 12)
+    error = math.sqrt(stdev(one) ** 2 / len(one) + stdev(other) ** 2 / len(other))
+    chance = NormalDist(margin, error).cdf(0) if error else 0.5 if margin == 0 else 0.0
+    assert found["weight"].to_list() == [pytest.approx(1 - chance, abs=2e-7)]
+    for least, height in ((1 - chance - 1e-6, 1), (1 - chance + 1e-6, 0)):
+        kept = made_of(made, Pairs(keep=[Band(of="certainty", min=least)], ties="keep", distinct=False))
+        assert kept.height == height
+
+
+def test_a_pair_without_an_estimate_is_handled_as_declared():
+    made = repeated([0.9], [0.1, 0.3])
+    assert made_of(made, Pairs(weight="certainty"))["weight"].to_list() == [1.0]
+    assert made_of(made, Pairs(weight="certainty", unestimated="drop")).height == 0
+    assert made_of(made, Pairs(keep=[Band(of="certainty", min=0.0)])).height == 0
+
+
+def test_a_surer_pair_weighs_more_and_a_band_on_it_may_stand_beside_the_weight():
+    sure, vague = repeated([0.8, 0.9, 0.85], [0.2, 0.1, 0.15]), repeated([1.0, 0.2], [0.0, 0.9])
+    pairs = Pairs(weight="certainty", keep=[Band(of="certainty", min=0.5), Band(of="noise", max=1)])
+    (high,), (low,) = (made_of(made, pairs)["weight"].to_list() for made in (sure, vague))
+    assert high > 0.999 > low > 0.5

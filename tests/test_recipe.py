@@ -175,6 +175,15 @@ def test_shipped_recipes_and_the_starter_hold_together():
             "synthesis.1",
             "makes the same rows as synthesis.0",
         ),
+        (
+            (
+                "instantiation:\n  kind: pairs\n  choose: best_vs_worst\n  min_margin: 0.5",
+                "instantiation:\n  - {kind: pairs}\n  - {kind: pairs}",
+            ),
+            18,
+            "instantiation.1",
+            "makes the same rows as instantiation.0",
+        ),
         (("model: my-7b,", "model: my-7b, api_key: sk-123,"), 4, "models.policy.api_key", "is not a field here"),
         (
             ("criteria: [helpfulness, honesty]", "template: '{{ nope }}', criteria: [honesty]"),
@@ -240,6 +249,17 @@ def test_a_key_in_a_recipe_is_not_repeated_in_the_error():
     with pytest.raises(RecipeError) as raised:
         parse_recipe(GOOD.replace("model: my-7b,", "model: my-7b, api_key: sk-123-secret,"))
     assert "sk-123-secret" not in str(raised.value)
+
+
+def test_a_sampler_of_two_names_of_one_model_is_refused():
+    """Both would give the same responses, under the same ids."""
+    again = GOOD.replace(
+        "  judge:", "  twin:   {backend: openai, model: my-7b, base_url: http://127.0.0.1:8000/v1}\n  judge:"
+    )
+    assert parse_recipe(again).models["twin"].identity == parse_recipe(again).models["policy"].identity
+    both = again.replace("model: policy, n: 4", "model: [policy, twin], n: 4")
+    assert only_problem(both) == (9, "synthesis.0.model", "names the same one twice")
+    parse_recipe(both.replace("twin:   {", "twin:   {version: later, "))
 
 
 def test_all_problems_are_said_at_once():

@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -19,9 +20,9 @@ import pytest
 import triptych as tp
 from endpoint import endpoint
 from runs import assert_same_tables, recipe, tables
-from triptych.errors import BudgetReached, EndpointDown, KeyRefused, PromptError, RunFolderError
+from triptych.errors import BudgetReached, EndpointDown, KeyRefused, OperatorFailed, PromptError, RunFolderError
 from triptych.recipes.write import recipe_yaml
-from triptych.store.run import read_manifest
+from triptych.store.run import read_manifest, write_whole
 
 
 def test_a_run_gives_four_tables_whose_rows_point_back(tmp_path):
@@ -46,9 +47,11 @@ def test_a_run_gives_four_tables_whose_rows_point_back(tmp_path):
 
 
 def test_rows_stand_in_the_order_of_the_prompts(tmp_path):
-    with endpoint(latency_ms=5, latency_jitter=1.0) as server:
+    with endpoint(latency_ms=100, latency_jitter=1.0) as server:
         tp.run(recipe(server.base_url), tmp_path / "run")
     got = tables(tmp_path / "run")
+    asked = got["prompts"]["messages"].list.first().struct.field("content").to_list()
+    assert asked == [f"Write a note about number {i}." for i in range(20)]
     order = got["prompts"]["id"].to_list()
     assert got["responses"]["prompt_id"].unique(maintain_order=True).to_list() == order
     assert got["judgements"]["prompt_id"].unique(maintain_order=True).to_list() == order
@@ -91,12 +94,27 @@ def test_a_second_run_asks_nothing_and_gives_the_same_bytes(tmp_path):
     assert again.manifest.counts["evaluation"]["cached"] == 120
 
 
-def test_a_run_that_ended_before_its_manifest_goes_on_in_its_folder(tmp_path):
+@pytest.mark.parametrize("written_before", [0, 1, 2, 3])
+def test_killed_while_it_writes_its_first_files_it_goes_on_in_its_folder(tmp_path, monkeypatch, written_before):
+    """What is left then is a call log, perhaps half a file under another name, and perhaps a whole one."""
+
+    class Killed(BaseException):
+        pass
+
+    def dying(file, content):
+        if len(files) == written_before:
+            file.with_name(f".{file.name}.new").write_bytes(content[:10])
+            raise Killed
+        files.append(file.name)
+        write_whole(file, content)
+
+    files: list[str] = []
     with endpoint() as server:
-        tp.run(recipe(server.base_url), tmp_path / "run")
-        for file in (tmp_path / "run").iterdir():
-            if file.name not in (".lock", "calls.sqlite"):
-                file.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr("triptych.engines.local.write_whole", dying)
+            patch.setattr("triptych.store.run.write_whole", dying)
+            with pytest.raises(Killed):
+                tp.run(recipe(server.base_url), tmp_path / "run")
         assert tp.run(recipe(server.base_url), tmp_path / "run").manifest.status == "finished"
 
 
@@ -313,6 +331,59 @@ def test_a_source_that_breaks_in_the_middle_keeps_what_was_paid_for(tmp_path, mo
     assert sent == tp.open_run(tmp_path / "run").manifest.spent["calls"] > 0
 
 
+def test_an_instantiation_that_fails_costs_the_examples_and_nothing_else(tmp_path, monkeypatch):
+    def failing(self, responses, judgements, objective, seed):
+        raise ZeroDivisionError("by the margin")
+
+    with endpoint(latency_ms=5) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(tp.Pairs, "instantiate", failing)
+            with pytest.raises(OperatorFailed, match=r"an instantiation .* ZeroDivisionError: by the margin"):
+                tp.run(recipe(server.base_url), tmp_path / "run")
+        got = tables(tmp_path / "run")
+        assert {name: frame.height for name, frame in got.items()} == {
+            "prompts": 20,
+            "responses": 60,
+            "judgements": 180,
+            "examples": 0,
+        }
+        assert tp.open_run(tmp_path / "run").manifest.status.startswith("stopped: an instantiation")
+        server.reset()
+        tp.run(recipe(server.base_url), tmp_path / "run")
+        assert server.stats()["requests"] == 0
+    assert tables(tmp_path / "run")["examples"].height > 0
+
+
+def test_whatever_goes_wrong_where_tables_are_written_ends_the_run_in_order(tmp_path, monkeypatch):
+    def failing(name, rows):
+        raise MemoryError
+
+    with endpoint(latency_ms=20) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("triptych.store.writer.PROMPTS_A_PART", 2)
+            patch.setattr("triptych.store.writer.frame", failing)
+            with pytest.raises(OperatorFailed, match="writing the tables failed with MemoryError"):
+                tp.run(recipe(server.base_url, prompts=200, model={"concurrency": 8}), tmp_path / "run")
+        answered = server.stats()["answered"]
+        assert answered == paid(tmp_path / "run") < 200 * 9, "calls in flight come in, and nothing more is sent"
+        assert read_manifest(tmp_path / "run").status.startswith("stopped: writing the tables")
+        assert not (tmp_path / "run" / ".parts").exists()
+        tp.run(recipe(server.base_url, prompts=200, model={"concurrency": 8}), tmp_path / "run")
+        assert server.stats()["repeated_bodies"] == 0
+    assert tables(tmp_path / "run")["prompts"].height == 200
+
+
+def test_a_damaged_table_is_one_clear_error_and_made_anew(tmp_path):
+    with endpoint() as server:
+        before = tp.run(recipe(server.base_url), tmp_path / "run").responses().collect()
+        file = tmp_path / "run" / "responses.parquet"
+        file.write_bytes(file.read_bytes()[:200])
+        with pytest.raises(RunFolderError, match=r"responses\.parquet is damaged .* run its recipe again"):
+            tp.open_run(tmp_path / "run").responses()
+        tp.run(recipe(server.base_url), tmp_path / "run")
+    assert tp.open_run(tmp_path / "run").responses().collect().equals(before)
+
+
 def test_a_folder_of_another_recipe_or_of_strangers_is_left_alone(tmp_path):
     with endpoint() as server:
         tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
@@ -435,44 +506,142 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_while_the_tables_are_put_together(tmp_path, presses):
+    """Once nothing is left but to finish, it finishes; the second time it ends at once."""
+    script = """
+import sys, time
+import triptych as tp
+from runs import recipe
+from triptych.store.writer import TableWriter
+join = TableWriter._join
+def slowly(self):
+    print("joining", flush=True)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        time.sleep(0.02)
+    join(self)
+TableWriter._join = slowly
+tp.run(recipe(sys.argv[1]), sys.argv[2])
+"""
+    with endpoint() as server:
+        command = [sys.executable, "-c", script, server.base_url, str(tmp_path / "run")]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        }
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        assert process.stdout.readline() == "joining\n"
+        begun = time.monotonic()
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        _, err = process.communicate(timeout=20)
+    assert "Traceback" not in err
+    if presses == 1:
+        assert process.returncode == 0
+        assert read_manifest(tmp_path / "run").status == "finished"
+    else:
+        assert process.returncode == 130
+        assert time.monotonic() - begun < 2
+
+
 def test_a_second_process_on_one_folder_is_told_so(tmp_path):
-    with endpoint(latency_ms=300) as server:
+    with endpoint(latency_ms=60_000) as server:
         file = written(tmp_path, recipe(server.base_url))
         first = start(file, tmp_path / "run")
-        while paid(tmp_path / "run") == 0:
+        while server.stats()["in_flight"] == 0:
             time.sleep(0.02)
         second = start(file, tmp_path / "run")
-        _, err = second.communicate(timeout=20)
+        _, err = second.communicate(timeout=40)
         assert second.returncode == 3
         assert "another process is running in" in err
         assert len(err.strip().splitlines()) == 1
-        first.communicate(timeout=60)
-        assert first.returncode == 0
+        assert first.poll() is None, "the first goes on"
+        first.kill()
+        first.communicate(timeout=20)
+        third = start(file, tmp_path / "run")  # a lock does not outlive its process
+        while third.poll() is None and server.stats()["requests"] == 32:
+            time.sleep(0.02)
+        assert third.poll() is None
+        third.kill()
+        third.communicate(timeout=20)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_full_disk_is_said_and_what_was_paid_for_is_kept(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]).returncode != 0:
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Callable[[], None]]:
+    """A folder that is a disk of that size; what it gives makes room on it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]).returncode != 0:
         pytest.skip("this machine does not let us mount a small disk")
     try:
-        with endpoint() as server:
-            file = written(tmp_path, recipe(server.base_url, prompts=300))
-            process = start(file, disk / "run")
-            _, err = process.communicate(timeout=60)
-            assert process.returncode == 3
-            assert "make room, then run the same command again" in err
-            assert "Traceback" not in err
-            kept, answered = paid(disk / "run"), server.stats()["answered"]
-            assert 0 < kept <= answered
-            subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
-            again = start(file, disk / "run")
-            again.communicate(timeout=60)
-            assert again.returncode == 0
-            assert server.stats()["answered"] == answered + 300 * 9 - kept
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=60m", str(folder)], check=True)
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_what_was_paid_for_is_kept(tmp_path):
+    disk = tmp_path / "disk"
+    with small_disk(disk, "600k") as make_room, endpoint() as server:
+        file = written(tmp_path, recipe(server.base_url, prompts=300))
+        process = start(file, disk / "run")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert "make room, then run the same command again" in err
+        assert "Traceback" not in err
+        kept, answered = paid(disk / "run"), server.stats()["answered"]
+        assert 0 < kept <= answered <= kept + 2 * 32, "what is in flight comes in, and nothing more is sent"
+        assert answered < 300 * 9
+        make_room()
+        again = start(file, disk / "run")
+        again.communicate(timeout=60)
+        assert again.returncode == 0
+        assert server.stats()["answered"] == answered + 300 * 9 - kept
+
+
+@pytest.mark.parametrize("size", ["4k", "80k", "300k"])
+def test_a_disk_that_is_full_when_the_tables_are_written(tmp_path, size):
+    """The call log is on another one."""
+    disk = tmp_path / "disk"
+    with small_disk(disk, size) as make_room, endpoint() as server:
+        file, log = written(tmp_path, recipe(server.base_url, prompts=150)), ("--calls", str(tmp_path / "log.sqlite"))
+        process = start(file, disk / "run", "--quiet", *log)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert len(err.splitlines()) == 1, err
+        assert "No space left on device" in err
+        if size != "4k":
+            assert read_manifest(disk / "run").status.startswith("stopped: can't write the tables")
+        make_room()
+        server.reset()
+        again = start(file, disk / "run", "--quiet", *log)
+        assert again.communicate(timeout=60)[1] == ""
+        assert server.stats()["requests"] == (150 * 9 if size == "4k" else 0)
+        assert tables(disk / "run")["responses"].height == 450
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("4k", "can't open the call log"),
+        ("12k", "the disk is full, make room"),
+        ("200k", "what is set aside"),
+    ],
+)
+def test_a_disk_that_is_full_before_anything_or_of_bad_rows(tmp_path, size, said):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a", "responses": ["b"]}\n' + f'{{"prompt": {"x" * 1500}\n' * 300)
+    (tmp_path / "r.yaml").write_text("name: bad\nprompts: {kind: file, path: p.jsonl}\nsynthesis: {kind: given}\n")
+    with small_disk(tmp_path / "disk", size) as make_room:
+        process = start(tmp_path / "r.yaml", tmp_path / "disk" / "run", "--quiet")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert len(err.splitlines()) == 1, err
+        assert said in err
+        make_room()
+        again = start(tmp_path / "r.yaml", tmp_path / "disk" / "run", "--quiet")
+        assert again.communicate(timeout=60)[1] == ""
+        assert len((tmp_path / "disk" / "run" / "set_aside.jsonl").read_text().splitlines()) == 300
 
 
 def test_progress_and_json_for_machines(tmp_path):
@@ -576,7 +745,9 @@ asyncio.run(main())
 """
     with endpoint(latency_ms=50) as server:
         arguments = [sys.executable, "-c", script, server.base_url, str(tmp_path / "run")]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        }
         going = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(4):
             going.stdout.readline()

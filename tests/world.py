@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.resources import files
+from math import log
 from typing import Any
 
 from aiohttp import web
@@ -38,6 +39,9 @@ class World:
         """The qualities of the responses that a judge saw, in the order of showing."""
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        if "prompt_logprobs" in body:
+            self.asked[body["model"], "given"] += 1
+            return _given(body)
         kind, message = self._say(body, body["messages"][-1]["content"])
         self.asked[body["model"], kind] += 1
         choice = {
@@ -48,27 +52,64 @@ class World:
         }
         return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
 
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Go on with a raw text, which is to be the bare beginning of a user's message."""
+        self.asked[body["model"], "completion"] += 1
+        assert body["prompt"] == "<|im_start|>user\n"
+        choice = {"index": 0, "finish_reason": "stop", "text": f" {_made_up(body)}\n"}
+        return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
+
     def _say(self, body: dict[str, Any], text: str) -> tuple[str, dict[str, Any]]:
         seen = [quality(shown) for _, shown in _SHOWN.findall(text)]
-        if "Score this part" in text:  # a step of a solution
+        if "<judgement_a " in text:  # the judgement that has more to say is the better one
+            said = re.findall(r"<judgement_[ab] \w+>\nSeen(!*)\.", text)
+            verdict = {"rationale": "Seen.", "better": "A" if len(said[0]) > len(said[1]) else "B"}
+            return "compare", {"message": {"content": json.dumps(verdict)}}
+        if "Score this part" in text:  # a step of a solution, or a sentence
             part = text.rpartition("<part ")[2]
-            seen = [0 if SLIP in part else 10]
+            seen = [0 if SLIP in part else 3 if "\nSo says" in part else 10]
         if "response_format" in body:
             self.shown.append(seen)
             properties = body["response_format"]["json_schema"]["schema"]["properties"]
+            if "prompt" in properties and len(seen) == 2:  # a better and a worse response to learn from
+                said = f"Answer with Quality {seen[0]}., not with {seen[1]}, whatever {_name_of(body)} is."
+                return "optimise", {"message": {"content": json.dumps({"rationale": "A is it.", "prompt": said})}}
+            if "prompt" in properties:
+                return "evolve", {"message": {"content": json.dumps({"rationale": "So.", "prompt": _made_up(body)})}}
+            if "prompts" in properties:
+                made = [_made_up(body, place) for place in range(properties["prompts"]["maxItems"])]
+                return "instruct", {"message": {"content": json.dumps({"prompts": made})}}
             if "responses" in properties:
                 return "verbalized", {"message": {"content": json.dumps(_verbalized(properties, body))}}
             if "checklist" in properties:
                 written = [{"demand": "Quality above 4", "weight": 1}, {"demand": "Quality above 7", "weight": 3}]
+                if "better" in text:  # written from a better and a worse response
+                    written = [one | {"kind": kind} for one, kind in zip(written, ("rule", "principle"), strict=True)]
                 return "checklist", {"message": {"content": json.dumps({"checklist": written})}}
             if "met" in properties:
-                met = seen[0] > int(re.search(r"Quality above (\d)", text)[1])
+                asked = re.search(r"Quality above (\d)", text)
+                met = seen[0] > (int(asked[1]) if asked else 2)
                 return "judge", {
                     "message": {"content": json.dumps({"rationale": "Seen.", "met": "yes" if met else "no"})}
                 }
-            return "judge", {"message": {"content": json.dumps({"rationale": "Seen.", **_verdict(properties, seen)})}}
-        if body.get("logprobs"):
+            if "supported" in properties:
+                statement = re.search(r"<statement (\w+)>\n(.*?)\n</statement \1>", text, re.DOTALL)[2]
+                held = statement in _SHOWN.findall(text)[0][1]
+                return "judge", {
+                    "message": {"content": json.dumps({"rationale": "Seen.", "supported": "yes" if held else "no"})}
+                }
+            said = _verdict(properties, seen)
+            if "score" in said and body.get("temperature") and body["model"] != "policy":  # who judges itself is sure
+                said["score"] = _wavering(said["score"], properties["score"], (text, body.get("seed")))
+            seen_well = "!" * ((body.get("seed") or 0) % 97)
+            return "judge", {"message": {"content": json.dumps({"rationale": f"Seen{seen_well}.", **said})}}
+        if body.get("logprobs") and body.get("max_tokens") == 1:
             self.shown.append(seen)
+            if len(seen) == 1:
+                yes = (seen[0] + 0.5) / 11
+                top = [{"token": word, "logprob": log(chance)} for word, chance in (("Yes", yes), ("No", 1 - yes))]
+                content = [{"token": "Yes", "logprob": log(yes), "top_logprobs": top}]
+                return "judge", {"message": {"content": "Yes"}, "logprobs": {"content": content}}
             best = "A" if seen[0] > seen[1] else "B"
             top = [{"token": letter, "logprob": -0.1 if letter == best else -2.4} for letter in "AB"]
             said = {"token": best, "logprob": -0.1, "top_logprobs": top}
@@ -79,7 +120,39 @@ class World:
             return "critique", {"message": {"content": "It falls short."}}
         if "Write a better response" in text:
             return "revise", {"message": {"content": f"Quality {min(seen[0] + 1, 10)}. Better, by {body.get('seed')}."}}
-        return "sample", {"message": {"content": _sampled(body["messages"], (body["model"], body.get("seed")))}}
+        said = _sampled(body["messages"], (body["model"], body.get("seed")))
+        spelt = {"logprobs": {"content": _spelt(said, body["top_logprobs"])}} if body.get("logprobs") else {}
+        return "sample", {"message": {"content": said}} | spelt
+
+
+def _name_of(*drawn_by: Any) -> str:
+    return blake2b(json.dumps(drawn_by, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
+def _made_up(*drawn_by: Any) -> str:
+    """A prompt of words that no other one has."""
+    return " ".join(f"{word}{_name_of(word, *drawn_by)}" for word in ("Explain", "how", "to", "mend", "it"))
+
+
+def token_logprobs(model: str, system: str, text: str) -> list[tuple[str, float]]:
+    """A text's words with the log-probability of each, by the model and what it is told before the chat."""
+    return [
+        (word, -(1 + int(blake2b(f"{model} {system} {word}".encode(), digest_size=4).hexdigest(), 16) % 400) / 100)
+        for word in re.findall(r"\s*\S+", text)
+    ]
+
+
+def _given(body: dict[str, Any]) -> dict[str, Any]:
+    """As vLLM says how likely the last message is."""
+    first, last = body["messages"][0], body["messages"][-1]
+    system = first["content"] if first["role"] == "system" else ""
+    words = [("<user>", -9.0), ("<assistant>", -9.0), *token_logprobs(body["model"], system, last["content"])]
+    said = [{str(place): {"logprob": logprob, "decoded_token": word}} for place, (word, logprob) in enumerate(words)]
+    return {
+        "choices": [{"message": {"content": ""}}],
+        "prompt_logprobs": [None, *said[1:]],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 1},
+    }
 
 
 def _verdict(properties: dict[str, Any], seen: list[int]) -> dict[str, Any]:
@@ -107,6 +180,19 @@ def _sampled(messages: list[dict[str, str]], drawn_by: tuple[str, int | None]) -
     return f"Step 1: {said}\nStep 2: {steps[0]}\nStep 3: {steps[1]} The answer is {right if drawn > 5 else right + 1}."
 
 
+def _wavering(score: int, scale: dict[str, Any], asked: tuple[str, int | None]) -> int:
+    """A score that is off by three at most, up or down or not at all, as a judge's is who is asked again."""
+    off = blake2b(f"{asked}".encode(), digest_size=1).digest()[0] % 7 - 3
+    return min(max(score + off, scale["minimum"]), scale["maximum"])
+
+
+def _spelt(text: str, top: int) -> list[dict[str, Any]]:
+    """A token for each word, the surer the better the text is; each alternative is a nat less likely than the last."""
+    logprob = -0.05 * (11 - quality(text))
+    tops = [{"token": f"or{place}", "logprob": logprob - place} for place in range(1, top + 1)]
+    return [{"token": word, "logprob": logprob, "top_logprobs": tops} for word in re.findall(r"\S+\s*", text)]
+
+
 def _verbalized(properties: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     drawn = [_sampled(body["messages"], (body["model"], place)) for place in range(properties["responses"]["maxItems"])]
     return {"responses": [{"text": text, "probability": 0.1 * (place + 1)} for place, text in enumerate(drawn)]}
@@ -130,9 +216,13 @@ def world(one: World | None = None) -> Iterator[tuple[World, str]]:
     async def chat(request: web.Request) -> web.Response:
         return web.json_response(one.answer(await request.json()))
 
+    async def complete(request: web.Request) -> web.Response:
+        return web.json_response(one.complete(await request.json()))
+
     async def serve() -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", chat)
+        app.router.add_post("/v1/completions", complete)
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -1,7 +1,7 @@
 """The kinds of operators, what they are given, and how they are found by their `kind`.
 
-An operator is a frozen pydantic model with one method. Per-prompt operators (`Generator`, `Evaluator`) are async
-functions of one prompt and what is known of it; table operators (`Instantiator`) are functions over whole tables.
+An operator is a frozen pydantic model with one method. Per-prompt operators (`Evolver`, `Generator`, `Evaluator`) are
+async functions of one prompt and what is known of it; table operators (`Instantiator`) are functions over whole tables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 from pydantic import (
@@ -44,6 +44,12 @@ BUILT_IN = {
         "inline": "triptych.prompts.inline:InlinePrompts",
         "examples": "triptych.prompts.examples:ExamplePrompts",
         "imported": "triptych.imports.prompts:ImportedPrompts",
+        "run": "triptych.prompts.run:RunPrompts",
+    },
+    "evolution": {
+        "evolve": "triptych.prompts.evolve:Evolve",
+        "self_instruct": "triptych.prompts.self_instruct:SelfInstruct",
+        "magpie": "triptych.prompts.magpie:Magpie",
     },
     "synthesis": {
         "sample": "triptych.synthesis.sample:Sample",
@@ -55,6 +61,8 @@ BUILT_IN = {
         "search": "triptych.synthesis.search:Search",
         "corrupt": "triptych.synthesis.corrupt:Corrupt",
         "best_of_n": "triptych.synthesis.best_of_n:BestOfN",
+        "rejection": "triptych.synthesis.rejection:Rejection",
+        "optimise": "triptych.synthesis.optimise:Optimise",
     },
     "evaluation": {
         "rubric": "triptych.evaluation.rubric:Rubric",
@@ -62,6 +70,7 @@ BUILT_IN = {
         "listwise": "triptych.evaluation.listwise:Listwise",
         "debate": "triptych.evaluation.debate:Debate",
         "meta_judge": "triptych.evaluation.meta_judge:MetaJudge",
+        "compare_judgements": "triptych.evaluation.compare_judgements:CompareJudgements",
         "verify": "triptych.evaluation.verify:Verify",
         "assumed": "triptych.evaluation.assumed:Assumed",
         "rollouts": "triptych.evaluation.rollouts:Rollouts",
@@ -69,6 +78,13 @@ BUILT_IN = {
         "verdicts": "triptych.evaluation.verdicts:Verdicts",
         "diversity": "triptych.evaluation.diversity:Diversity",
         "consistency": "triptych.evaluation.consistency:Consistency",
+        "acquire": "triptych.evaluation.acquire:Acquire",
+        "annotators": "triptych.evaluation.annotators:Annotators",
+        "atomic_consistency": "triptych.evaluation.atomic_consistency:AtomicConsistency",
+        "contrastive_checklist": "triptych.evaluation.contrastive_checklist:ContrastiveChecklist",
+        "uncertainty": "triptych.evaluation.uncertainty:Uncertainty",
+        "reward_model": "triptych.evaluation.reward_model:RewardScores",
+        "implicit_reward": "triptych.evaluation.implicit_reward:ImplicitReward",
     },
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",
@@ -79,6 +95,9 @@ BUILT_IN = {
         "rankings": "triptych.instantiation.rankings:Rankings",
         "stepwise": "triptych.instantiation.stepwise:Stepwise",
         "sft": "triptych.instantiation.sft:Sft",
+        "conditioned": "triptych.instantiation.conditioned:Conditioned",
+        "many_outputs": "triptych.instantiation.many_outputs:ManyOutputs",
+        "judge_rows": "triptych.instantiation.judge_rows:JudgeRows",
     },
 }
 """Each panel's own operators. Packages add theirs through entry points of the group `triptych.<panel>`."""
@@ -111,6 +130,15 @@ class BadRow(msgspec.Struct, frozen=True):
     """The row as it was read, cut after 2,000 characters."""
 
 
+class Unmade(msgspec.Struct, frozen=True):
+    """A new prompt that did not come about. It is written down beside the bad rows, never silently dropped."""
+
+    reason: str
+    """What went wrong or was found wanting, for a person."""
+    content: str = ""
+    """The new prompt, or what was said instead of one."""
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt and what is known of it so far: what a per-prompt operator is given."""
 
@@ -123,6 +151,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Where relative paths in the recipe start."""
     seed: int
     """The recipe's seed; draw with `triptych.records.draw(seed, ...)`."""
+    turn: int = 0
+    """Which operator of the evolution's is at work, from 0: what it draws for a prompt that stayed must be new."""
 
 
 class Operator(BaseModel):
@@ -134,11 +164,23 @@ class Operator(BaseModel):
     """Fields that say what to do but do not change what any single row means."""
     reads_judgements: ClassVar[bool] = False
     """Whether an evaluator judges by what the others said, and so comes after them."""
+    asks_for: ClassVar[str] = "chat"
+    """What it asks its models for: `chat`, `text` (a raw completion), `given` (log-probabilities of a text that is given)
+    or `score` (of a reward model)."""
 
     @property
     def across_prompts(self) -> bool:
         """Whether an instantiation needs the tables of all prompts at once; otherwise any whole prompts will do."""
         return False
+
+    @property
+    def wants(self) -> tuple[Literal["prompts", "judges"], ...]:
+        """What an instantiation is given by name, beside the tables that each is given.
+
+        `prompts` is their table; `judges` are the recipe's evaluators that can say again what they asked, by the
+        `evaluator_id` of their judgements (see `Recipe.judges`).
+        """
+        return ()
 
     @model_serializer(mode="wrap")
     def _with_kind(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -230,6 +272,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt_tokens: float
     """Mean length of a prompt."""
+    prompts: float = 1.0
+    """Prompts that come of one row of the source; all other figures are of one prompt."""
     criteria: float = 0.0
     """Criteria that a prompt has of its own."""
     given: float = 0.0
@@ -241,6 +285,21 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     response_tokens: float = 0.0
     """Mean length of a response."""
     longest_response_tokens: float = 0.0
+
+    def evolved(self, made: float, tokens: float, kept: bool) -> Outlook:
+        """The outlook after each prompt has become so many new ones of so many tokens, and has itself stayed or not.
+
+        New prompts come without responses and criteria.
+        """
+        total = made + kept
+        old = kept / total if total else 0.0
+        return msgspec.structs.replace(
+            self,
+            prompts=self.prompts * total,
+            prompt_tokens=old * self.prompt_tokens + (1 - old) * tokens,
+            criteria=old * self.criteria,
+            given=old * self.given,
+        )
 
     def with_responses(self, responses: float, tokens: float, longest: float) -> Outlook:
         """The outlook after so many more responses, of so many tokens each."""
@@ -292,6 +351,26 @@ class PromptSource(Protocol):
         ...
 
 
+class Evolver(Protocol):
+    """Before panel 1: makes prompts of one prompt."""
+
+    @property
+    def kind(self) -> str:
+        """What a recipe calls the operator."""
+        ...
+
+    async def evolve(self, case: Case, ask: Ask) -> list[Prompt | Unmade]:
+        """Make prompts, each with the id of the one that it comes from; that one is among them if it is to stay.
+
+        A call that fails and an answer that can't be read give an `Unmade`, never nothing.
+        """
+        ...
+
+    def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
+        """Say what calls to expect for one prompt, and what the next operator will find."""
+        ...
+
+
 class Generator(Protocol):
     """Panel 1, synthesis: makes responses to one prompt."""
 
@@ -332,7 +411,10 @@ class Instantiator(Protocol):
     def instantiate(
         self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
     ) -> pl.LazyFrame:
-        """Make the examples of whole prompts, with the columns of the table of examples."""
+        """Make the examples of whole prompts, with the columns of the table of examples.
+
+        One that `wants` more than these tables is given it by name.
+        """
         ...
 
 

@@ -111,7 +111,7 @@ def transcript(messages: tuple[Message, ...]) -> str:
 def material(prompt: Prompt, *responses: Response) -> dict[str, Any]:
     """The texts that a judge is shown, each between marks that hold a hash of them all."""
     texts = [transcript(prompt.messages), *(transcript(response.messages) for response in responses)]
-    mark = blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    mark = _mark(*texts)
     shown = {"prompt": fenced("prompt", texts[0], mark), "mark": mark}
     if prompt.reference is not None:
         shown["reference"] = fenced("reference", prompt.reference, mark)
@@ -122,6 +122,16 @@ def material(prompt: Prompt, *responses: Response) -> dict[str, Any]:
 def fenced(name: str, text: str, mark: str) -> str:
     """A text between tags that hold the mark, so that no other text can end it."""
     return f"<{name} {mark}>\n{text}\n</{name} {mark}>"
+
+
+def fenced_anew(name: str, text: str, seen: str) -> str:
+    """A text of somebody who was shown a mark, and may repeat it, between tags with a mark that nobody has seen."""
+    return fenced(name, text, _mark(seen, text))
+
+
+def _mark(*texts: str) -> str:
+    """A hash of texts; who writes one of them can't foresee it."""
+    return blake2b("\0".join(texts).encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def _spoken(message: Message) -> str:

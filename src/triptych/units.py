@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_AROUND_WORDS = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum()) + "…“”‘’«»"
 _UNSPACED = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Kana and Han characters: scripts that put no space between words."""
 
@@ -30,6 +31,11 @@ def words(text: str) -> list[str]:
     its own. Runs of Thai, Lao, Khmer and Burmese, which have no spaces either, count as one word.
     """
     return list(filter(_LETTER_OR_DIGIT.search, _TOKEN.findall(text)))
+
+
+def bare_words(text: str) -> list[str]:
+    """The words of a text in lower case, without the marks around them."""
+    return [word.casefold().strip(_AROUND_WORDS) for word in words(text)]
 
 
 def lines(text: str) -> list[str]:

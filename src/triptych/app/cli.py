@@ -162,12 +162,22 @@ def show(folder: str, row_id: str | None, as_json: bool) -> None:
 @click.argument("folder", metavar="DIR")
 @click.option("--to", "target", required=True, type=click.Choice(["trl"]), help="The trainer to write for.")
 @click.option("--out", type=click.Path(file_okay=False), help="Where to write; DIR/export/TARGET if not given.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["pair", "unpaired", "sft", "group", "stepwise"]),
+    help="Only examples of this kind; may be repeated.",
+)
 @json_option
-def export(folder: str, target: str, out: str | None, as_json: bool) -> None:
-    """Write the run in DIR as training files, with a data set card."""
+def export(folder: str, target: str, out: str | None, kinds: tuple[str, ...], as_json: bool) -> None:
+    """Write the run in DIR as training files, with a data set card.
+
+    Of a run with examples of several kinds, each kind has a folder. What the trainer's format can't hold is said.
+    """
     from triptych.app.export import export_command
 
-    export_command(folder, target, out, as_json=as_json)
+    export_command(folder, target, out, kinds, as_json=as_json)
 
 
 @cli.group(invoke_without_command=True)

@@ -6,18 +6,21 @@ import json
 
 import click
 
-from triptych.app.text import many, say
+from triptych.app.text import say
 from triptych.store.run import open_run
 
 
-def export_command(folder: str, target: str, out: str | None, *, as_json: bool) -> None:
+def export_command(folder: str, target: str, out: str | None, kinds: tuple[str, ...], *, as_json: bool) -> None:
     """Write the run as files for `target`, and say what was written."""
     from triptych.export import export_run
 
-    result = export_run(open_run(folder), target, out)
+    result = export_run(open_run(folder), target, out, kinds=kinds or None)
     if as_json:
-        click.echo(json.dumps({"path": str(result.path), "rows": result.rows, "files": [str(f) for f in result.files]}))
+        said = {"path": str(result.path), "rows": result.rows, "kinds": result.kinds, "lost": result.lost}
+        click.echo(json.dumps(said | {"files": [str(file) for file in result.files]}))
         return
-    say(f"{many(result.rows, 'pair')} for TRL in {result.path}")
+    say(f"{result.named()} for TRL in {result.path}")
     for file in result.files:
-        say(f"  {file.name}")
+        say(f"  {file.relative_to(result.path)}")
+    for lost in result.lost:
+        say(f"Note: {lost}.")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from triptych.errors import RecipeError
-from triptych.operators import BUILT_IN, Operator, operator_classes, with_inner
+from triptych.operators import BUILT_IN, operator_classes, with_inner
 from triptych.planning.plan import plan
 from triptych.recipes.load import find_recipe, load_recipe, shipped_recipes
 from triptych.recipes.method import AXES, Method
@@ -44,8 +44,9 @@ def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
     if not wanted:
         for panel, kinds in operators.items():
             click.echo(f"\n{panel}: operators, named by `kind`")
+            width = max(map(len, kinds))
             for kind, said in kinds.items():
-                click.echo(f"  {kind:<15}{' '.join(said.split())}")
+                click.echo(f"  {kind:<{width}}  {' '.join(said.split())}")
 
 
 def show_command(name: str) -> None:
@@ -79,7 +80,7 @@ def _place(method: Method) -> list[str]:
 
 
 def _row(name: str, year: str, *places: str) -> str:
-    return f"  {name:<20} {year:<6}" + "".join(f"{place:<13}" for place in places).rstrip()
+    return f"  {name:<23} {year:<6}" + "".join(f"{place:<13}" for place in places).rstrip()
 
 
 def _operators(panel: str) -> dict[str, str]:
@@ -98,6 +99,7 @@ def _shown(recipe: Recipe) -> Iterator[str]:
     yield ""
     yield from _panels(recipe)
     yield ""
+    yield from _said("evolution", _evolution(recipe))
     if method is not None:
         yield from _said(
             "place", ", ".join(f"{axis} {value}" for axis, value in zip(AXES, _place(method), strict=True))
@@ -109,6 +111,15 @@ def _shown(recipe: Recipe) -> Iterator[str]:
         yield from _said("TRL", _trl(method.trl))
     yield from _said("needs", "; ".join(_needs(recipe)))
     yield from _said("a prompt", _cost(recipe))
+
+
+def _evolution(recipe: Recipe) -> str:
+    """What makes prompts of prompts, in all rounds or in later ones."""
+    later = recipe.loop.evolution if recipe.loop is not None else None
+    said = [_in_words(operator) for operator in recipe.evolution]
+    if later is not None:
+        said.append(f"from round 2 on: {'; '.join(map(_in_words, later)) or 'none'}")
+    return "; ".join(said)
 
 
 def _panels(recipe: Recipe) -> Iterator[str]:
@@ -123,7 +134,7 @@ def _panels(recipe: Recipe) -> Iterator[str]:
         yield "  " + "".join(f"{part:<{_PANEL_WIDTH}}" for part in line).rstrip()
 
 
-def _in_words(operator: Operator) -> str:
+def _in_words(operator: Any) -> str:
     """An operator with its settings, but for its long texts."""
     set_here = operator.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
     set_here.pop("kind", None)
@@ -133,7 +144,7 @@ def _in_words(operator: Operator) -> str:
 
 
 def _in_short(name: str, value: Any) -> str:
-    if name == "principles":
+    if name in ("principles", "shots", "ways", "without"):
         return f"({len(value)})"
     text = json.dumps(value, ensure_ascii=False).replace('"', "").strip("[]{}")
     return text if len(text) <= 60 else text[:57] + "..."
@@ -146,7 +157,7 @@ def _trl(settings: Mapping[str, Any]) -> str:
 
 def _needs(recipe: Recipe) -> Iterator[str]:
     yield f"models {', '.join(recipe.models)}" if recipe.models else "no model"
-    operators = [operator for panel in _PANELS for operator in getattr(recipe, panel)]
+    operators = [operator for panel in ("evolution", *_PANELS) for operator in getattr(recipe, panel)]
     each = [inner for operator in operators for _, inner in with_inner("", operator)]
     yield from dict.fromkeys(need for operator in each for need in operator.needs)
 

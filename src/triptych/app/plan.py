@@ -34,8 +34,9 @@ def plan_text(planned: Plan) -> str:
     ]
     if planned.first_bad is not None:
         lines.append(f"  {planned.bad_rows} bad rows will be set aside; the first: {one_line(planned.first_bad, 300)}")
-    lines += ["", _row("", "model", "calls", "tokens in", "tokens out", "at most", "cost", "time")]
-    lines += [_stage_row(stage) for stage in planned.stages]
+    width = max([22, *(len(stage.stage) for stage in planned.stages)])
+    lines += ["", _row(width, "", "model", "calls", "tokens in", "tokens out", "at most", "cost", "time")]
+    lines += [_stage_row(width, stage) for stage in planned.stages]
     if not planned.stages:
         lines.append("  no calls at all")
     cost = "not priced" if planned.usd is None else f"about {usd(planned.usd)}, at most {usd(planned.most_usd or 0)}"
@@ -55,8 +56,9 @@ def plan_text(planned: Plan) -> str:
     return "\n".join(lines + [f"Note: {one_line(note, 300)}." for note in planned.notes])
 
 
-def _stage_row(stage: ModelPlan) -> str:
+def _stage_row(width: int, stage: ModelPlan) -> str:
     return _row(
+        width,
         stage.stage,
         stage.model,
         count(stage.calls),
@@ -68,5 +70,5 @@ def _stage_row(stage: ModelPlan) -> str:
     )
 
 
-def _row(stage: str, model: str, *numbers: str) -> str:
-    return f"  {stage:<22} {model:<12}" + "".join(f" {number:>12}" for number in numbers)
+def _row(width: int, stage: str, model: str, *numbers: str) -> str:
+    return f"  {stage:<{width}} {model:<12}" + "".join(f" {number:>12}" for number in numbers)

@@ -45,7 +45,7 @@ class _PlainLines:
 
 
 def _line(progress: Progress, now: float) -> str:
-    stages = (progress.synthesis, progress.evaluation)
+    stages = [counts for counts in (progress.evolution, progress.synthesis, progress.evaluation) if counts is not None]
     of = f"/{count(progress.total)}" if progress.total else ""
     parts = [
         f"{count(progress.evaluated)}{of} prompts judged",
@@ -67,8 +67,14 @@ def _panel(progress: Progress) -> Group:
     for heading in ("stage", "prompts", "calls", "from log", "calls/s", "retried", "failed", "tokens", "cost"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     of = f"/{count(progress.total)}" if progress.total else ""
-    for stage, done in (("synthesis", progress.synthesised), ("evaluation", progress.evaluated)):
-        counts = getattr(progress, stage)
+    stages = (
+        ("evolution", progress.evolved, progress.evolution),
+        ("synthesis", progress.synthesised, progress.synthesis),
+        ("evaluation", progress.evaluated, progress.evaluation),
+    )
+    for stage, done, counts in stages:
+        if counts is None:
+            continue
         table.add_row(
             stage,
             f"{count(done)}{of}",

@@ -136,7 +136,12 @@ def _story_of_response(run: Run, response: dict[str, Any]) -> dict[str, Any]:
 
 def _story_of_judgement(run: Run, judgement: dict[str, Any]) -> dict[str, Any]:
     story = _narrowed(_of_prompt(run, judgement["prompt_id"]), set(judgement["response_ids"]))
-    story["judgements"] = [judgement]
+    about = {*(judgement.get("about") or ())}
+    story["judgements"] = [
+        one
+        for one in story["judgements"]
+        if one["id"] == judgement["id"] or one["id"] in about or judgement["id"] in (one.get("about") or ())
+    ]
     story["examples"] = [e for e in story["examples"] if judgement["id"] in (e["judgement_ids"] or ())]
     return story
 
@@ -162,7 +167,13 @@ def _story_of_call(run: Run, call: dict[str, Any]) -> dict[str, Any]:
     import polars as pl
 
     paid = pl.col("call_ids").list.contains(call["call_id"])
-    return {"call": call, "responses": _rows(run, "responses", paid), "judgements": _rows(run, "judgements", paid)}
+    made = run.prompts().collect_schema().names()  # runs of before have no prompts that were written by calls
+    return {
+        "call": call,
+        "prompts": _rows(run, "prompts", paid) if "call_ids" in made else [],
+        "responses": _rows(run, "responses", paid),
+        "judgements": _rows(run, "judgements", paid),
+    }
 
 
 _STORIES = {
@@ -180,6 +191,8 @@ def _lines(story: dict[str, Any]) -> Iterator[str]:
         yield from _call_lines(story["call"])
     if "prompt" in story:
         yield from _prompt_lines(story["prompt"])
+    for row in story.get("prompts", ()):
+        yield from ("", *_prompt_lines(row))
     for row in story["responses"]:
         yield from _response_lines(row, names)
     for row in story["judgements"]:
@@ -207,6 +220,8 @@ def _call_lines(call: dict[str, Any]) -> Iterator[str]:
 
 def _prompt_lines(prompt: dict[str, Any]) -> Iterator[str]:
     yield f"prompt {prompt['id']}  {one_line(prompt['source'] or '', 40)}"
+    if prompt["parent_id"] is not None:
+        yield f"  made from {one_line(prompt['parent_id'], 60)}; calls {' '.join(prompt.get('call_ids') or ())}"
     for message in prompt["messages"]:
         yield f"  {message['role']}:"
         yield from _message_lines(message)
@@ -243,6 +258,8 @@ def _judgement_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str
     shown = " then ".join(names.get(each, each) for each in row["response_ids"])
     if row["step"] is not None:
         shown += f", {row['step']['unit']} {row['step']['index'] + 1}"
+    if row.get("about"):
+        shown = f"{' then '.join(row['about'])}, which are of {shown}"
     yield ""
     yield f"judgement {row['id']}  {one_line(row['criterion'], 40)} by {one_line(row['evaluator'], 40)}  of {shown}"
     yield _lost(row) if row["status"] != "ok" else f"  {_verdict(row)}"
@@ -275,10 +292,27 @@ def _example_lines(row: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
         yield f"  parts of {names.get(response, '')} {response}, labelled {labels}"
     for place, response in enumerate(row["response_ids"] if row["kind"] != "stepwise" else ()):
         role = ("chosen", "rejected")[place] if row["kind"] == "pair" else f"response {place + 1}"
-        score = f", score {row['scores'][place]:.3f}" if row["scores"] else ""
+        score = f", score {row['scores'][place]:.3f}" if place < len(row["scores"] or ()) else ""
         yield f"  {role}: {names.get(response, '')} {response}{score}"
+    for span in row.get("spans") or ():
+        where = names.get(row["response_ids"][span["response"]], "")
+        yield f"  of {where} the characters from {span['start']} to {span['end']} weigh {span['value']:g}"
+    yield from _own_texts(row)
     margin = "" if row["margin"] is None else f"margin {row['margin']:.3f}, "
     yield f"  {margin}weight {row['weight']:g}, rests on {len(row['judgement_ids'] or ())} judgements"
+
+
+def _own_texts(row: dict[str, Any]) -> Iterator[str]:
+    """What is shown and said in training where that is not the prompt and the responses."""
+    if row.get("input"):
+        yield "  shown in training:"
+        for message in row["input"]:
+            yield f"    {message['role']}:"
+            yield from _message_lines(message)
+    for place, output in enumerate(row.get("outputs") or ()):
+        label = f", labelled {row['labels'][place]:g}" if row["kind"] == "unpaired" else ""
+        yield f"  {('chosen', 'rejected')[place] if row['kind'] == 'pair' else 'to say'}{label}:"
+        yield from _block(output)
 
 
 def _lost(row: dict[str, Any]) -> str:

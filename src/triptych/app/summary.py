@@ -66,6 +66,8 @@ def summary_text(summary: Summary) -> str:
 def _made(summary: Summary) -> str:
     manifest = summary.manifest
     aside = f" ({many(manifest.set_aside, 'row')} set aside, see set_aside.jsonl)" if manifest.set_aside else ""
+    if manifest.unmade:
+        aside += f" ({many(manifest.unmade, 'new prompt')} left out, see unmade.jsonl)"
     lines = [
         "There are" if manifest.imported and not manifest.verdicts_of else "Made",
         f"  {many(manifest.prompts, 'prompt', 7)}{aside}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +50,9 @@ def instantiate(
     _as_it_was_judged(run, recipe)
     _not_in_place(run, out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id, imported=run.manifest.imported)
+    manifest.verdicts_of = str(run.path.resolve())
     try:
+        write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
         _share_tables(run, out)
         _write_examples(run, recipe, out, progress)
         _sign(run, recipe, out, manifest)
@@ -110,7 +112,6 @@ def _share_tables(run: Run, out: Path) -> None:
 def _sign(run: Run, recipe: Recipe, out: Path, manifest: Manifest) -> None:
     """Say what the folder holds, and what it was made of."""
     before = run.manifest
-    manifest.verdicts_of = str(run.path.resolve())
     manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
     manifest.status, manifest.prompts, manifest.set_aside = before.status, before.prompts, before.set_aside
     manifest.addresses = before.addresses
@@ -148,15 +149,17 @@ def _made(run: Run, recipe: Recipe, progress: Callable[[int, int], None] | None)
             if progress is not None:
                 progress(done, total)
     if across:
-        yield made_by(across, recipe, run.responses(), run.judgements())
+        yield made_by(across, recipe, {name: run.table(name) for name in _SHARED})
 
 
 def _blocks(run: Run, instantiations: Sequence[Instantiator]) -> Iterator[dict[str, pl.LazyFrame]]:
     reads = [getattr(operator, "reads", {}) for operator in instantiations]
-    columns = {
+    asked = any("prompts" in getattr(operator, "wants", ()) for operator in instantiations)
+    columns: dict[str, Collection[str] | None] = {
         name: None if any(name not in each for each in reads) else frozenset().union(*(each[name] for each in reads))
         for name in ("responses", "judgements")
     }
+    columns["prompts"] = None if asked else ("id",)
     return blocks(run, "prompts", "responses", "judgements", prompts=_PROMPTS_A_BLOCK, columns=columns)
 
 
@@ -166,7 +169,7 @@ def examples_of_block(
     """The examples of a block: of as many prompts as a run makes them of at once, instantiation by instantiation."""
     import polars as pl
 
-    examples = made_by(instantiations, recipe, block["responses"], block["judgements"])
+    examples = made_by(instantiations, recipe, block)
     if len(instantiations) == 1:
         return examples
     part = block["prompts"].with_row_index("part").select(prompt_id="id", part=pl.col("part") // PROMPTS_A_PART)

@@ -9,20 +9,23 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 import triptych
-from triptych.engines.reader import NOT_YET, NotYet, PromptReader
+from triptych.engines.reader import NOT_YET, Aside, NotYet, PromptReader
 from triptych.engines.tables import example_makers
 from triptych.errors import Interrupted, OperatorFailed, PromptError, RunFolderError, TriptychError
 from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
-from triptych.operators import Case, PromptRow
+from triptych.operators import BadRow, Case, GivenResponse, PromptRow, Unmade
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.records import Judgement, Prompt, Response
@@ -30,6 +33,7 @@ from triptych.store.call_log import CallLog
 from triptych.store.run import (
     RECIPE,
     SET_ASIDE,
+    UNMADE,
     Manifest,
     Run,
     claim,
@@ -39,7 +43,11 @@ from triptych.store.run import (
 )
 from triptych.store.writer import TableWriter
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 _LONGEST_QUEUE = 4096
+_LONGEST_CONTENT = 2000
+_STAGES = ("evolution", "synthesis", "evaluation")
 _TICK_S = 0.2
 
 
@@ -47,13 +55,16 @@ class Progress(msgspec.Struct):
     """Where a run stands; one value, brought up to date as the run goes on."""
 
     total: int | None
-    """Prompts in all, where the source can tell."""
+    """Prompts of the source in all, where it can tell."""
     started: float
     """`time.monotonic()` at the start."""
     done: int = 0
-    """Prompts whose rows are written."""
+    """Prompts of the source of which all rows are written."""
+    evolved: int = 0
     synthesised: int = 0
     evaluated: int = 0
+    evolution: Counts | None = None
+    """None where the recipe makes no prompts of prompts."""
     synthesis: Counts = msgspec.field(default_factory=Counts)
     evaluation: Counts = msgspec.field(default_factory=Counts)
     spent_usd: float = 0.0
@@ -64,9 +75,10 @@ class Progress(msgspec.Struct):
 
 
 class _Finished(msgspec.Struct, frozen=True):
-    prompt: Prompt
-    responses: tuple[Response, ...]
-    judgements: tuple[Judgement, ...]
+    row: int
+    prompts: list[tuple[Prompt, tuple[Response, ...], tuple[Judgement, ...]]]
+    """Those that came of the row, each with its own rows."""
+    unmade: list[Unmade]
 
 
 def run_once(
@@ -92,8 +104,8 @@ def run_once(
             except TriptychError as error:
                 if not manifest.status.startswith("stopped"):
                     manifest.status = f"stopped: {error}"
-                    with suppress(RunFolderError):  # on a full disk the first error is the one to tell
-                        write_manifest(out, manifest)
+                with suppress(RunFolderError):  # on a full disk the first error is the one to tell
+                    write_manifest(out, manifest)
                 raise
         finally:
             log.close()
@@ -120,18 +132,17 @@ def _call_log(out: Path, manifest: Manifest, calls: str | Path | None) -> str:
 
 def _to_its_end(sitting: _Sitting) -> None:
     """Run the sitting; where an event loop is running already, as in a notebook, in a thread with its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(sitting.run())
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="run") as thread, _signals_to(sitting.interrupt):
-        thread.submit(asyncio.run, sitting.run()).result()
+    with _signals_to(sitting.interrupt):
+        if asyncio._get_running_loop() is None:
+            asyncio.run(sitting.run())
+        else:
+            with ThreadPoolExecutor(1, thread_name_prefix="run") as thread:
+                thread.submit(asyncio.run, sitting.run()).result()
 
 
 @contextmanager
 def _signals_to(interrupt: Callable[[], None]) -> Iterator[None]:
-    """While this thread waits for another one: Ctrl-C and SIGTERM end that one's work in order, the second time at once."""
+    """First Ctrl-C (or SIGTERM): end in order. The second one ends at once; the call log stays sound."""
     pressed = 0
 
     def handle(number: int, frame: object) -> None:
@@ -178,9 +189,15 @@ class _Sitting:
         self.at_once = [judge for judge in recipe.evaluation if not getattr(judge, "reads_judgements", False)]
         self.afterwards = [judge for judge in recipe.evaluation if getattr(judge, "reads_judgements", False)]
         self.progress = Progress(total=_total(recipe, folder, *window), started=time.monotonic())
-        self.rows = PromptReader(recipe.prompts.rows(folder), out / SET_ASIDE, *window)
-        self.asks = self.calls.ask(self.progress.synthesis), self.calls.ask(self.progress.evaluation)
+        if recipe.evolution:
+            self.progress.evolution = Counts()
+        self.aside, self.unmade = Aside(out / SET_ASIDE), Aside(out / UNMADE)
+        self.rows = PromptReader(recipe.prompts.rows(folder), self.aside, *window)
+        self.asks = tuple(self.calls.ask(getattr(self.progress, stage) or Counts()) for stage in _STAGES)
+        self.written: set[int] = set()
+        """First 64 bits of the ids of the prompts written, where prompts are made of prompts and may come out alike."""
         self.news = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.window = max(8, sum(spec.concurrency for spec in recipe.models.values()) * 3 // 2)
 
     async def run(self) -> None:
@@ -189,7 +206,7 @@ class _Sitting:
         self._begin()
         async with self.calls:
             ticker = asyncio.create_task(self._tick())
-            with _on_signals(self._stop):
+            with self.unmade if self.recipe.evolution else nullcontext():
                 await self._all_prompts()
             ticker.cancel()
         try:
@@ -199,8 +216,12 @@ class _Sitting:
                 raise self.calls.stopped
 
     def interrupt(self) -> None:
-        """End in order, as after Ctrl-C; may be called from another thread."""
-        self.loop.call_soon_threadsafe(self._stop, _interrupted())
+        """End in order, as after Ctrl-C; may be called from another thread, or in the middle of anything."""
+        if self.loop is None:
+            self._stop(_interrupted())
+        else:
+            with suppress(RuntimeError):  # the loop is closed: the run is at its end
+                self.loop.call_soon_threadsafe(self._stop, _interrupted())
 
     def _stop(self, reason: TriptychError) -> None:
         self.calls.stop(reason)
@@ -208,17 +229,18 @@ class _Sitting:
 
     def _begin(self) -> None:
         self.manifest.status = "running"
+        write_manifest(self.out, self.manifest)  # first: by it the folder is known, should we be killed
         if not has_tables(self.out):
             self._sign()
-        write_manifest(self.out, self.manifest)
 
     def _sign(self) -> None:
-        """Say which recipe made the tables. Those of an earlier sitting keep theirs until there are new ones."""
+        """Say which recipe makes the tables. Those of an earlier sitting keep theirs until there are new ones."""
         manifest, recipe = self.manifest, self.recipe
         manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
-        manifest.addresses = {name: getattr(spec, "base_url", "embedded") for name, spec in recipe.models.items()}
+        manifest.addresses = {name: getattr(spec, "base_url", spec.backend) for name, spec in recipe.models.items()}
         origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
         write_whole(self.out / RECIPE, (origin + recipe_yaml(recipe)).encode())
+        write_manifest(self.out, manifest)
 
     def _end(self) -> None:
         """Write the tables. Where no prompt was completed, those of an earlier sitting are kept."""
@@ -228,29 +250,34 @@ class _Sitting:
         if stopped is not None and self.writer.prompts == 0 and has_tables(self.out):
             self.writer.give_up()
             manifest.status += " (before any prompt was complete; the tables are of the sitting before)"
+            write_manifest(self.out, manifest)
         else:
             self._finish_tables()
-            self.rows.keep()
-            self._sign()
+            self.aside.keep()
+            (self.out / UNMADE).unlink(missing_ok=True)  # of a sitting that made prompts of prompts
+            self.unmade.keep()
             self._sum_up()
-        write_manifest(self.out, manifest)
+            self._sign()
         self._say()
 
     def _finish_tables(self) -> None:
         try:
-            self.writer.finish()
-        except RunFolderError:
+            failed = self.writer.finish()
+        except TriptychError:
+            self.writer.give_up()
             raise
-        except TriptychError as error:  # the tables are there all the same
-            self.calls.stop(error)
-            self.manifest.status = f"stopped: {error}"
+        except Exception as error:
+            self.writer.give_up()
+            raise _stopping(error, "writing the tables") from error
+        if failed is not None:
+            self.calls.stop(failed)
+            self.manifest.status = f"stopped: {failed}"
 
     def _sum_up(self) -> None:
         manifest, progress = self.manifest, self.progress
-        manifest.prompts, manifest.set_aside = self.writer.prompts, self.rows.set_aside
-        manifest.counts = {
-            stage: msgspec.structs.asdict(getattr(progress, stage)) for stage in ("synthesis", "evaluation")
-        }
+        manifest.prompts, manifest.set_aside, manifest.unmade = self.writer.prompts, self.aside.rows, self.unmade.rows
+        counted = {stage: getattr(progress, stage) for stage in _STAGES}
+        manifest.counts = {stage: msgspec.structs.asdict(counts) for stage, counts in counted.items() if counts}
         manifest.seconds = round(time.monotonic() - progress.started, 3)
 
     async def _all_prompts(self) -> None:
@@ -276,7 +303,7 @@ class _Sitting:
                 more, waiting = row is not None, row is NOT_YET
                 if row is None or row is NOT_YET:
                     break
-                task = asyncio.create_task(self._one_prompt(row))
+                task = asyncio.create_task(self._one_row(row))
                 task.add_done_callback(closed)
                 queue.append(task)
                 open_prompts += 1
@@ -292,56 +319,102 @@ class _Sitting:
             return None
         try:
             row = self.rows.take()
-            if isinstance(row, PromptRow) and (said := self.recipe.lacking(row.prompt)) is not None:
+            fixed = not self.recipe.evolution  # otherwise the prompt may not even stay
+            if fixed and isinstance(row, PromptRow) and (said := self.recipe.lacking(row.prompt)) is not None:
                 raise PromptError(f"row {row.row} can't be worked on: {said}")
             return row
         except TriptychError as error:
             self.calls.stop(error)  # what is in flight is paid for, and comes in first
             return None
 
-    async def _one_prompt(self, row: PromptRow) -> _Finished:
-        case = Case(
-            prompt=row.prompt,
-            given=row.given,
+    async def _one_row(self, row: PromptRow) -> _Finished:
+        """All that comes of one row: of its prompt, or of those that are made of it."""
+        prompts, unmade = await self._evolved(row)
+        self.progress.evolved += 1
+        cases = [self._case(prompt, row.given if prompt.id == row.prompt.id else ()) for prompt in prompts]
+        cases = await _of_each(self._answered, cases)
+        self.progress.synthesised += 1
+        cases = await _of_each(self._judged, cases)
+        self.progress.evaluated += 1
+        return _Finished(row.row, [(case.prompt, case.responses, case.judgements) for case in cases], unmade)
+
+    async def _evolved(self, row: PromptRow) -> tuple[list[Prompt], list[Unmade]]:
+        """The prompts that come of a row's one, and what did not come about."""
+        prompts, unmade = [row.prompt], list[Unmade]()
+        for turn, evolver in enumerate(self.recipe.evolution):
+            cases = [self._case(prompt, turn=turn) for prompt in prompts]
+            made = await _of_each(partial(evolver.evolve, ask=self.asks[0]), cases)
+            prompts = list(_told_apart(evolver.kind, chain.from_iterable(made), unmade))
+        if self.recipe.evolution:
+            prompts = list(self._workable(prompts, unmade))
+        return prompts, unmade
+
+    def _workable(self, prompts: list[Prompt], unmade: list[Unmade]) -> Iterator[Prompt]:
+        """The prompts that no operator lacks anything of; the others are noted as unmade."""
+        for prompt in prompts:
+            if (said := self.recipe.lacking(prompt)) is None:
+                yield prompt
+            else:
+                unmade.append(Unmade(said, prompt.text))
+
+    def _case(self, prompt: Prompt, given: tuple[GivenResponse, ...] = (), turn: int = 0) -> Case:
+        return Case(
+            prompt=prompt,
+            given=given,
             objective=self.recipe.objective,
             folder=self.folder,
             seed=self.recipe.seed,
+            turn=turn,
         )
-        synthesis, evaluation = self.asks
+
+    async def _answered(self, case: Case) -> Case:
+        """The case with the responses that all generators make."""
         for generator in self.recipe.synthesis:
-            made = await generator.respond(case, synthesis)
+            made = await generator.respond(case, self.asks[1])
             case = msgspec.structs.replace(case, responses=(*case.responses, *made))
-        self.progress.synthesised += 1
+        return case
+
+    async def _judged(self, case: Case) -> Case:
+        """The case with what all evaluators say of its responses."""
+        ask = self.asks[2]
         if len(self.at_once) == 1:
-            verdicts = [await self.at_once[0].judge(case, evaluation)]
+            verdicts = [await self.at_once[0].judge(case, ask)]
         else:
-            verdicts = await asyncio.gather(*(judge.judge(case, evaluation) for judge in self.at_once))
+            verdicts = await asyncio.gather(*(judge.judge(case, ask) for judge in self.at_once))
         case = msgspec.structs.replace(case, judgements=tuple(one for some in verdicts for one in some))
         for judge in self.afterwards:
-            case = msgspec.structs.replace(case, judgements=(*case.judgements, *await judge.judge(case, evaluation)))
-        self.progress.evaluated += 1
-        return _Finished(case.prompt, case.responses, case.judgements)
+            case = msgspec.structs.replace(case, judgements=(*case.judgements, *await judge.judge(case, ask)))
+        return case
 
     def _note_failure(self, task: asyncio.Task[_Finished]) -> None:
         if task.cancelled():
             return
-        error = task.exception()
-        if isinstance(error, TriptychError):
-            self.calls.stop(error)
-        elif error is not None:
-            stop = OperatorFailed(f"an operator of the recipe failed with {type(error).__name__}: {error}")
-            stop.__cause__ = error
-            self.calls.stop(stop)
+        if (error := task.exception()) is not None:
+            self.calls.stop(_stopping(error))
 
     def _write(self, task: asyncio.Task[_Finished]) -> None:
         if task.exception() is not None:  # stopped half-way: what it paid for is in the log
             return
         finished = task.result()
         try:
-            self.writer.add(finished.prompt, finished.responses, finished.judgements)
-        except RunFolderError as error:
-            self.calls.stop(error)
+            for prompt, responses, judgements in finished.prompts:
+                if self._is_new(prompt):
+                    self.writer.add(prompt, responses, judgements)
+                else:
+                    finished.unmade.append(Unmade("repeats a prompt of an earlier row", prompt.text))
+            for one in finished.unmade:
+                self.unmade.write(BadRow(finished.row, one.reason, one.content[:_LONGEST_CONTENT]))
+        except Exception as error:  # what is in flight is paid for, and comes in first
+            self.calls.stop(_stopping(error, "writing the tables"))
         self.progress.done += 1
+
+    def _is_new(self, prompt: Prompt) -> bool:
+        """Whether no earlier row has come to the same prompt; sources see to that themselves where none are made."""
+        if not self.recipe.evolution:
+            return True
+        before = len(self.written)
+        self.written.add(int(prompt.id[2:18], 16))
+        return len(self.written) > before
 
     async def _tick(self) -> None:
         while True:
@@ -354,6 +427,24 @@ class _Sitting:
             self.progress.in_flight = self.calls.in_flight
             self.progress.stopping = str(self.calls.stopped) if self.calls.stopped else None
             self.report(self.progress)
+
+
+def _told_apart(kind: str, made: Iterable[Prompt | Unmade], unmade: list[Unmade]) -> Iterator[Prompt]:
+    """The prompts that an operator made of those of a row, each once; what it did not make, or made again, is noted."""
+    seen = set()
+    for one in made:
+        if isinstance(one, Unmade):
+            unmade.append(one)
+        elif one.id in seen or one.id == one.parent_id:
+            unmade.append(Unmade(f"{kind}: repeats another prompt of its row", one.text))
+        else:
+            seen.add(one.id)
+            yield one
+
+
+async def _of_each(work: Callable[[_In], Awaitable[_Out]], things: Sequence[_In]) -> list[_Out]:
+    """What comes of each of some things, all worked on at once; a single one, the usual case, without a task of its own."""
+    return [await work(things[0])] if len(things) == 1 else await asyncio.gather(*map(work, things))
 
 
 def _total(recipe: Recipe, folder: Path, skip: int, limit: int | None) -> int | None:
@@ -374,32 +465,14 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
+def _stopping(error: BaseException, what: str = "an operator of the recipe") -> TriptychError:
+    """What to end a run with: the error, or a word about one that nobody foresaw."""
+    if isinstance(error, TriptychError):
+        return error
+    stop = OperatorFailed(f"{what} failed with {type(error).__name__}: {error}")
+    stop.__cause__ = error
+    return stop
+
+
 def _interrupted() -> Interrupted:
     return Interrupted("stopped by Ctrl-C; what was paid for is kept, run the same command again to go on")
-
-
-@contextmanager
-def _on_signals(stop: Callable[[TriptychError], None]) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM): end in order. The second one ends at once; the call log stays sound."""
-    loop = asyncio.get_running_loop()
-    pressed = 0
-
-    def handle() -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed > 1:
-            os._exit(Interrupted.exit_code)
-        stop(_interrupted())
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        for number in signals:
-            loop.add_signal_handler(number, handle)
-    except (NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -29,13 +29,51 @@ NOT_YET: Final = _State.NOT_YET
 """There may be another prompt later: the one who writes to our input has not said."""
 
 
+class Aside:
+    """Writes what is set aside to a file, each with its reason, under another name until it is to be kept.
+
+    A context manager: the file is open, and empty at first, within it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.rows = 0
+        self._path = path
+        self._new = path.with_name(f".{path.name}.new")
+
+    def __enter__(self) -> Aside:
+        """Open the file. Raises `RunFolderError`."""
+        try:
+            self._file = self._new.open("wb", buffering=0)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self._file.close()
+
+    def write(self, row: BadRow) -> None:
+        """Write one row. Raises `RunFolderError`."""
+        try:
+            self._file.write(msgspec.json.encode(row) + b"\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.rows += 1
+
+    def keep(self) -> None:
+        """Give the file its name, replacing that of an earlier sitting."""
+        with suppress(FileNotFoundError):  # it was never opened
+            os.replace(self._new, self._path)
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(f"can't write what is set aside to {self._path}: {error.strerror or error}")
+
+
 class PromptReader:
     """Hands out the good rows of a source in their order, and writes the bad ones to a file with their reasons."""
 
-    def __init__(self, rows: Iterator[PromptRow | BadRow], aside: Path, skip: int, limit: int | None) -> None:
-        self.set_aside = 0
+    def __init__(self, rows: Iterator[PromptRow | BadRow], aside: Aside, skip: int, limit: int | None) -> None:
         self._aside = aside
-        self._new = aside.with_name(f".{aside.name}.new")
         self._rows = self._good(rows, skip, limit)
         self._ahead: deque[PromptRow | Exception | None] | None = None
         self._room = threading.Semaphore(_READ_AHEAD)
@@ -63,11 +101,6 @@ class PromptReader:
             raise found
         return found
 
-    def keep(self) -> None:
-        """Give the file of bad rows its name, replacing that of an earlier sitting."""
-        with suppress(FileNotFoundError):  # no row was read
-            os.replace(self._new, self._aside)
-
     def _fill(
         self, ahead: deque[PromptRow | Exception | None], loop: asyncio.AbstractEventLoop, news: asyncio.Event
     ) -> None:
@@ -85,29 +118,13 @@ class PromptReader:
 
     def _good(self, rows: Iterator[PromptRow | BadRow], skip: int, limit: int | None) -> Iterator[PromptRow]:
         taken = -skip
-        with self._open() as file:
+        with self._aside as aside:
             for row in rows:
                 if isinstance(row, BadRow):
-                    self._write(file, row)
+                    aside.write(row)
                     continue
                 taken += 1
                 if taken > 0:
                     yield row
                 if taken == limit:
                     return
-
-    def _open(self) -> BinaryIO:
-        try:
-            return self._new.open("wb", buffering=0)
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _write(self, file: BinaryIO, row: BadRow) -> None:
-        try:
-            file.write(msgspec.json.encode(row) + b"\n")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self.set_aside += 1
-
-    def _unwritable(self, error: OSError) -> RunFolderError:
-        return RunFolderError(f"can't write the rows that are set aside to {self._aside}: {error.strerror or error}")

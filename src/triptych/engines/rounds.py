@@ -9,15 +9,21 @@ import time
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from triptych.engines.local import Progress, run_once
 from triptych.errors import AwaitsPolicy, Interrupted, RunFolderError, TrainingFailed
-from triptych.export.trl import export_trl
+from triptych.export.trl import export_trl, writable
+from triptych.instantiation.scored import with_draw
 from triptych.recipes.loop import Loop, filled_in, places_of
 from triptych.recipes.recipe import Recipe
+from triptych.store.replay import replay, replayed
 from triptych.store.run import CALLS, Run, read_manifest, write_whole
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _TRAINED = "trained.json"
 
@@ -53,17 +59,21 @@ def run(
     if read_manifest(out) is not None:
         raise RunFolderError(f"{out} holds a run without rounds; choose another --out")
     done: Run | None = None
-    for number in range(1, recipe.loop.rounds + 1):
-        here = _of_round(recipe, recipe.loop, out, number, done)
+    loop, memory = recipe.loop, dict[Path, "pl.Series"]()
+    for number in range(1, loop.rounds + 1):
+        here = _of_round(recipe, loop, out, number, done)
         done = run_once(
             here,
             out / f"round-{number}",
-            limit=_fewer(limit, recipe.loop.prompts_per_round),
-            skip=(recipe.loop.prompts_per_round or 0) * (number - 1),
+            limit=_fewer(limit, loop.prompts_per_round),
+            skip=0 if loop.prompts else (loop.prompts_per_round or 0) * (number - 1),
             calls=calls if calls is not None else out / CALLS,
             folder=folder,
             progress=progress,
         )
+        replay(done, memory)
+        if loop.replay:
+            memory[done.path] = _remembered(done, loop.replay, recipe.seed)
     assert done is not None
     return done
 
@@ -87,7 +97,20 @@ def _of_round(recipe: Recipe, loop: Loop, out: Path, number: int, before: Run | 
                 "and run the same command again to go on"
             )
         fields["models"] = recipe.models | {loop.refresh: policy}
+        fields["prompts"] = loop.source(number, places) or recipe.prompts
+        if loop.evolution is not None:
+            fields["evolution"] = loop.evolution
     return Recipe(**fields)
+
+
+def _remembered(run: Run, share: float, seed: int) -> pl.Series:
+    """The ids of a share of a run's examples, rounded to the nearest: the same ones in every later round."""
+    import polars as pl
+
+    ids = run.examples().select(pl.col("id").alias("response_id"), pl.col("id")).with_row_index("place")
+    some = (pl.len() * share + 0.5).floor().cast(pl.Int64)
+    drawn = with_draw(ids, seed).sort("drawn", "place").filter(pl.int_range(pl.len()) < some)
+    return drawn.sort("place").collect()["id"]
 
 
 def _left(recipe: Recipe, out: Path, number: int) -> object:
@@ -107,7 +130,7 @@ def _train(command: str, before: Run, places: Mapping[str, str]) -> None:
     done, key = before.path / _TRAINED, _what_is_trained(command, before)
     if _trained_as(done) == key:
         return
-    if before.examples().filter(kind="pair").head(1).collect().height:
+    if any(writable(one) for one in (before, *replayed(before))):
         export_trl(before, Path(places["export"]))
     Path(places["trained"]).mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -136,10 +159,10 @@ def _to_its_end(command: list[str], log: Path, places: Mapping[str, str]) -> Non
 
 def _what_is_trained(command: str, before: Run) -> str:
     """Hash of the command and of the ids of all examples, so that other data are trained on anew."""
-    ids = before.examples().select("id").collect(engine="streaming")["id"]
     digest = blake2b(command.encode(), digest_size=12)
-    for piece in ids:
-        digest.update(piece.encode())
+    for one in (before, *replayed(before)):
+        for piece in one.examples().select("id").collect(engine="streaming")["id"]:
+            digest.update(piece.encode())
     return digest.hexdigest()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from triptych.errors import OperatorFailed, TriptychError
 from triptych.operators import Instantiator
 from triptych.recipes.recipe import Recipe
 from triptych.store.tables import schema
@@ -26,17 +27,28 @@ def within_and_across(recipe: Recipe) -> tuple[list[Instantiator], list[Instanti
     return [operator for operator in recipe.instantiation if operator not in across], across
 
 
-def made_by(
-    instantiations: Sequence[Instantiator], recipe: Recipe, responses: pl.LazyFrame, judgements: pl.LazyFrame
-) -> pl.DataFrame:
-    """The examples of some responses and judgements, instantiation by instantiation."""
+def made_by(instantiations: Sequence[Instantiator], recipe: Recipe, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+    """The examples of the tables `prompts`, `responses` and `judgements` of some prompts, instantiation by instantiation.
+
+    Raises `OperatorFailed` where one fails as it should not.
+    """
     import polars as pl
 
-    made = [operator.instantiate(responses, judgements, recipe.objective, recipe.seed) for operator in instantiations]
+    asked = tables["responses"], tables["judgements"], recipe.objective, recipe.seed
+    more: dict[str, Any] = {"prompts": tables["prompts"], "judges": recipe.judges}
     empty = pl.LazyFrame(schema=schema("examples"))
-    examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+    try:
+        made = [
+            operator.instantiate(*asked, **{name: more[name] for name in getattr(operator, "wants", ())})
+            for operator in instantiations
+        ]
+        examples: pl.DataFrame = pl.concat([empty, *made]).collect()
+    except TriptychError:
+        raise
+    except Exception as error:
+        raise OperatorFailed(f"an instantiation of the recipe failed with {type(error).__name__}: {error}") from error
     return examples
 
 
 def _maker(recipe: Recipe, instantiations: Sequence[Instantiator]) -> MakeExamples:
-    return lambda responses, judgements: made_by(instantiations, recipe, responses, judgements)
+    return lambda tables: made_by(instantiations, recipe, tables)

@@ -143,17 +143,7 @@ class Checklist(LogprobJudge):
             items = written.verdict or []
         shared = self._shared(case, ask)
         if written is not None and written.verdict is None:
-            criterion_id = content_id("c", ["checklist", self.criterion])
-            return [
-                make_judgement(
-                    **shared,
-                    response_ids=(one.id,),
-                    criterion=self.criterion,
-                    criterion_id=criterion_id,
-                    **written.fields(),
-                )
-                for one in good
-            ]
+            return self._without_list(good, shared, written.fields())
         return await self._judged(case, ask, good, [*items, *self._common(case)], shared)
 
     def forecast(self, outlook: Outlook) -> list[Load]:
@@ -186,6 +176,15 @@ class Checklist(LogprobJudge):
                 )
             )
         return loads
+
+    def _without_list(self, good: list[Response], shared: dict[str, Any], why: dict[str, Any]) -> list[Judgement]:
+        """Where there is no checklist to go by: one judgement of each response, of which the first bears the cost."""
+        about = shared | {"criterion": self.criterion, "criterion_id": content_id("c", ["checklist", self.criterion])}
+        free = {"call_ids": (), "cost_usd": 0.0}
+        return [
+            make_judgement(**(about | why | (free if place else {})), response_ids=(one.id,))
+            for place, one in enumerate(good)
+        ]
 
     async def _judged(
         self, case: Case, ask: Ask, good: list[Response], items: list[Item], shared: dict[str, Any]
@@ -233,6 +232,16 @@ class Checklist(LogprobJudge):
             response_schema=form.schema if spec.json_schema else None,
         )
         return await ask_parsed(ask, writer, [request], self._parse_list, form.wanted)
+
+    def _criterion_of(self, judgement: Judgement, prompt: Prompt, objective: Objective) -> Criterion | None:
+        """The item, where the prompt or the objective has it; what a writer wrote stands in no table."""
+        if judgement.check in self.criteria and judgement.check in objective.criteria:
+            return Criterion(text=objective.criteria[judgement.check].text)
+        own = (item for item in _own_items(prompt) if item.name == judgement.check)
+        return next((Criterion(text=item.text) for item in own), None)
+
+    def _answer(self, judgement: Judgement) -> dict[str, Any]:
+        return {"met": "yes" if judgement.scores == (1.0,) else "no"}
 
     def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
         return shown | {"demand": fenced("demand", question.criterion.text, shown["mark"])}

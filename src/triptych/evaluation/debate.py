@@ -14,7 +14,7 @@ from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Outlook, suggestion
 from triptych.records import Message, Objective
-from triptych.templates import checked_template, fenced, render
+from triptych.templates import checked_template, fenced_anew, render
 
 TEMPLATE = """\
 Compare two responses to one prompt on one criterion. The texts between the marked tags are material to be judged; \
@@ -156,7 +156,7 @@ class Debate(Pairwise):
     def _argument(self, case: Case, question: Question, said: Sequence[Reply | CallFailed], side: str) -> ChatRequest:
         values = self.material(case, question) | {"criterion": question.criterion.text, "side": side}
         if said:
-            values["debate"] = fenced("debate", _told(said), values["mark"])
+            values["debate"] = fenced_anew("debate", _told(said), values["mark"])
         return ChatRequest(
             messages=(Message("user", render(self.argue_template, values)),),
             temperature=0.0,

@@ -10,16 +10,15 @@ from pydantic import Field
 from triptych.models.chat import Ask
 from triptych.operators import Case, Load, Operator, Outlook
 from triptych.records import Judgement, content_id, make_judgement
-from triptych.units import words
-
-_AROUND_WORDS = "".join(chr(code) for code in range(33, 127) if not chr(code).isalnum()) + "…“”‘’«»"
+from triptych.units import bare_words
 
 
 class Diversity(Operator):
     """Scores each response by its mean distance from the others to the same prompt: rare ones score high.
 
     The distance of two texts is 1 less the Jaccard similarity of their sets of n-grams of words, in whatever case and
-    without the marks around words: 0 for texts of the same n-grams, 1 for texts that share none. A prompt's only response gets no judgement.
+    without the marks around words: 0 for texts of the same n-grams, 1 for texts that share none. With `favour: common`
+    the score is 1 less that: how much a response agrees with the others. A prompt's only response gets no judgement.
     """
 
     kind: Literal["diversity"] = "diversity"
@@ -27,6 +26,8 @@ class Diversity(Operator):
     """What judgements call the evaluator; its kind if not given."""
     criterion: str = "diversity"
     """The criterion that the scores count for; need not be defined in the objective."""
+    favour: Literal["rare", "common"] = "rare"
+    """Which responses score high: those unlike the others, or those like them."""
     ngram: int = Field(default=2, ge=1, le=8)
     """Words of an n-gram; of a text with fewer words, all its words are one."""
 
@@ -37,7 +38,7 @@ class Diversity(Operator):
             return []
         sets = [self._ngrams(response.text) for response in good]
         scores = [
-            fmean(_distance(mine, other) for at, other in enumerate(sets) if at != place)
+            self._score(fmean(_distance(mine, other) for at, other in enumerate(sets) if at != place))
             for place, mine in enumerate(sets)
         ]
         declared = case.objective.criteria.get(self.criterion)
@@ -59,8 +60,11 @@ class Diversity(Operator):
         """Expect no call."""
         return []
 
+    def _score(self, distance: float) -> float:
+        return distance if self.favour == "rare" else 1 - distance
+
     def _ngrams(self, text: str) -> frozenset[tuple[str, ...]]:
-        said = [word.casefold().strip(_AROUND_WORDS) for word in words(text)]
+        said = bare_words(text)
         return frozenset(tuple(said[at : at + self.ngram]) for at in range(max(len(said) - self.ngram + 1, 1)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -25,7 +26,7 @@ from triptych.records import (
     draw,
     make_judgement,
 )
-from triptych.templates import checked_template, fenced, material, render
+from triptych.templates import checked_template, fenced, fenced_anew, material, render
 
 _TOP_LOGPROBS = 20
 _USUAL_TOKENS, _CORRECTION_TOKENS = 100, 100
@@ -47,6 +48,8 @@ class Question(NamedTuple):
     repeat: int = 0
     step: StepLocator | None = None
     """The part of the one response shown that is asked about; None for the whole."""
+    about: tuple[Judgement, ...] = ()
+    """The judgements that are asked about, in the order of showing, where it is they and not the response."""
 
 
 class Heard(NamedTuple):
@@ -158,6 +161,7 @@ class Judge(Operator):
             criterion=question.name,
             repeat=question.repeat,
             step=question.step,
+            about=tuple(one.id for one in question.about),
             **(asked.verdict._asdict() if asked.verdict else {}),
             **told,
         )
@@ -177,6 +181,53 @@ class Judge(Operator):
     def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
         """What a template may use, beside the criterion and the words for what is wanted."""
         return shown
+
+    def asked(
+        self, judgement: Judgement, prompt: Prompt, shown: tuple[Response, ...], objective: Objective
+    ) -> tuple[Message, ...] | None:
+        """What it was asked when it came to a judgement, written anew from its settings.
+
+        None where these do not tell: the criterion's text is another one now, the prompt lacks what the template asks
+        for, or others were heard before.
+        """
+        criterion = self._criterion_of(judgement, prompt, objective)
+        if criterion is None or criterion.id != judgement.criterion_id or self._hears_others or self.lacking(prompt):
+            return None
+        question = Question(shown, judgement.criterion, criterion, step=judgement.step)
+        case = Case(prompt=prompt, objective=objective, seed=0)
+        return self._messages(case, question, self._form(len(shown)))
+
+    def answered(self, judgement: Judgement) -> str | None:
+        """Its answer in the form in which it was asked for; None where it gave none that could be read.
+
+        Of an answer by log-probabilities nothing but the verdict was ever there; that is None as well.
+        """
+        if judgement.status != "ok" or self._one_token:
+            return None
+        reasons = {"rationale": judgement.rationale} if judgement.rationale else {}
+        return json.dumps(reasons | self._answer(judgement), ensure_ascii=False)
+
+    @property
+    def tells(self) -> bool:
+        """Whether its judgements and settings tell what it was asked and answered (see `asked` and `answered`)."""
+        return not self._hears_others and not self._one_token
+
+    def known_as(self, models: Mapping[str, ModelSpec]) -> str:
+        """The `evaluator_id` of its judgements."""
+        return self.identity(*(models[name] for name in (self.model, *self._others)))
+
+    def _criterion_of(self, judgement: Judgement, prompt: Prompt, objective: Objective) -> Criterion | None:
+        """What a judgement was asked about, as far as the tables and the recipe tell."""
+        return objective.criteria.get(judgement.criterion)
+
+    def _answer(self, judgement: Judgement) -> dict[str, Any]:
+        """The verdict in the words of its own answers."""
+        raise NotImplementedError
+
+    @property
+    def _hears_others(self) -> bool:
+        """Whether its questions hold what others said, which judgements do not keep."""
+        return type(self)._hear is not Judge._hear
 
     def _shared(self, case: Case, ask: Ask) -> dict[str, Any]:
         """What all judgements on one prompt have in common."""
@@ -217,10 +268,6 @@ class Judge(Operator):
     def _request(
         self, case: Case, spec: ModelSpec, question: Question, form: Form, heard: Mapping[str, str] | None = None
     ) -> ChatRequest:
-        values = self._values(question, self.material(case, question))
-        values |= {name: fenced(name, text, values["mark"]) for name, text in (heard or {}).items()}
-        values |= {"criterion": question.criterion.text, "wanted": form.wanted}
-        text = render(self.template or self.default_template, values)
         seed = None
         if self.temperature > 0 and spec.send_seed:
             parts: list[object] = [
@@ -228,9 +275,10 @@ class Judge(Operator):
                 question.criterion.id,
                 question.repeat,
             ]
+            parts += [one.id for one in question.about]
             seed = draw(case.seed, *parts, *([question.step.index] if question.step else [])) % 2**31
         return ChatRequest(
-            messages=(*((Message("system", self.system),) if self.system else ()), Message("user", text)),
+            messages=self._messages(case, question, form, heard),
             temperature=self.temperature,
             max_tokens=1 if self._one_token else self.max_tokens,
             seed=seed,
@@ -238,6 +286,15 @@ class Judge(Operator):
             response_schema=None if self._one_token or not spec.json_schema else form.schema,
             top_logprobs=_TOP_LOGPROBS if self._one_token else None,
         )
+
+    def _messages(
+        self, case: Case, question: Question, form: Form, heard: Mapping[str, str] | None = None
+    ) -> tuple[Message, ...]:
+        values = self._values(question, self.material(case, question))
+        values |= {name: fenced_anew(name, text, values["mark"]) for name, text in (heard or {}).items()}
+        values |= {"criterion": question.criterion.text, "wanted": form.wanted}
+        text = render(self.template or self.default_template, values)
+        return (*((Message("system", self.system),) if self.system else ()), Message("user", text))
 
     def _load(self, outlook: Outlook, calls: float, shown: int) -> Load:
         """So many calls that show so many responses each; at most, each is asked again and answered at full length."""

@@ -12,7 +12,7 @@ from triptych.evaluation.judge import Form, Judge, Question
 from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.models.chat import Choice
 from triptych.operators import Case, Load, Outlook
-from triptych.records import Response, draw
+from triptych.records import Judgement, Response, draw
 from triptych.templates import LETTERS
 
 TEMPLATE = """\
@@ -87,6 +87,12 @@ class Listwise(Judge):
     def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
         fenced = [shown[f"response_{letter}"] for letter in LETTERS[: len(question.shown)]]
         return shown | {"responses": "\n\n".join(fenced), "count": len(fenced)}
+
+    def _answer(self, judgement: Judgement) -> dict[str, Any]:
+        places: dict[int, list[str]] = {}
+        for letter, rank in zip(LETTERS.upper(), judgement.ranks or (), strict=False):
+            places.setdefault(rank, []).append(letter)
+        return {"ranking": [place if len(place) > 1 else place[0] for _, place in sorted(places.items())]}
 
     def _form(self, count: int) -> Form:
         letters = LETTERS[:count].upper()

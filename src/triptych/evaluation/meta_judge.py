@@ -107,7 +107,9 @@ class MetaJudge(Pairwise):
         found: list[tuple[str, str]] = []
         numbers: dict[str, int] = {}
         for judgement in case.judgements:
-            if judgement.status != "ok" or judgement.step is not None or judgement.criterion != question.name:
+            if judgement.status != "ok" or judgement.step is not None or judgement.about:
+                continue
+            if judgement.criterion != question.name:
                 continue
             if self.of is not None and judgement.evaluator not in self.of:
                 continue

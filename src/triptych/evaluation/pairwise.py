@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import combinations, pairwise
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from triptych.evaluation.judge import Form, LogprobJudge, Question
 from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.models.chat import Choice
 from triptych.operators import Case, Load, Outlook
-from triptych.records import Response, draw
+from triptych.records import Judgement, Response, draw
 
 TEMPLATE = """\
 Compare two responses to one prompt on one criterion. The texts between the marked tags are material to be judged; \
@@ -99,6 +99,9 @@ class Pairwise(LogprobJudge):
         lots = {response.id: draw(case.seed, "pair", response.id) for response in good}
         by_lot = sorted(range(len(pairs)), key=lambda place: lots[pairs[place][0].id] ^ lots[pairs[place][1].id])
         return [pairs[place] for place in sorted(by_lot[: self.max_pairs])]
+
+    def _answer(self, judgement: Judgement) -> dict[str, Any]:
+        return {"better": next(said for said, ranks in _RANKS.items() if ranks == judgement.ranks).replace("TIE", "tie")}
 
     def _form(self, count: int) -> Form:
         return self._choice_form

@@ -18,7 +18,7 @@ from triptych.models.chat import Ask, Choice
 from triptych.models.spec import ModelSpec
 from triptych.operators import Case, Load, Outlook, suggestion
 from triptych.parts import located, usual_parts
-from triptych.records import Objective, Response, StepLocator
+from triptych.records import Judgement, Objective, Response, StepLocator
 
 TEMPLATE = """\
 Score one response to a prompt on one criterion. The texts between the marked tags are material to be judged; \
@@ -146,6 +146,14 @@ class Rubric(LogprobJudge):
         if self.critic is None:
             return await super()._hear(case, ask, questions)
         return await criticised(self, case, ask, self.critic, questions)
+
+    @property
+    def _hears_others(self) -> bool:
+        return self.critic is not None
+
+    def _answer(self, judgement: Judgement) -> dict[str, Any]:
+        (score,) = judgement.scores or (0.0,)
+        return {"score": int(score) if self._whole else score}
 
     def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
         return shown | self._ends

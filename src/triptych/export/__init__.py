@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,15 @@ if TYPE_CHECKING:
     from triptych.store.run import Run
 
 
-def export_run(run: Run, to: str = "trl", out: str | Path | None = None) -> ExportResult:
-    """Write a run as files for the trainer `to`, with a card; `out` is `<run>/export/<to>` if not given."""
+def export_run(
+    run: Run, to: str = "trl", out: str | Path | None = None, *, kinds: Sequence[str] | None = None
+) -> ExportResult:
+    """Write a run as files for the trainer `to`, with a card; `out` is `<run>/export/<to>` if not given.
+
+    `kinds` takes only examples of these kinds, of those that the trainer has a format for.
+    """
     if to != "trl":
         raise TriptychError(f"there is no export to {to!r}; there is: trl")
     from triptych.export.trl import export_trl
 
-    return export_trl(run, Path(out) if out is not None else run.path / "export" / to)
+    return export_trl(run, Path(out) if out is not None else run.path / "export" / to, kinds=kinds)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,54 +16,50 @@ from pydantic import ValidationError
 
 from triptych.audit.finding import Finding
 from triptych.audit.findings import findings_of_blocks
-from triptych.export.trainer import trainer_of, trainer_settings
+from triptych.export.format import Format
+from triptych.export.trainer import kind_read_by, trainer_of, trainer_settings
 from triptych.operators import operator_classes
 from triptych.records import Objective
 from triptych.store.blocks import blocks
+from triptych.store.replay import replayed
 from triptych.store.run import Run
 
 if TYPE_CHECKING:
     import polars as pl
 
-_COLUMNS = {
-    "prompt": "the chat that is to be continued, as messages of a role and a content",
-    "chosen": "the better continuation, as messages",
-    "rejected": "the other continuation, as messages",
-    "margin": "score of the chosen less score of the rejected, from 0 to 1",
-    "weight": "the example's weight",
-    "score_chosen": "the objective's score of the chosen response, from 0 to 1",
-    "score_rejected": "the same of the rejected response",
-    "tools": "the tools that the prompt declares, as JSON text in OpenAI's form",
-    "example_id": "the example in the run's tables",
-    "prompt_id": "its prompt",
-    "chosen_id": "its chosen response",
-    "rejected_id": "its rejected response",
-    "strategy": "how the two were chosen",
-    "objective_version": "the version of the objective that scored them",
-}
-_LOADERS = {"train.parquet": "parquet", "train.jsonl": "json"}
+_LOADERS = {"parquet": "parquet", "jsonl": "json"}
+_TAGS = {"pair": "dpo", "unpaired": "kto", "sft": "sft", "group": "grpo", "stepwise": "process-reward-model"}
+_OF_REPLAY = {"run": "the folder of the run that the row comes from: this one, or an earlier round"}
 _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$", re.IGNORECASE)
 
 
-def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: bool) -> str:
+class Part(NamedTuple):
+    """The rows of one kind of examples in an export."""
+
+    format: Format
+    rows: int
+    files: Sequence[str]
+    columns: Sequence[str]
+
+
+def card(run: Run, parts: Sequence[Part], *, lost: Sequence[str], ties: int) -> str:
     """Write an export's card in the Hub's form: YAML, then Markdown. What comes from data is escaped."""
     recipe = recipe_of(run)
-    name = run.manifest.recipe
-    parts = [
-        _front_matter(name, rows, files),
+    name, settings = run.manifest.recipe, trainer_settings(recipe)
+    text = [
+        _front_matter(name, parts),
         f"# {plain(name)}",
         plain(str(recipe.get("description") or "")),
-        _origin(run, name, rows),
+        _origin(run, name, _rows_of(parts)),
         "## How to load",
-        _code("python", _snippet(files, trainer_settings(recipe))),
+        *(_code("python", _snippet(part, settings)) for part in parts),
         "## Columns",
-        _table(
-            ["Column", "What it is"],
-            ([f"`{c}`", t] for c, t in _COLUMNS.items() if c != "tools" or has_tools),
-        ),
+        *(_columns(part, several=len(parts) > 1) for part in parts),
+        "## What these files don't tell the trainer" if lost else "",
+        "\n".join(f"- {plain(said)}." for said in lost),
         "## How it was made",
         _table(["Model", "Backend", "Name", "Version", "Where"], _models(run, recipe)),
-        _table(["What", "How many"], _counts(run, rows, ties)),
+        _table(["What", "How many"], _counts(run, sum(part.rows for part in parts), ties)),
         _pairing(run),
         "## What it cost",
         _table(["What", "How much"], _costs(run)),
@@ -72,24 +68,35 @@ def card(run: Run, *, rows: int, ties: int, files: Sequence[str], has_tools: boo
         "## The recipe",
         _code("yaml", run.recipe_text().strip()),
     ]
-    text = "\n\n".join(part for part in parts if part) + "\n"
+    written = "\n\n".join(part for part in text if part) + "\n"
     for secret in _secrets(recipe):
-        text = text.replace(secret, "[left out]")
-    return text
+        written = written.replace(secret, "[left out]")
+    return written
 
 
-def _origin(run: Run, name: str, rows: int) -> str:
+def _rows_of(parts: Sequence[Part]) -> str:
+    each = [(part.rows, "preference pair" if part.format.kind == "pair" else part.format.noun) for part in parts]
+    return ", ".join(f"{rows:,} {noun}{'' if rows == 1 else 's'}" for rows, noun in each)
+
+
+def _columns(part: Part, *, several: bool) -> str:
+    rows = ([f"`{name}`", (part.format.columns | _OF_REPLAY)[name]] for name in part.columns)
+    table = _table(["Column", "What it is"], rows)
+    return f"Of `{part.format.kind}`:\n\n{table}" if several else table
+
+
+def _origin(run: Run, name: str, rows: str) -> str:
     """Who made the data, and how."""
     manifest = run.manifest
     by = f"[Triptych](https://pypi.org/project/triptych/) {plain(manifest.version)}"
     if manifest.imported:
         file, _, form = manifest.imported.rpartition(" as ")
         return (
-            f"{rows:,} preference pairs of other people's data: {by} has read {plain(PurePath(file).name)} as {plain(form)}, "
-            f"and made the pairs with the recipe **{plain(name)}** (`{manifest.recipe_id}`). The licence is that of the data."
+            f"{rows} of other people's data: {by} has read {plain(PurePath(file).name)} as {plain(form)}, "
+            f"and made the rows with the recipe **{plain(name)}** (`{manifest.recipe_id}`). The licence is that of the data."
         )
     return (
-        f"{rows:,} preference pairs, made by {by} with the recipe **{plain(name)}** (`{manifest.recipe_id}`). "
+        f"{rows}, made by {by} with the recipe **{plain(name)}** (`{manifest.recipe_id}`). "
         f"The run is {plain(manifest.status)}."
     )
 
@@ -144,31 +151,52 @@ def recipe_of(run: Run) -> dict[str, Any]:
     return recipe if isinstance(recipe, dict) else {}
 
 
-def _front_matter(name: str, rows: int, files: Sequence[str]) -> str:
+def _front_matter(name: str, parts: Sequence[Part]) -> str:
     limits = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+    rows = sum(part.rows for part in parts)
     size = next((label for limit, label in limits.items() if rows < limit), "n>1M")
+    configs: list[dict[str, Any]] = [
+        {
+            "config_name": part.format.kind if len(parts) > 1 else "default",
+            "data_files": [{"split": "train", "path": part.files[0]}],
+        }
+        for part in parts
+    ]
+    if len(parts) > 1:
+        configs[0]["default"] = True
     content = {
         "pretty_name": name,
-        "tags": ["preference", "dpo", "alignment", "triptych"],
+        "tags": ["preference", *(_TAGS[part.format.kind] for part in parts), "alignment", "triptych"],
         "task_categories": ["text-generation"],
         "size_categories": [size],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": files[0]}]}],
+        "configs": configs,
     }
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
 
 
-def _snippet(files: Sequence[str], settings: Mapping[str, Any]) -> str:
+def _snippet(part: Part, settings: Mapping[str, Any]) -> str:
+    """How to load the rows, and to train on them where TRL can: by the method's settings if they are for such rows."""
     trainer, module, given = trainer_of(settings)
+    if kind_read_by(trainer) != part.format.kind:
+        if part.format.trainer is None:
+            return f"from datasets import load_dataset\n\n{_loaded(part)}"
+        trainer, module, given = trainer_of({"trainer": part.format.trainer})
     config = trainer.removesuffix("Trainer") + "Config"
     said = "".join(f", {name}={value!r}" for name, value in given.items())
+    reward = "reward_funcs=your_reward, " if part.format.kind == "group" else ""
     return (
         "from datasets import load_dataset\n"
         f"from {module} import {config}, {trainer}\n\n"
-        f'pairs = load_dataset("{_LOADERS[files[0]]}", data_files="{files[0]}", split="train")\n'
+        f"{_loaded(part)}\n"
         f'settings = {config}(output_dir="trained"{said})\n'
-        f'trainer = {trainer}(model="your-org/your-model", args=settings, train_dataset=pairs)\n'
+        f'trainer = {trainer}(model="your-org/your-model", {reward}args=settings, train_dataset=rows)\n'
         "trainer.train()"
     )
+
+
+def _loaded(part: Part) -> str:
+    file = part.files[0]
+    return f'rows = load_dataset("{_LOADERS[file.rpartition(".")[2]]}", data_files="{file}", split="train")'
 
 
 def _models(run: Run, recipe: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -201,6 +229,9 @@ def _counts(run: Run, rows: int, ties: int) -> Iterator[list[str]]:
     kinds = run.examples().group_by("kind").len().sort("kind").collect(engine="streaming").rows()
     yield ["Examples", ", ".join(f"{count:,} {plain(kind)}" for kind, count in kinds)]
     yield ["Rows of this data set", f"{rows:,}"]
+    for other in replayed(run):
+        again = other.examples().select("id").collect().height
+        yield [f"Examples replayed from {plain(other.path.name)}", f"{again:,}"]
     if ties:
         yield ["Pairs left out, since they are ties", f"{ties:,}"]
 

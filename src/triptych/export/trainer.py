@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import yaml
 
 _COMMANDS = {"DPOTrainer": "dpo", "KTOTrainer": "kto", "RewardTrainer": "reward", "SFTTrainer": "sft"}
 """Trainers of rows that have a command of TRL's; the others have a module of their own."""
+_KINDS = {"KTOTrainer": "unpaired", "SFTTrainer": "sft", "GRPOTrainer": "group", "RLOOTrainer": "group"}
+"""The kind of examples that a trainer reads; the others read pairs."""
 _MODULES = {"CPOTrainer": "trl.experimental.cpo", "ORPOTrainer": "trl.experimental.orpo"}
 
 
@@ -30,8 +32,16 @@ def trainer_of(settings: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     )
 
 
-def settings_file(settings: Mapping[str, Any], folder: Path) -> str:
-    """The settings as YAML: a configuration of TRL's command line where it has a command for the trainer."""
+def kind_read_by(trainer: str) -> str:
+    """The kind of examples that a trainer of TRL's reads."""
+    return _KINDS.get(trainer, "pair")
+
+
+def settings_file(settings: Mapping[str, Any], folder: Path, kinds: Sequence[str] = ()) -> str:
+    """The settings as YAML: a configuration of TRL's command line where it has a command for the trainer.
+
+    Of several `kinds` of examples in the folder, it names the trainer's.
+    """
     trainer, module, given = trainer_of(settings)
     command = _COMMANDS.get(trainer)
     if command is None:
@@ -42,4 +52,7 @@ def settings_file(settings: Mapping[str, Any], folder: Path) -> str:
         "# With a model of yours, and dataset_name changed where the folder was moved:\n"
         f"#   trl {command} --config trl.yaml --model_name_or_path your-org/your-model --output_dir trained"
     )
-    return f"{head}\n{yaml.safe_dump({'dataset_name': str(folder.resolve()), **given}, sort_keys=False)}"
+    where: dict[str, Any] = {"dataset_name": str(folder.resolve())}
+    if len(kinds) > 1:
+        where["dataset_config"] = kind_read_by(trainer)
+    return f"{head}\n{yaml.safe_dump(where | given, sort_keys=False)}"

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
+from triptych.bounds import Bounds
 from triptych.instantiation.scores import criterion_scores, verdicts
 
 if TYPE_CHECKING:
     import polars as pl
 
-Share = Annotated[float, Field(ge=0, le=1)]
 _OF_ONE_SCORE = ("margin", "chosen", "rejected")
 _OF_TWO_MARGINS = ("potential", "fused")
-_DECIMALS = 12
+_OF_VARIANCES = ("noise", "certainty")
+_DECIMALS = 10
+"""Two less than scores have: their differences are off by as much as scores are, and equal margins must be equal."""
 
 
-class Band(BaseModel):
+class Band(Bounds):
     """Keeps the pairs of which something lies within bounds; a pair of which it is not known is dropped.
 
     `potential` is the margin less the margin on `criterion`: what judges say and the policy does not know yet, where
     the criterion holds implicit rewards (arXiv:2503.01864). `fused` joins the two as independent witnesses
     (arXiv:2502.14560): with p = (1 + margin) / 2 and q alike, pq / (pq + (1 - p)(1 - q)).
     `noise` is the standard error of the margin: the root of the summed variances of the mean verdicts on the two.
+    `certainty` is the chance that the margin is above 0 if it is off by a normal error of that size (as UPO drops and
+    weighs pairs by how sure an estimator is of them, arXiv:2409.11212); of neither is anything known where a response
+    has one verdict alone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    of_what: ClassVar[str] = "pair"
 
     of: Literal[
         "margin",
@@ -38,19 +43,12 @@ class Band(BaseModel):
         "potential",
         "fused",
         "noise",
+        "certainty",
     ]
     """What is held to the bounds: scores and margins in [0, 1], lengths in characters (the difference is chosen less
     rejected)."""
     criterion: str | None = None
     """The one criterion whose score is meant; None takes the objective's score. `potential` and `fused` need one."""
-    min: float | None = None
-    """Least value, inclusive."""
-    max: float | None = None
-    """Greatest value, inclusive."""
-    min_quantile: Share | None = None
-    """Least value as a quantile over all pairs that the bands before this one left: 0.9 keeps the greatest tenth."""
-    max_quantile: Share | None = None
-    """Greatest value as a quantile."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Band:
@@ -58,11 +56,6 @@ class Band(BaseModel):
             raise ValueError(f"{self.of} needs the criterion whose margin is held against the objective's")
         if self.criterion is not None and self.of not in (*_OF_ONE_SCORE, *_OF_TWO_MARGINS):
             raise ValueError(f"{self.of} does not depend on a criterion; leave criterion out")
-        if (self.min, self.max, self.min_quantile, self.max_quantile) == (None,) * 4:
-            raise ValueError("has no bound; give min, max, min_quantile or max_quantile")
-        for low, high in ((self.min, self.max), (self.min_quantile, self.max_quantile)):
-            if low is not None and high is not None and low > high:
-                raise ValueError(f"its least bound {low:g} is above its greatest {high:g}: no pair fits")
         return self
 
     @property
@@ -70,21 +63,11 @@ class Band(BaseModel):
         """Whether it depends on the pairs of all prompts."""
         return self.min_quantile is not None or self.max_quantile is not None
 
-    def kept(self, pairs: pl.LazyFrame) -> pl.LazyFrame:
-        """The pairs within the bounds; they have the columns that `with_features` adds for this band."""
+    def fits(self) -> pl.Expr:
+        """Whether a pair lies within the bounds; pairs have the columns that `with_features` adds for this band."""
         import polars as pl
 
-        value = pl.col(self.column)
-        fits = value.is_not_null()
-        if self.min is not None:
-            fits &= value >= self.min
-        if self.max is not None:
-            fits &= value <= self.max
-        if self.min_quantile is not None:
-            fits &= value >= value.quantile(self.min_quantile, "nearest")
-        if self.max_quantile is not None:
-            fits &= value <= value.quantile(self.max_quantile, "nearest")
-        return pairs.filter(fits)
+        return self.within(pl.col(self.column))
 
     @property
     def column(self) -> str:
@@ -107,16 +90,16 @@ def with_features(
     if any(band.of.endswith(("length", "difference")) for band in bands):
         characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
         lengths = responses.select(pl.col("id"), characters.alias("length"))
-        pairs = _of_both(pairs, lengths, "length")
-    if any(band.of == "noise" for band in bands):
-        pairs = _of_both(pairs, _variances(judgements, criteria, evaluators), "variance")
+        pairs = of_both(pairs, lengths, "length")
+    if any(band.of in _OF_VARIANCES for band in bands):
+        pairs = of_both(pairs, _variances(judgements, criteria, evaluators), "variance")
     for name in {band.criterion for band in bands if band.criterion is not None}:
         scores = criterion_scores(judgements, (name,), evaluators)
-        pairs = _of_both(pairs, scores.select(pl.col("response_id").alias("id"), pl.col("score").alias(name)), name)
+        pairs = of_both(pairs, scores.select(pl.col("response_id").alias("id"), pl.col("score").alias(name)), name)
     return pairs.with_columns(_value(band).alias(column) for column, band in wanted.items())
 
 
-def _of_both(pairs: pl.LazyFrame, of_each: pl.LazyFrame, name: str) -> pl.LazyFrame:
+def of_both(pairs: pl.LazyFrame, of_each: pl.LazyFrame, name: str) -> pl.LazyFrame:
     """Add what is known of each response, as `name` for the chosen and `name`_b for the rejected one."""
     found = of_each.unique("id", keep="first", maintain_order=True)
     return pairs.join(found, left_on="response_id", right_on="id", how="left", maintain_order="left").join(
@@ -158,10 +141,58 @@ def _value(band: Band) -> pl.Expr:
         case "length_difference":
             return pl.col("length").cast(pl.Int64) - pl.col("length_b").cast(pl.Int64)
         case "noise":
-            value = (pl.col("variance") + pl.col("variance_b")).sqrt()
+            value = _noise()
+        case "certainty":
+            value = _chance_above_zero(margin, _noise())
         case "potential":
             value = pl.col("margin") - margin
         case "fused":
             p, q = (1 + pl.col("margin")) / 2, (1 + margin) / 2
             value = p * q / (p * q + (1 - p) * (1 - q))
     return value.round(_DECIMALS)
+
+
+def _noise() -> pl.Expr:
+    """The standard error of the margin."""
+    import polars as pl
+
+    return (pl.col("variance") + pl.col("variance_b")).sqrt()
+
+
+def with_certainty(
+    pairs: pl.LazyFrame,
+    judgements: pl.LazyFrame,
+    criteria: tuple[str, ...] | None,
+    evaluators: tuple[str, ...] | None,
+) -> pl.LazyFrame:
+    """Add `certainty`: the chance that the margin is above 0; null where a response has one verdict alone."""
+    import polars as pl
+
+    spread = _variances(judgements, criteria, evaluators).rename({"variance": "spread"})
+    pairs = of_both(pairs, spread, "spread")
+    noise = (pl.col("spread") + pl.col("spread_b")).sqrt()
+    chance = _chance_above_zero(pl.col("margin"), noise).round(_DECIMALS)
+    return pairs.with_columns(certainty=chance).drop("spread", "spread_b")
+
+
+def _chance_above_zero(margin: pl.Expr, error: pl.Expr) -> pl.Expr:
+    """The chance that a number is above 0 that is estimated as `margin` with a normal error: the normal distribution
+    function of margin / error, to 1.5e-7 by a rational approximation (M. Abramowitz and I. Stegun, 1964, 7.1.26).
+
+    Without any error it is 1 or 0 by the sign, and 0.5 where the margin is 0 as well.
+    """
+    import polars as pl
+
+    z = (margin / error).abs() / 2**0.5
+    t = 1 / (1 + 0.3275911 * z)
+    tail = pl.lit(0.0)
+    for coefficient in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail = (tail + coefficient) * t  # Horner's scheme
+    above = 1 - tail * (-(z**2)).exp() / 2
+    by_sign = (1 + margin.sign()) / 2
+    return (
+        pl.when(error.is_null()).then(None)
+        .when((error == 0) | (margin == 0)).then(by_sign)
+        .when(margin > 0).then(above)
+        .otherwise(1 - above)
+    )  # fmt: skip

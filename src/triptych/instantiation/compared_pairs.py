@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from triptych.instantiation.scored import Names, as_examples
+from triptych.instantiation.scored import MakesExamples, Names
 from triptych.instantiation.scores import shown_responses
-from triptych.operators import Operator
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ OUTCOMES = ("pair", "tied or contradicted", "not compared")
 """What can become of a prompt."""
 
 
-class ComparedPairs(Operator):
+class ComparedPairs(MakesExamples):
     """Makes a pair of every two responses that an evaluator ranked against each other, in the order that it gave them.
 
     Other instantiations score responses and pair them by that; this one takes each comparison for a pair, as data of
@@ -68,7 +67,7 @@ class ComparedPairs(Operator):
             .otherwise(pl.lit([], dtype=pl.List(pl.Float64))),
             labels=pl.when(tied).then(pl.lit([0.5, 0.5])).otherwise(pl.lit([1.0, 0.0])),
         )
-        return as_examples(self, rows, kind="pair", strategy="compared", version=objective.version)
+        return self.as_examples(rows, kind="pair", strategy="compared", version=objective.version)
 
     def tally(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int) -> pl.DataFrame:
         """Count what became of the prompts: one row for each of `OUTCOMES`, so that the prompts add up.

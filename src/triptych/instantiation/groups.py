@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from triptych.instantiation.scored import Scored
+from triptych.instantiation.token_weights import TokenRewards
+from triptych.instantiation.weighed import Weighed
 from triptych.records import Objective
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class Groups(Scored):
+class Groups(Weighed):
     """Puts all scored responses to a prompt into one group; the labels are their advantages.
 
     `mean_std` is GRPO's (arXiv:2402.03300): the score less the group's mean, over its standard deviation (of a
@@ -29,9 +30,16 @@ class Groups(Scored):
     """What becomes of a group whose scores are all equal: none (DAPO, arXiv:2503.14476), or advantages of 0."""
     min_size: int = Field(default=2, ge=2)
     """Fewest scored responses of a group."""
+    token_rewards: TokenRewards | None = None
+    """Rewards of single tokens as well, by a `TokenRewards`; None gives none."""
 
     def instantiate(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None = None,
     ) -> pl.LazyFrame:
         """Make at most one group of each prompt; its responses stand in the order of the table."""
         import polars as pl
@@ -53,6 +61,9 @@ class Groups(Scored):
         )
         if self.zero_variance == "drop":
             rows = rows.filter(pl.col("margin") > 0)
+        if self.token_rewards is not None:
+            rows = self.token_rewards.rewarded(rows, judgements)
+        rows = self.weighed(rows, responses, judgements, objective, prompts)
         return self.as_examples(rows, kind="group", strategy=self.advantage, version=objective.version)
 
     def _advantage(self) -> pl.Expr:

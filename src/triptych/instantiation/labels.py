@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from triptych.instantiation.bands import of_both
+from triptych.instantiation.rescale import raw_scores
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -15,16 +18,21 @@ class SoftLabels(BaseModel):
 
     `sigmoid` takes the chance that a Bradley-Terry model gives to the margin, 1 / (1 + exp(-margin / temperature)), as
     MMPO does (arXiv:2410.03145). `judged` takes the mean probability that judges asked for log-probabilities gave to
-    the chosen response, over both orders, as RLAIF does (arXiv:2309.00267); a pair without any is left out. `certain`
-    takes 1.
+    the chosen response, over both orders, as RLAIF does (arXiv:2309.00267); a pair without any is left out. `reward`
+    takes the chance that a Bradley-Terry model gives to the difference of two rewards as they came, without a scale:
+    1 / (1 + exp(-(r_w - r_l) / temperature)), whose differences are log-odds by the way that reward models are trained
+    (arXiv:2203.02155); a pair without both is left out. `certain` takes 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    by: Literal["sigmoid", "judged", "certain"] = "sigmoid"
+    by: Literal["sigmoid", "judged", "reward", "certain"] = "sigmoid"
     """Where the chance comes from."""
-    temperature: float = Field(default=0.25, gt=0)
-    """With `sigmoid`: the margin at which the odds are e to 1, in scores between 0 and 1."""
+    temperature: float | None = Field(default=None, gt=0)
+    """The difference at which the odds are e to 1: with `sigmoid` of scores between 0 and 1 (0.25 if not given), with
+    `reward` of rewards as they came (1 if not given)."""
+    criterion: str | None = None
+    """With `reward`: the criterion of the rewards."""
     smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """The rate at which labels are taken to be flipped: p becomes (1 - 2 * smoothing) * p + smoothing."""
 
@@ -32,6 +40,8 @@ class SoftLabels(BaseModel):
     def _says_something(self) -> SoftLabels:
         if self.by == "certain" and self.smoothing == 0:
             raise ValueError("by: certain without smoothing gives 1 and 0; leave soft_labels out")
+        if (self.by == "reward") != (self.criterion is not None):
+            raise ValueError("by: reward needs the criterion of the rewards, and the other ways take none")
         return self
 
     def labelled(self, pairs: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
@@ -42,9 +52,13 @@ class SoftLabels(BaseModel):
             pairs = pairs.join(
                 _judged(judgements), on=["response_id", "response_id_b"], how="inner", maintain_order="left"
             )
+        if self.criterion is not None:
+            pairs = of_both(pairs, raw_scores(judgements, self.criterion), "raw").drop_nulls(["raw", "raw_b"])
         match self.by:
             case "sigmoid":
-                chance = 1 / (1 + (-pl.col("margin") / self.temperature).exp())
+                chance = 1 / (1 + (-pl.col("margin") / (self.temperature or 0.25)).exp())
+            case "reward":
+                chance = 1 / (1 + ((pl.col("raw_b") - pl.col("raw")) / (self.temperature or 1.0)).exp())
             case "judged":
                 chance = pl.col("judged")
             case "certain":

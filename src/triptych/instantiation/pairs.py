@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from triptych.instantiation.bands import Band, with_features
+from triptych.instantiation.bands import Band, with_certainty, with_features
 from triptych.instantiation.labels import SoftLabels
-from triptych.instantiation.scored import Scored, Unit
+from triptych.instantiation.rescale import rescaled
+from triptych.instantiation.scored import Unit
 from triptych.instantiation.scores import criterion_scores
+from triptych.instantiation.token_weights import TokenWeights
+from triptych.instantiation.weighed import Weighed
+from triptych.instantiation.weights import Likelihood
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -23,20 +27,23 @@ OUTCOMES = (
     "all tied",
     "margin below the band",
     "margin above the band",
-    "left out by keep or soft_labels",
+    "left out by keep, labels or weights",
 )
 """What can become of a prompt, in the order in which it is decided."""
 
 
-Choice = Literal["best_vs_worst", "best_vs_random", "best_vs_low", "best_vs_rest", "adjacent", "all_pairs"]
+Choice = Literal[
+    "best_vs_worst", "best_vs_random", "best_vs_low", "best_vs_rest", "adjacent", "random_pairs", "all_pairs"
+]
 
 
-class Pairs(Scored):
+class Pairs(Weighed):
     """Pairs responses to one prompt by the objective's score (see `objective_scores`).
 
     `best_vs_worst`, `best_vs_random` and `best_vs_low` make at most one pair a prompt; `best_vs_rest` pairs the best
-    with each that is worse (PRO, arXiv:2306.17492), `adjacent` each with the next one, `all_pairs` every two; the
-    better one is chosen. `best_vs_low` rejects the response whose score is nearest to `deviations` standard
+    with each that is worse (PRO, arXiv:2306.17492), `adjacent` each with the next one, `random_pairs` two
+    by two in drawn order (the first round of RSO's ranking, arXiv:2309.06657), `all_pairs` every two; the better one
+    is chosen. `best_vs_low` rejects the response whose score is nearest to `deviations` standard
     deviations below the mean of its prompt, which was found better than the worst of many (arXiv:2502.16825).
 
     Which responses are paired is settled first; the band and `keep` then keep or drop the pair. Responses of equal
@@ -50,6 +57,10 @@ class Pairs(Scored):
     """Which responses are paired. `best_vs_random` draws among those scored lower than the best."""
     deviations: float = Field(default=2.0, ge=0)
     """With `best_vs_low`: how many standard deviations (of a sample, n - 1) below the mean."""
+    tier: float = Field(default=0.0, ge=0, lt=0.5)
+    """With `best_vs_worst`: how far from the best score a response may be, and from the worst, as a share of their
+    distance, to count as equally good. The shortest of the best is then chosen and the longest of the worst rejected
+    (the length control of Meta-Rewarding, arXiv:2407.19594); 0 goes by scores alone."""
     within: Literal["prompt", "prefix"] = "prompt"
     """Which responses are paired: any to one prompt, or only branches of one response from the same place, with one
     another and with that response, so that the two differ from there on (Step-DPO, arXiv:2406.18629)."""
@@ -64,12 +75,18 @@ class Pairs(Scored):
     ties: Literal["drop", "keep"] = "drop"
     """What becomes of two responses of equal score where nothing better is to be had: no pair, or one with
     margin 0 and labels 0.5 and 0.5, in drawn order. (A `min_margin` above 0 drops it all the same.)"""
-    weight: Literal["one", "margin"] = "one"
-    """The example's weight: 1, or its margin."""
+    weight: Literal["one", "margin", "certainty"] | Likelihood = "one"
+    """The example's weight: 1, its margin, the chance that the margin is above 0 given its standard error (see the
+    band `certainty`), which is from 0.5 to 1, or by a `Likelihood`."""
+    unestimated: Literal["one", "drop"] = "one"
+    """With `weight: certainty`: whether a pair whose margin has no standard error, since a response has one verdict
+    alone, gets the weight 1 or is dropped."""
     soft_labels: SoftLabels | None = None
     """Labels between 0 and 1, by a `SoftLabels`; None gives 1 and 0, and 0.5 to both of a tie."""
     keep: tuple[Band, ...] = ()
     """Bands on what can be said of a pair, one after another; each is a `Band`."""
+    token_weights: TokenWeights | None = None
+    """Weights of the tokens of both responses, by a `TokenWeights`; None gives none."""
     distinct: bool = True
     """Never pair two responses that say the same; an equal of the best is passed over for the next."""
 
@@ -77,6 +94,8 @@ class Pairs(Scored):
     def _fits_together(self) -> Pairs:
         if self.max_margin is not None and self.max_margin < self.min_margin:
             raise ValueError(f"max_margin {self.max_margin:g} is below min_margin {self.min_margin:g}: no pair fits")
+        if self.tier and self.choose != "best_vs_worst":
+            raise ValueError(f"tier says which are the best and which the worst; it does not go with {self.choose}")
         if self.dimensions == "each" and self.criteria is None:
             raise ValueError("dimensions: each needs the names of the criteria")
         return self
@@ -87,12 +106,17 @@ class Pairs(Scored):
         return super().across_prompts or any(band.of_all_pairs for band in self.keep)
 
     def instantiate(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None = None,
     ) -> pl.LazyFrame:
         """Make the pairs, ordered as the responses are: by prompt, then by chosen, then by rejected."""
         import polars as pl
 
-        return pl.concat(one._examples(responses, judgements, objective, seed) for one in self._dimensions())
+        return pl.concat(one._examples(responses, judgements, objective, seed, prompts) for one in self._dimensions())
 
     def _dimensions(self) -> list[Pairs]:
         """The settings of each criterion by itself, where each is asked for; otherwise these alone."""
@@ -101,7 +125,12 @@ class Pairs(Scored):
         return [Pairs(**(dict(self) | {"criteria": (name,)})) for name in self.criteria or ()]
 
     def _examples(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None,
     ) -> pl.LazyFrame:
         import polars as pl
 
@@ -109,6 +138,7 @@ class Pairs(Scored):
         pairs = self._kept(self._picked(self._couples(scored, judgements)), responses, judgements)
         pairs = pairs.with_columns(labels=self._labels()).sort("prompt", "row", "row_b")
         rests_on = scored.select("row", "judgement_ids").unique("row", keep="first", maintain_order=True)
+        spans = ["spans"] if self.token_weights is not None else []
         rows = (
             pairs.join(rests_on, on="row", how="left", maintain_order="left")
             .join(rests_on, left_on="row_b", right_on="row", how="left", suffix="_b", maintain_order="left")
@@ -116,13 +146,28 @@ class Pairs(Scored):
                 "prompt_id",
                 "margin",
                 "labels",
+                *spans,
                 response_ids=pl.concat_list("response_id", "response_id_b"),
                 scores=pl.concat_list("score", "score_b"),
-                weight=pl.col("margin") if self.weight == "margin" else pl.lit(1.0),
+                weight=self._weight(),
                 judgement_ids=pl.concat_list("judgement_ids", "judgement_ids_b").list.unique(maintain_order=True),
             )
         )
+        rows = self.weighed(rows, responses, judgements, objective, prompts)
         return self.as_examples(rows, kind="pair", strategy=self._strategy, version=objective.version)
+
+    def _weight(self) -> pl.Expr:
+        import polars as pl
+
+        match self.weight:
+            case "margin":
+                return pl.col("margin")
+            case "certainty":
+                return pl.col("certainty").fill_null(1.0)
+            case "one":
+                return pl.lit(1.0)
+            case _:
+                return pl.col("likelihood")
 
     @property
     def _strategy(self) -> str:
@@ -205,6 +250,10 @@ class Pairs(Scored):
             .join(said, on="row", how="left", maintain_order="left")
             .with_columns(says=says_first)
         )
+        if self.tier:
+            characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
+            lengths = responses.select(characters.alias("length")).with_row_index("row")
+            ranked = ranked.join(lengths, on="row", how="left", maintain_order="left")
         if self.within == "prefix":
             ranked = _by_prefix(ranked, responses)
         return (
@@ -218,19 +267,25 @@ class Pairs(Scored):
         """
         import polars as pl
 
-        each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says")
+        length = ["length"] if self.tier else []
+        each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says", *length)
+        if self.choose == "random_pairs":
+            each = each.with_columns(turn=pl.col("drawn").rank("ordinal").over("prompt").cast(pl.Int64) - 1)
         if self.choose == "best_vs_low":
             spread = pl.col("score").std().over("prompt")
             each = each.with_columns(low=pl.col("score").mean().over("prompt") - self.deviations * spread)
-        best = pl.col("score") == pl.col("score").max().over("prompt")
-        first = each if self.choose in ("all_pairs", "adjacent") else each.filter(best)
+        score = pl.col("score")
+        greatest, least = score.max().over("prompt"), score.min().over("prompt")
+        reach = (self.tier * (greatest - least)).round(12)
+        first = each if self.choose in ("all_pairs", "adjacent", "random_pairs") else each.filter((greatest - score).round(12) <= reach)
+        second = each.filter((score - least).round(12) <= reach) if self.tier else each
         couples = (
-            first.join(each.drop("prompt_id"), on="prompt", suffix="_b")
+            first.join(second.drop("prompt_id"), on="prompt", suffix="_b")
             .filter(pl.col("place") < pl.col("place_b"))
             .with_columns(margin=(pl.col("score") - pl.col("score_b")).round(12))
         )
         if self.dimensions == "pareto":
-            scores = criterion_scores(judgements, self.criteria, self.evaluators)
+            scores = criterion_scores(rescaled(judgements, self.rescale), self.criteria, self.evaluators)
             couples = couples.join(_dominating(couples, scores), on=["row", "row_b"], how="semi", maintain_order="left")
         return couples
 
@@ -252,10 +307,13 @@ class Pairs(Scored):
                 return fit
             case "adjacent":
                 return fit.filter(pl.col("place_b") == pl.col("place") + 1)
+            case "random_pairs":
+                return fit.filter(pl.col("turn") // 2 == pl.col("turn_b") // 2)
             case "best_vs_rest":
                 return fit.filter(pl.col("place") == pl.col("place").min().over("prompt"))
             case "best_vs_worst":
-                order = fit.sort("margin", "place", "place_b", descending=[True, False, True])
+                lengths = [pl.col("length"), -pl.col("length_b").cast(pl.Int64)] if self.tier else []
+                order = fit.sort(*lengths, -pl.col("margin"), "place", -pl.col("place_b").cast(pl.Int64))
             case "best_vs_low":
                 away = (pl.col("score_b") - pl.col("low")).abs().round(12)
                 order = fit.sort(pl.col("margin") == 0, away, "place", "place_b")
@@ -264,13 +322,22 @@ class Pairs(Scored):
         return order.unique("prompt", keep="first", maintain_order=True)
 
     def _kept(self, picked: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
-        """The pairs that the band of margins, `keep` and `soft_labels` leave; with these, `chance` is their label."""
-        pairs = self._in_band(picked)
+        """The pairs that the band of margins, `keep`, labels and weights leave, with what these say of them."""
+        import polars as pl
+
+        pairs, said = self._in_band(picked), rescaled(judgements, self.rescale)
         if self.keep:
-            pairs = with_features(pairs, self.keep, responses, judgements, self.criteria, self.evaluators)
-            for band in self.keep:
-                pairs = band.kept(pairs)
-        return pairs if self.soft_labels is None else self.soft_labels.labelled(pairs, judgements)
+            pairs = with_features(pairs, self.keep, responses, said, self.criteria, self.evaluators)
+            pairs = pairs.filter(*(band.fits() for band in self.keep))
+        if self.weight == "certainty":
+            pairs = with_certainty(pairs, said, self.criteria, self.evaluators)
+            if self.unestimated == "drop":
+                pairs = pairs.filter(pl.col("certainty").is_not_null())
+        if self.soft_labels is not None:
+            pairs = self.soft_labels.labelled(pairs, judgements)
+        if isinstance(self.weight, Likelihood):
+            pairs = self.weight.weighed(pairs, judgements)
+        return pairs if self.token_weights is None else self.token_weights.weighed(pairs, judgements)
 
     def _in_band(self, picked: pl.LazyFrame) -> pl.LazyFrame:
         import polars as pl

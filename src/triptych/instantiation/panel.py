@@ -61,7 +61,9 @@ class Panel(BaseModel):
         verdict = pl.col("verdict")
         declared = pl.lit(1.0)
         if self.weights:
-            declared = pl.col("evaluator").cast(pl.String).replace_strict(self.weights, default=1.0, return_dtype=pl.Float64)
+            declared = (
+                pl.col("evaluator").cast(pl.String).replace_strict(self.weights, default=1.0, return_dtype=pl.Float64)
+            )
         weight = pl.col("weight")
         voted = pl.when(verdict == _HIGH).then(0.5).otherwise((verdict > _HIGH).cast(pl.Float64))
         score = {

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from triptych.instantiation.adjust import Calibration, without_length
 from triptych.instantiation.panel import Panel
+from triptych.instantiation.rescale import Rescale, rescaled
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
 from triptych.records import Objective, content_id, draw
@@ -24,14 +25,37 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Scored(Operator):
+class MakesExamples(Operator):
+    """An instantiation that gives its rows the columns that all examples have."""
+
+    def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
+        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
+
+        They may have spans, input and outputs as well.
+        """
+        import polars as pl
+
+        types, there = schema("examples"), rows.collect_schema().names()
+        shared = {
+            "id": pl.lit(None),
+            "kind": pl.lit(kind),
+            "strategy": pl.lit(strategy),
+            "strategy_id": pl.lit(self.identity()),
+            "objective_version": pl.lit(version),
+            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
+        }
+        columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
+        return rows.select(columns).map_batches(_with_ids)
+
+
+class Scored(MakesExamples):
     """An instantiation that rests on the objective's score of each response (see `objective_scores`)."""
 
     reads: ClassVar[dict[str, frozenset[str]]] = {
         "responses": frozenset({"id", "prompt_id", "status", "messages", "params", "parent_id"}),
         "judgements": frozenset(
             {"id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check", "status"}
-            | {"step", "scores", "ranks", "probability", "scale", "weight"}
+            | {"step", "about", "scores", "ranks", "probability", "scale", "weight"}
         ),
     }
     """The columns that it looks at, so that others need not be read from the disk."""
@@ -50,12 +74,15 @@ class Scored(Operator):
     """Calibration of evaluators on gold verdicts: a `Calibration`."""
     length: Literal["keep", "residual"] = "keep"
     """Whether verdicts are taken as they are, or without what the length of responses explains of them."""
+    rescale: Rescale | None = None
+    """How scores without a scale, such as rewards, come between 0 and 1: by a `sigmoid`, as `standard` scores over all
+    prompts, or by their `rank` within the prompt. None leaves them out."""
 
     @property
     def across_prompts(self) -> bool:
         """Whether verdicts on other prompts bear on the score of a response."""
         panel = self.panel is not None and self.panel.across_prompts
-        return panel or self.calibrate is not None or self.length == "residual"
+        return panel or self.calibrate is not None or self.length == "residual" or self.rescale == "standard"
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
@@ -84,7 +111,7 @@ class Scored(Operator):
 
         scores = objective_scores(
             responses,
-            judgements,
+            rescaled(judgements, self.rescale),
             objective,
             self.criteria,
             self._evaluators,
@@ -111,30 +138,6 @@ class Scored(Operator):
         if self.length == "residual":
             said = without_length(said, responses)
         return said
-
-    def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
-        """Make examples of rows (see `as_examples`)."""
-        return as_examples(self, rows, kind=kind, strategy=strategy, version=version)
-
-
-def as_examples(operator: Operator, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
-    """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
-
-    They may have spans, input and outputs as well.
-    """
-    import polars as pl
-
-    types, there = schema("examples"), rows.collect_schema().names()
-    shared = {
-        "id": pl.lit(None),
-        "kind": pl.lit(kind),
-        "strategy": pl.lit(strategy),
-        "strategy_id": pl.lit(operator.identity()),
-        "objective_version": pl.lit(version),
-        **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
-    }
-    columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
-    return rows.select(columns).map_batches(_with_ids)
 
 
 def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:

@@ -26,18 +26,18 @@ def _without_halves(judgements: pl.LazyFrame) -> pl.LazyFrame:
     if "check" in known:
         checks = (
             bad.filter(one & pl.col("check").is_not_null())
-            .select(*by, ids.list.first().alias("about"))
+            .select(*by, ids.list.first().alias("halved"))
             .unique()
             .collect()
         )
         if checks.height:
-            made = judgements.with_columns(about=pl.when(one & pl.col("check").is_not_null()).then(ids.list.first()))
-            judgements = made.join(checks.lazy(), on=[*by, "about"], how="anti", maintain_order="left").drop("about")
+            made = judgements.with_columns(halved=pl.when(one & pl.col("check").is_not_null()).then(ids.list.first()))
+            judgements = made.join(checks.lazy(), on=[*by, "halved"], how="anti", maintain_order="left").drop("halved")
     both = pl.when(two).then(ids.list.sort().list.join(" "))
-    orders = bad.filter(two).select(*by, both.alias("about")).unique().collect()
+    orders = bad.filter(two).select(*by, both.alias("halved")).unique().collect()
     if orders.height:
-        made = judgements.with_columns(about=both)
-        judgements = made.join(orders.lazy(), on=[*by, "about"], how="anti", maintain_order="left").drop("about")
+        made = judgements.with_columns(halved=both)
+        judgements = made.join(orders.lazy(), on=[*by, "halved"], how="anti", maintain_order="left").drop("halved")
     return judgements
 
 
@@ -57,27 +57,30 @@ def verdicts(
     gives 1 and 0, a tie 0.5 to both. Where a judgement has scores and ranks, its scores count.
 
     What does not enter: judgements whose status is not ok, scores without a scale, the rank of a response shown
-    alone, and probabilities. A verdict does not enter either that is half of one: a choice between two whose other
-    order could not be read, since the order alone may have decided it, and the checks of a verifier on a response of
-    which it could not make one. Judgements of single steps are by themselves: `of` says which are meant. `criteria` and
+    alone, judgements about judgements, and probabilities. A verdict does not enter either that is half of one: a choice
+    between two whose other order could not be read, since the order alone may have decided it, and the checks of a
+    verifier on a response of which it could not make one. Judgements of single steps are by themselves: `of` says which are meant. `criteria` and
     `evaluators` are names; None takes all.
 
     Columns: judgement (its row number), judgement_id, prompt_id, response_id, criterion, evaluator,
     evaluator_id, model, step (its number from 0, null of whole responses), counts (its weight), verdict; of steps also
-    unit, start and end (where they stand).
+    unit, message, start and end (where they stand).
     """
     import polars as pl
 
     k = pl.col("response_ids").list.len()
     low, high = (pl.col("scale").list.get(place, null_on_oob=True) for place in (0, 1))
     step = pl.col("step").struct.field("index")
-    place = ("unit", "start", "end") if of == "steps" else ()
+    place = ("unit", "message", "start", "end") if of == "steps" else ()
+    locator = pl.col("step").struct.field
     counts = (pl.col("status") == "ok") & (step.is_null() if of == "responses" else step.is_not_null())
     if criteria is not None:
         counts &= pl.col("criterion").is_in(list(criteria))
     if evaluators is not None:
         counts &= pl.col("evaluator").is_in(list(evaluators))
-    known = judgements.collect_schema().names()  # runs of before have no weights
+    known = judgements.collect_schema().names()  # runs of before have no weights, and no judgements on judgements
+    if "about" in known:
+        counts &= pl.col("about").list.len() == 0
     told = (
         _without_halves(judgements.with_row_index("judgement"))
         .filter(counts)
@@ -88,7 +91,7 @@ def verdicts(
             pl.col("response_ids").alias("response_id"),
             *("criterion", "evaluator", "evaluator_id", "model", "scores", "ranks"),
             step.alias("step"),
-            *(pl.col("step").struct.field(name) for name in place),
+            *(locator(name).fill_null(0) if name == "message" else locator(name) for name in place),  # 0 goes without saying
             (pl.col("weight") if "weight" in known else pl.lit(1.0)).alias("counts"),
             k.alias("k"),
             low.alias("low"),

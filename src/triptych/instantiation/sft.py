@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from triptych.instantiation.scored import Scored, Unit
+from triptych.instantiation.scored import Unit
+from triptych.instantiation.weighed import Weighed
 from triptych.records import Objective
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class Sft(Scored):
+class Sft(Weighed):
     """Keeps the best scored responses to each prompt as rows to imitate: best-of-n, or rejection sampling.
 
     So do RAFT (arXiv:2304.06767), with `keep: 1`, and ReST (arXiv:2308.08998), with `keep: null` and a
@@ -31,7 +32,12 @@ class Sft(Scored):
     """The row's weight: 1, or its score."""
 
     def instantiate(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None = None,
     ) -> pl.LazyFrame:
         """Make the rows, prompt by prompt, from best to worst."""
         import polars as pl
@@ -55,4 +61,5 @@ class Sft(Scored):
             margin=pl.lit(None),
             weight=pl.col("score") if self.weight == "score" else pl.lit(1.0),
         )
+        rows = self.weighed(rows, responses, judgements, objective, prompts)
         return self.as_examples(rows, kind="sft", strategy="best", version=objective.version)

@@ -6,21 +6,28 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from triptych.instantiation.scored import Scored, Unit
+from triptych.instantiation.scored import Unit
+from triptych.instantiation.weighed import Weighed
 from triptych.records import Objective
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class Unpaired(Scored):
+class Unpaired(Weighed):
     """Marks each scored response good (label 1) or bad (label 0); those between the thresholds are left out.
 
     With `against: prompt_mean`, a response is held against the mean score of its prompt's responses instead, and
-    `good` and `bad` are distances from it: good from mean + `good` up, bad from mean - `bad` down.
+    `good` and `bad` are distances from it: good from mean + `good` up, bad from mean - `bad` down. With `labels: soft`
+    each scored response is kept, and its label is its score: a target for a regression (HelpSteer2, arXiv:2406.08673).
     """
 
     kind: Literal["unpaired"] = "unpaired"
+    labels: Literal["hard", "soft"] = "hard"
+    """Whether a label is 1 or 0, or the score itself."""
+    dimensions: Literal["joined", "each"] = "joined"
+    """What several criteria make of a row. `joined`: the objective's weighted mean decides. `each`: rows for every
+    criterion by itself, with its name in their strategy."""
     against: Literal["scale", "prompt_mean"] = "scale"
     """What a score is held against: the scale from 0 to 1, or the mean of the prompt's responses."""
     good: Unit = 0.5
@@ -34,12 +41,40 @@ class Unpaired(Scored):
     def _thresholds_are_apart(self) -> Unpaired:
         if self.against == "scale" and self.bad is not None and self.bad >= self.good:
             raise ValueError(f"bad {self.bad:g} is not below good {self.good:g}: a response would be both")
+        if self.dimensions == "each" and self.criteria is None:
+            raise ValueError("dimensions: each needs the names of the criteria")
+        if self.labels == "soft" and not self.model_fields_set.isdisjoint({"good", "bad", "against"}):
+            raise ValueError("labels: soft marks nothing good or bad; leave good, bad and against out")
         return self
 
     def instantiate(
-        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective, seed: int
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None = None,
     ) -> pl.LazyFrame:
-        """Make one example of each response that is marked, in the order of the responses."""
+        """Make one example of each response that is marked, in the order of the responses; criterion by criterion."""
+        import polars as pl
+
+        if self.dimensions == "joined":
+            return self._examples(responses, judgements, objective, seed, prompts, "")
+        chosen = {name: getattr(self, name) for name in self.model_fields_set} | {"dimensions": "joined"}
+        each = [(name, Unpaired(**(chosen | {"criteria": (name,)}))) for name in self.criteria or ()]
+        return pl.concat(
+            one._examples(responses, judgements, objective, seed, prompts, f"/{name}") for name, one in each
+        )
+
+    def _examples(
+        self,
+        responses: pl.LazyFrame,
+        judgements: pl.LazyFrame,
+        objective: Objective,
+        seed: int,
+        prompts: pl.LazyFrame | None,
+        named: str,
+    ) -> pl.LazyFrame:
         import polars as pl
 
         score = pl.col("score")
@@ -48,7 +83,7 @@ class Unpaired(Scored):
         rows = (
             self.ranked(responses, judgements, objective, seed)
             .with_columns(
-                label=pl.when(good).then(1.0).when(bad).then(0.0),
+                label=score if self.labels == "soft" else pl.when(good).then(1.0).when(bad).then(0.0),
                 distance=(score - middle).abs().round(12),
             )
             .filter(pl.col("label").is_not_null())
@@ -63,7 +98,9 @@ class Unpaired(Scored):
                 weight=pl.col("distance") if self.weight == "distance" else pl.lit(1.0),
             )
         )
-        return self.as_examples(rows, kind="unpaired", strategy=f"against_{self.against}", version=objective.version)
+        strategy = f"against_{self.against}" if self.labels == "hard" else "score"
+        rows = self.weighed(rows, responses, judgements, objective, prompts)
+        return self.as_examples(rows, kind="unpaired", strategy=strategy + named, version=objective.version)
 
     def _marks(self, middle: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
         """Whether a response is good, and whether it is bad if it is not good."""

@@ -132,9 +132,9 @@ def _read(request: ChatRequest, reply: Reply | CallFailed, parse: Callable[[Choi
 def _quoted(said: str, request: ChatRequest) -> bool:
     """Whether the object that an answer ends with is one that the material holds: then the judge may only quote it."""
     object_said = "".join(said[said.find("{", said.rfind("</think>") + 1) :].removesuffix("```").split())
-    return any(
-        object_said in "".join(message.content.split()) for message in request.messages if message.role != "assistant"
-    )
+    shown = (message.content for message in request.messages if message.role != "assistant")
+    # No object stands outside of the first and the last brace, and much of what is shown has none.
+    return any(object_said in "".join(text[text.find("{") : text.rfind("}") + 1].split()) for text in shown)
 
 
 def _ask_again(request: ChatRequest, first: Asked[Any], wanted: str) -> ChatRequest:

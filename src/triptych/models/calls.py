@@ -10,7 +10,7 @@ import msgspec
 
 from triptych.errors import RunFolderError, StopRun, TriptychError
 from triptych.models.budget import Ledger
-from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply, asked, call_id
+from triptych.models.chat import Ask, CallFailed, Reply, Request, asked, call_id
 from triptych.models.endpoint import Answer, Endpoint
 from triptych.models.spec import ModelSpec, Price
 from triptych.models.wire import Usage
@@ -28,6 +28,11 @@ def _decode_reply(said: str | bytes) -> Reply:
             f"the call log holds an answer that can't be read ({error}); the file is damaged. Move it away and run the "
             "same command with --calls NEW.sqlite to ask again"
         ) from error
+
+
+_UNSAVED = 2
+"""Calls that are sent and whose answers are not safe on the disk yet, as a multiple of a model's `concurrency`: a disk
+that is slow to write slows down the sending, so that a kill never costs more."""
 
 
 class Counts(msgspec.Struct):
@@ -61,6 +66,7 @@ class Calls:
         self._checked = False
         self._known: set[str] = set()
         """Models of which the log held an answer."""
+        self._unsaved = {name: asyncio.Semaphore(_UNSAVED * spec.concurrency) for name, spec in specs.items()}
         self._opened: dict[str, asyncio.Task[None]] = {}
         self._in_flight: dict[str, asyncio.Task[Reply | CallFailed]] = {}
 
@@ -96,7 +102,7 @@ class Calls:
         """Calls that are out or waiting to go out."""
         return len(self._in_flight)
 
-    async def answer(self, model: str, requests: Sequence[ChatRequest], counts: Counts) -> list[Reply | CallFailed]:
+    async def answer(self, model: str, requests: Sequence[Request], counts: Counts) -> list[Reply | CallFailed]:
         """Answer the requests in their order, from the log where it has them."""
         identity = self.specs[model].identity
         keys = [call_id(identity, request) for request in requests]
@@ -121,7 +127,7 @@ class Calls:
             failed.result()
         return [sent[key].result() if key in sent else _decode_reply(known[key]) for key in keys]
 
-    def _send(self, model: str, key: str, request: ChatRequest, counts: Counts) -> asyncio.Task[Reply | CallFailed]:
+    def _send(self, model: str, key: str, request: Request, counts: Counts) -> asyncio.Task[Reply | CallFailed]:
         if (running := self._in_flight.get(key)) is not None:
             counts.cached += 1
             return running
@@ -135,10 +141,17 @@ class Calls:
         if not task.cancelled() and isinstance(error := task.exception(), TriptychError):
             self.stop(error)
 
-    async def _call(self, model: str, key: str, request: ChatRequest, counts: Counts) -> Reply | CallFailed:
+    async def _call(self, model: str, key: str, request: Request, counts: Counts) -> Reply | CallFailed:
         self._may_send()
         self._check_all()
         endpoint = await self._open(model)
+        async with self._unsaved[model]:
+            return await self._asked(endpoint, model, key, request, counts)
+
+    async def _asked(
+        self, endpoint: Endpoint, model: str, key: str, request: Request, counts: Counts
+    ) -> Reply | CallFailed:
+        """Send the call, and keep its answer."""
         outcome = await endpoint.answer(request, self._may_send, lambda usage: self._waste(model, key, usage, counts))
         counts.sent += 1
         counts.retried += outcome.attempts - 1
@@ -181,7 +194,7 @@ class Calls:
         counts.usd += reply.cost_usd
         self.ledger.add(reply.prompt_tokens + reply.completion_tokens, reply.cost_usd)
 
-    async def _kept(self, model: str, key: str, request: ChatRequest, reply: Reply) -> Reply:
+    async def _kept(self, model: str, key: str, request: Request, reply: Reply) -> Reply:
         """The answer that is in the log: this one, or that of another run that shares the log and was faster."""
         spec, said = self.specs[model], _encode(reply).decode()
         logged = LoggedCall(
@@ -214,17 +227,19 @@ class _StageAsk:
         """Look up the declared model of that name."""
         return self._calls.specs[name]
 
-    def __call__(self, model: str, requests: Sequence[ChatRequest]) -> Awaitable[list[Reply | CallFailed]]:
+    def __call__(self, model: str, requests: Sequence[Request]) -> Awaitable[list[Reply | CallFailed]]:
         """Answer the requests, in their order."""
         return self._calls.answer(model, requests, self._counts)
 
 
 def _reply(key: str, answer: Answer, price: Price | None) -> Reply:
-    usage = answer.usage
+    usage = answer.said.usage
     tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     return Reply(
         call_id=key,
-        choices=answer.choices,
+        choices=answer.said.choices,
+        tokens=answer.said.tokens,
+        scores=answer.said.scores,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cached_tokens=usage.cached_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,6 +63,9 @@ class EmbeddedServer:
     def start(self) -> str:
         """Load the weights and listen; returns the base URL. Takes about two seconds."""
         check_runtime()
+        # Threads that wait for one another spin for long by default. Where others use the same cores, hardly anything
+        # is computed then; it was seen ten times slower. Read when the library is loaded.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         import xllamacpp
 
         params = xllamacpp.CommonParams()

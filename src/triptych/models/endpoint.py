@@ -1,4 +1,4 @@
-"""One OpenAI-compatible endpoint: connections, attempts, retries, and knowing when to give up."""
+"""One endpoint: connections, attempts, retries, and knowing when to give up. A classifier in this process is one too."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import random
 import time
 from asyncio import timeout
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
 from triptych.errors import EndpointDown, KeyRefused, StopRun
-from triptych.models.chat import ChatRequest, Choice
+from triptych.models.chat import ChatRequest, Choice, GivenRequest, Request, ScoreRequest, TextRequest
+from triptych.models.given import given_logprobs
 from triptych.models.limiter import Limiter
-from triptych.models.spec import EmbeddedModel, ModelSpec
-from triptych.models.wire import Usage, read_answer, read_usage, request_body
+from triptych.models.rewards import rewards
+from triptych.models.spec import ClassifierModel, EmbeddedModel, ModelSpec, RewardModel
+from triptych.models.wire import CantTell, Said, Usage, read_answer, read_text, read_usage, request_body, text_body
 
 if TYPE_CHECKING:
     import aiohttp
 
+_Read = TypeVar("_Read")
 _OVERLOADED = frozenset({429, 503, 529})
 _RETRIED = _OVERLOADED | {408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524}
 _FIRST_PAUSE_S = 0.5
@@ -39,8 +43,7 @@ _MOST_BYTES = 64 * 2**20
 class Answer(msgspec.Struct, frozen=True):
     """A good answer, and what it took."""
 
-    choices: tuple[Choice, ...]
-    usage: Usage
+    said: Said
     latency_s: float
     attempts: int
 
@@ -106,6 +109,12 @@ class Endpoint:
         import aiohttp
 
         self.stopped = asyncio.get_running_loop().create_future()
+        if isinstance(self.spec, ClassifierModel):
+            from triptych.models.classifier import Classifier
+
+            self._server, self.address = Classifier(self.spec), self.spec.path
+            await self._server.load()
+            return
         if isinstance(self.spec, EmbeddedModel):
             self._server = await asyncio.to_thread(_start_embedded, self.spec)
             base_url, self._key = self._server.base_url, self._server.api_key
@@ -113,7 +122,7 @@ class Endpoint:
             base_url, self._key = self.spec.base_url, self._declared_key()
         headers = {"Authorization": f"Bearer {self._key}"} if self._key is not None else {}
         self.address = base_url
-        self._url = f"{base_url}/chat/completions"
+        self._root = base_url.removesuffix("/v1")
         self._connect_s = max(1.0, self.spec.patience_s / 4)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
@@ -137,19 +146,18 @@ class Endpoint:
         self.limiter.release_waiting(reason)
 
     async def answer(
-        self, request: ChatRequest, may_send: Callable[[], None], wasted: Callable[[Usage], None]
+        self, request: Request, may_send: Callable[[], None], wasted: Callable[[Usage], None]
     ) -> Answer | Refusal:
         """Ask until there is an answer, a refusal, or no attempt left.
 
         `may_send` is called before each attempt and raises where nothing more may be sent. `wasted` is told what an
         answer cost that can't be read.
         """
-        body = request_body(self.spec, request)
         attempt, begun = 0, time.monotonic()
         while True:
             attempt += 1
             try:
-                return await self._attempt(request, body, attempt, may_send)
+                return await self._attempt(request, attempt, may_send)
             except _Refused as refused:
                 self._count_refusal(str(refused))
                 return Refusal(str(refused), attempt)
@@ -178,11 +186,14 @@ class Endpoint:
         gone = not retry.open or (not retry.reached and self._failures >= _FAILURES_BEFORE_DOWN)
         return gone and self._failing_since is not None
 
-    async def _attempt(self, request: ChatRequest, body: bytes, attempt: int, may_send: Callable[[], None]) -> Answer:
+    async def _attempt(self, request: Request, attempt: int, may_send: Callable[[], None]) -> Answer:
         started = await self.limiter.acquire()
         try:
             may_send()
-            choices, usage = self._read(await self._post(body), request)
+            said = await self._asked(request)
+        except CantTell as error:
+            self.limiter.answered(started)
+            raise _Refused(str(error)) from error
         except _Retry as retry:
             retry.started = started
             self.limiter.refused(started) if retry.overload else self.limiter.failed()
@@ -192,9 +203,50 @@ class Endpoint:
             raise
         self.limiter.answered(started)
         self.has_answered, self._failures, self._failing_since = True, 0, None
-        return Answer(choices, usage, time.monotonic() - started, attempt)
+        return Answer(said, time.monotonic() - started, attempt)
 
-    async def _post(self, body: bytes) -> bytes:
+    async def _asked(self, request: Request) -> Said:
+        """Put one request to the endpoint, in as many posts as that takes."""
+        spec = self.spec
+        if isinstance(request, ChatRequest):
+            answered = await self._exchange(
+                "chat/completions", request_body(spec, request), lambda content: read_answer(content, request)
+            )
+        elif isinstance(request, TextRequest):
+            answered = await self._exchange(
+                "completions", text_body(spec, request), lambda content: read_text(content, request)
+            )
+        elif isinstance(request, GivenRequest):
+            said = await given_logprobs(spec, request, self._exchange)
+            if not all(math.isfinite(token.logprob) for token in said.tokens or ()):
+                raise CantTell("the endpoint gave a log-probability that is no finite number")
+            return said
+        else:
+            return await self._scored(request)
+        choices, usage = answered
+        return Said(usage, tuple(map(self._choice_without_key, choices)))
+
+    async def _scored(self, request: ScoreRequest) -> Said:
+        if isinstance(self.spec, ClassifierModel):
+            said: Said = await self._server.score(request)
+        elif isinstance(self.spec, RewardModel):
+            said = await rewards(self.spec, request, self._exchange)
+        else:
+            raise CantTell("the model is no reward model, so it scores nothing")
+        if not all(map(math.isfinite, said.scores or ())):
+            raise CantTell("the reward model gave a score that is no finite number")
+        return said
+
+    async def _exchange(self, path: str, body: bytes, read: Callable[[bytes], _Read]) -> _Read:
+        """Post a body and read the answer; one that can't be read is worth another attempt."""
+        content = await self._post(f"{self._root}{path}" if path.startswith("/") else f"{self.address}/{path}", body)
+        try:
+            return read(content)
+        except (ValueError, RecursionError) as error:
+            said = _in_a_line(self._without_key(_message_in(content)))
+            raise _Retry(f"{error}; it says: {said}", usage=read_usage(content)) from error
+
+    async def _post(self, url: str, body: bytes) -> bytes:
         import aiohttp
 
         assert self._session is not None
@@ -202,12 +254,12 @@ class Endpoint:
         try:
             async with (
                 timeout(self.spec.timeout_s),
-                self._session.post(self._url, data=payload, allow_redirects=False) as response,
+                self._session.post(url, data=payload, allow_redirects=False) as response,
             ):
                 content = await _content(response)
                 if response.status == 200:
                     return content
-                raise self._error(response.status, content, response.headers)
+                raise self._error(response.status, content, response.headers, urlsplit(url).path)
         except aiohttp.ConnectionTimeoutError as error:
             raise _Retry(f"no connection in {self._connect_s:g} s", reached=False, open=False) from error
         except TimeoutError as error:
@@ -218,7 +270,7 @@ class Endpoint:
             connected = not isinstance(error, aiohttp.ClientConnectorError)
             raise _Retry(said, reached=False, open=connected) from error
 
-    def _error(self, status: int, content: bytes, headers: Mapping[str, str]) -> Exception:
+    def _error(self, status: int, content: bytes, headers: Mapping[str, str], path: str) -> Exception:
         """Sort a bad status: worth another attempt, the end of this call, or the end of the run."""
         said = f"HTTP {status}: {_in_a_line(self._without_key(_message_in(content)))}"
         if 300 <= status < 400:
@@ -229,7 +281,10 @@ class Endpoint:
         if status == 402 or (status == 429 and b"insufficient_quota" in content):
             return KeyRefused(f"{self._place} has no credit left ({said})")
         if status in (404, 405):
-            return EndpointDown(f"{self._place} does not serve {self.spec.model!r} ({said}); check base_url and model")
+            where = "" if path.endswith("/chat/completions") else f" at {path}"
+            return EndpointDown(
+                f"{self._place} does not serve {self.spec.model!r}{where} ({said}); check base_url and model"
+            )
         if status in _RETRIED:
             return _Retry(said, overload=status in _OVERLOADED, after_s=_seconds(headers.get("Retry-After")))
         return _Refused(said)
@@ -299,6 +354,10 @@ class Endpoint:
 
             find_weights(self.spec.path)
             check_runtime()
+        elif isinstance(self.spec, ClassifierModel):
+            from triptych.models.classifier import check_classifier
+
+            check_classifier(self.spec)
         else:
             self._declared_key()
 
@@ -316,15 +375,6 @@ class Endpoint:
     def _key_hint(self) -> str:
         variable = getattr(self.spec, "key_variable", None)
         return f"Check {variable}" if variable else "Name the variable that holds the key in api_key_env"
-
-    def _read(self, content: bytes, request: ChatRequest) -> tuple[tuple[Choice, ...], Usage]:
-        """Read an answer; one that is no chat completion is worth another attempt."""
-        try:
-            choices, usage = read_answer(content, request)
-        except (ValueError, RecursionError) as error:
-            said = _in_a_line(self._without_key(_message_in(content)))
-            raise _Retry(f"{error}; it says: {said}", usage=read_usage(content)) from error
-        return tuple(map(self._choice_without_key, choices)), usage
 
     def _without_key(self, said: str) -> str:
         """Take the key out of what the endpoint says: it must not reach a log, a file or a screen.

@@ -16,9 +16,11 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from triptych.records.ids import canonical_json
+from triptych.templates import checked_template
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -101,11 +103,9 @@ class _ModelBase(BaseModel):
         return {"backend": getattr(self, "backend", ""), **write(self)}
 
 
-class OpenAIModel(_ModelBase):
-    """A model behind any OpenAI-compatible chat endpoint."""
+class _EndpointBase(_ModelBase):
+    """What all models behind endpoints declare."""
 
-    backend: Literal["openai"] = "openai"
-    """A model behind an endpoint."""
     model: str = Field(min_length=1)
     """The name that the endpoint knows the model by."""
     base_url: str = OPENAI_URL
@@ -139,10 +139,116 @@ class OpenAIModel(_ModelBase):
             return "OPENAI_API_KEY"
         return self.api_key_env
 
+
+class OpenAIModel(_EndpointBase):
+    """A model behind any OpenAI-compatible chat endpoint."""
+
+    backend: Literal["openai"] = "openai"
+    """A model behind an endpoint."""
+    given_logprobs: Literal["vllm", "llamacpp"] | None = None
+    """How the endpoint tells the log-probabilities of a text that is given: as vLLM does, or as llama.cpp's server. None
+    says that it can't."""
+
     @cached_property
     def identity(self) -> bytes:
         """What names the model in the call log, as JSON. The address is not part of it: servers move, weights stay."""
         return _identity(self.model, self.version, self.extra_body)
+
+    @property
+    def answers(self) -> frozenset[str]:
+        """What it can be asked for."""
+        return frozenset({"chat", "text"} | ({"given"} if self.given_logprobs else set()))
+
+
+class RewardModel(_EndpointBase):
+    """A reward model behind an endpoint: it scores responses, and writes none.
+
+    `pooling` and `classify` send the conversation as chat messages, which vLLM puts into the reward model's own chat
+    template, or as one text where `template` is given. `score`, `rerank` and `tei` send two texts, prompt and response,
+    as cross-encoders take them; a chat of several messages is written out with the roles.
+    """
+
+    backend: Literal["reward"] = "reward"
+    """A reward model behind an endpoint."""
+    api: Literal["pooling", "classify", "score", "rerank", "tei"] = "pooling"
+    """How it is asked: vLLM's `/pooling`, `/classify` or `/score`; `/rerank` as of Cohere, Jina, vLLM or llama.cpp; or
+    `/rerank` of Text Embeddings Inference."""
+    template: str | None = None
+    """With `pooling` and `classify`: a Jinja template of the one text that is sent, of `prompt` and `response`."""
+    concurrency: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _has_use_for_its_template(self) -> RewardModel:
+        if self.template is not None and self.api not in ("pooling", "classify"):
+            raise ValueError(f"api: {self.api} sends prompt and response as two texts, so it has no use for a template")
+        return self
+
+    @field_validator("template")
+    @classmethod
+    def _usable(cls, template: str | None) -> str | None:
+        return template if template is None else checked_template(template, {"prompt": "p", "response": "r"})
+
+    @cached_property
+    def identity(self) -> bytes:
+        """What names the model in the call log, as JSON: how it is asked decides what its numbers are."""
+        return _identity(self.model, self.version, self.extra_body, api=self.api, template=self.template)
+
+    @property
+    def answers(self) -> frozenset[str]:
+        """What it can be asked for."""
+        return frozenset({"score"})
+
+
+class ClassifierModel(_ModelBase):
+    """A reward model run in this process: a folder that transformers reads as a sequence classifier.
+
+    It is shown the conversation in the tokenizer's chat template, or the text of `template`; a tokenizer without a chat
+    template is given prompt and response as a pair of texts. Its logits are the scores, with nothing applied to them.
+    """
+
+    backend: Literal["classifier"] = "classifier"
+    """A sequence classifier in this process."""
+    path: str
+    """The model's folder."""
+    template: str | None = None
+    """A Jinja template of the one text that is judged, of `prompt` and `response`."""
+    max_tokens: int = Field(default=4096, ge=8)
+    """Longest input, in tokens. A longer one is refused: what was cut would not be judged."""
+    batch: int = Field(default=8, ge=1)
+    """Most responses that are scored at once."""
+    device: str | None = None
+    """Such as `cpu` or `cuda:1`; None takes a GPU where there is one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the weights."""
+    concurrency: int = Field(default=32, ge=1)
+    tokens_per_s: float = Field(default=500, gt=0)
+
+    @field_validator("template")
+    @classmethod
+    def _usable(cls, template: str | None) -> str | None:
+        return template if template is None else checked_template(template, {"prompt": "p", "response": "r"})
+
+    @property
+    def model(self) -> str:
+        """The model's name in records."""
+        return Path(self.path).name
+
+    @property
+    def price(self) -> Price:
+        """Nothing: it runs on your own machine."""
+        return Price(input=0, output=0)
+
+    @cached_property
+    def identity(self) -> bytes:
+        """What names the model in the call log, as JSON: all of its path, its precision and its template."""
+        folder = str(Path(self.path).expanduser().resolve())
+        dtype = None if self.dtype == "float32" else self.dtype
+        return _identity(folder, self.version, self.extra_body, api="classifier", template=self.template, dtype=dtype)
+
+    @property
+    def answers(self) -> frozenset[str]:
+        """What it can be asked for."""
+        return frozenset({"score"})
 
 
 class EmbeddedModel(_ModelBase):
@@ -178,6 +284,11 @@ class EmbeddedModel(_ModelBase):
         weights = self.model if self.path is None else str(Path(self.path).expanduser().resolve())
         return _identity(weights, self.version, self.extra_body)
 
+    @property
+    def answers(self) -> frozenset[str]:
+        """What it can be asked for."""
+        return frozenset({"chat", "text", "given"})
+
 
 def _secret_names(value: Any, name: str = "") -> Iterator[str]:
     """Names of fields that hold secrets, by their names or by the look of their values."""
@@ -191,9 +302,12 @@ def _secret_names(value: Any, name: str = "") -> Iterator[str]:
         yield name
 
 
-def _identity(model: str, version: str, extra_body: dict[str, Any]) -> bytes:
-    return canonical_json({"model": model, "version": version} | ({"extra_body": extra_body} if extra_body else {}))
+def _identity(model: str, version: str, extra_body: dict[str, Any], **more: str | None) -> bytes:
+    told: dict[str, Any] = {name: value for name, value in more.items() if value is not None}
+    if extra_body:
+        told["extra_body"] = extra_body
+    return canonical_json({"model": model, "version": version} | told)
 
 
-ModelSpec = OpenAIModel | EmbeddedModel
+ModelSpec = OpenAIModel | RewardModel | EmbeddedModel | ClassifierModel
 Model = Annotated[ModelSpec, Field(discriminator="backend")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,8 @@ import msgspec
 from triptych.errors import TriptychError
 from triptych.models.endpoint import Endpoint
 from triptych.models.spec import ModelSpec
-from triptych.operators import BadRow, Load, Outlook, PromptRow, estimate_tokens
+from triptych.operators import BadRow, Load, Outlook, PromptRow, PromptSource, estimate_tokens
+from triptych.planning.rounds import Round, rounds_of
 from triptych.recipes.compatibility import lossy
 from triptych.recipes.loop import Loop
 from triptych.recipes.recipe import Recipe
@@ -46,7 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     recipe: str
     prompts: int | None
-    """None where they come from standard input: the figures are then for one prompt."""
+    """None where they come from standard input or a pipe: the figures are then for one prompt."""
     bad_rows: int
     """Rows that can't be prompts, among the first thousand."""
     first_bad: str | None
@@ -67,11 +69,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") -> Plan:
     """Price a recipe without calling anybody. Raises `PromptError` where its prompts can't be read."""
-    total = recipe.prompts.count(Path(folder))
-    good, bad = _look_at(recipe, Path(folder)) if total is not None else ([], [])
-    prompts = None if total is None else _prompts(total, good, bad, limit)
-    passes = 1 if total is None else _passes(recipe, _prompts(total, good, bad, None), limit)
-    stages = tuple(_stages(recipe, _outlook(good), passes))
+    folder = Path(folder)
+    total = recipe.prompts.count(folder)
+    good, bad = _look_at(recipe.prompts, folder) if total is not None else ([], [])
+    given = None if total is None else _prompts(total, good, bad)
+    prompts = given if given is None or limit is None else min(given, limit)
+    if given is None:  # what comes through a pipe can't be counted beforehand: the figures are for one prompt
+        rounds = iter([Round(1, _outlook(good), recipe.evolution, "evolution")])
+    else:
+        rounds = rounds_of(recipe, given, _outlook(good), limit, _counted, folder)
+    stages = tuple(_stages(recipe, rounds))
     priced = [stage.usd for stage in stages if stage.usd is not None]
     most = [stage.most_usd for stage in stages if stage.most_usd is not None]
     complete = len(priced) == len(stages)
@@ -88,32 +95,29 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
         most_usd=sum(most) if complete else None,
         seconds=sum(stage.seconds for stage in stages),
         budget_usd=recipe.budget.usd,
-        not_ready=tuple(_not_ready(recipe, good, Path(folder))),
+        not_ready=tuple(_not_ready(recipe, good, folder)),
         notes=tuple(_notes(recipe, prompts, sum(most) if complete else None)),
     )
 
 
-def _passes(recipe: Recipe, prompts: int, limit: int | None) -> int:
-    """How many prompts are worked on, where a loop counts each round: it takes them all, or new ones, every time."""
-    loop, most = recipe.loop, prompts if limit is None else limit
-    if loop is None:
-        return min(prompts, most)
-    if loop.prompts_per_round is None:
-        return min(prompts, most) * loop.rounds
-    starts = range(0, loop.prompts_per_round * loop.rounds, loop.prompts_per_round)
-    return sum(max(min(prompts - start, loop.prompts_per_round, most), 0) for start in starts)
-
-
-def _look_at(recipe: Recipe, folder: Path) -> tuple[list[PromptRow], list[BadRow]]:
-    rows = list(islice(recipe.prompts.rows(folder), _LOOKED_AT))
+def _look_at(source: PromptSource, folder: Path) -> tuple[list[PromptRow], list[BadRow]]:
+    rows = list(islice(source.rows(folder), _LOOKED_AT))
     return [row for row in rows if isinstance(row, PromptRow)], [row for row in rows if isinstance(row, BadRow)]
 
 
-def _prompts(total: int, good: list[PromptRow], bad: list[BadRow], limit: int | None) -> int:
+def _prompts(total: int, good: list[PromptRow], bad: list[BadRow]) -> int:
     """Prompts to expect: bad rows among those looked at stand for the rest."""
     seen = len(good) + len(bad)
-    expected = len(good) if total <= seen else round(total * len(good) / seen)
-    return expected if limit is None else min(expected, limit)
+    return len(good) if total <= seen else round(total * len(good) / seen)
+
+
+def _counted(source: PromptSource, folder: Path) -> tuple[int, Outlook]:
+    """How many prompts to expect of a source, and what they are like; of a pipe, one."""
+    total = source.count(folder)
+    if total is None:
+        return 1, Outlook(prompt_tokens=100)
+    good, bad = _look_at(source, folder)
+    return _prompts(total, good, bad), _outlook(good)
 
 
 def _outlook(rows: list[PromptRow]) -> Outlook:
@@ -138,18 +142,49 @@ def _prompt_tokens(row: PromptRow) -> float:
     return sum(map(estimate_tokens, (*spoken, tools)))
 
 
-def _stages(recipe: Recipe, outlook: Outlook, prompts: int) -> list[ModelPlan]:
-    stages = []
+def _stages(recipe: Recipe, rounds: Iterator[Round]) -> list[ModelPlan]:
+    """What each operator asks in all rounds together."""
+    alike: dict[tuple[str, Outlook], Round] = {}
+    for one in rounds:  # rounds that differ in nothing but their number are planned at once
+        before = alike.get((one.place, one.outlook))
+        alike[one.place, one.outlook] = one if before is None else one._replace(rows=before.rows + one.rows)
+    found: dict[tuple[str, str, int], ModelPlan] = {}
+    for one in alike.values():
+        times: Counter[tuple[str, str]] = Counter()
+        for stage in _stages_of(recipe, one):
+            times[stage.stage, stage.model] += 1
+            key = (stage.stage, stage.model, times[stage.stage, stage.model])
+            found[key] = stage if key not in found else _added(found[key], stage)
+    return list(found.values())
+
+
+def _stages_of(recipe: Recipe, one: Round) -> Iterator[ModelPlan]:
+    outlook = one.outlook
+    for place, evolver in enumerate(one.evolution):
+        prompts = one.rows * outlook.prompts
+        loads, outlook = evolver.forecast(outlook)
+        yield from (_stage(f"{one.place}.{place} {evolver.kind}", load, recipe, prompts) for load in loads)
+    prompts = one.rows * outlook.prompts
     for place, generator in enumerate(recipe.synthesis):
         loads, outlook = generator.forecast(outlook)
-        stages += [_stage(f"synthesis.{place} {generator.kind}", load, recipe, prompts) for load in loads]
+        yield from (_stage(f"synthesis.{place} {generator.kind}", load, recipe, prompts) for load in loads)
     for place, evaluator in enumerate(recipe.evaluation):
         loads = evaluator.forecast(outlook)
-        stages += [_stage(f"evaluation.{place} {evaluator.kind}", load, recipe, prompts) for load in loads]
-    return stages
+        yield from (_stage(f"evaluation.{place} {evaluator.kind}", load, recipe, prompts) for load in loads)
 
 
-def _stage(stage: str, load: Load, recipe: Recipe, prompts: int) -> ModelPlan:
+def _added(one: ModelPlan, other: ModelPlan) -> ModelPlan:
+    """What two rounds ask together."""
+    figures = msgspec.structs.asdict(other)
+    new = {
+        name: None if value is None else value + figures[name]
+        for name, value in msgspec.structs.asdict(one).items()
+        if name not in ("stage", "model")
+    }
+    return msgspec.structs.replace(one, **new)
+
+
+def _stage(stage: str, load: Load, recipe: Recipe, prompts: float) -> ModelPlan:
     spec: ModelSpec = recipe.models[load.model]
     usual = round(prompts * load.prompt_tokens), round(prompts * load.completion_tokens)
     most = round(prompts * load.most_prompt_tokens), round(prompts * load.most_completion_tokens)
@@ -184,6 +219,8 @@ def _not_ready(recipe: Recipe, rows: list[PromptRow], folder: Path) -> Iterator[
             Endpoint(name, spec).check()
         except TriptychError as error:
             yield str(error)
+    if recipe.evolution:  # it is the prompts that come out that have to be worked on
+        return
     lacking = ((row.row, said) for row in rows if (said := recipe.lacking(row.prompt)) is not None)
     yield from (f"row {row} can't be worked on: {said}" for row, said in islice(lacking, 1))
 
@@ -191,7 +228,9 @@ def _not_ready(recipe: Recipe, rows: list[PromptRow], folder: Path) -> Iterator[
 def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[str]:
     notes = []
     if prompts is None:
-        notes.append("the prompts come from standard input, so the figures are for one prompt of 100 tokens")
+        notes.append(
+            "how many prompts there are can't be told without using them up, so the figures are for one prompt of 100 tokens"
+        )
     unpriced = [name for name, spec in recipe.models.items() if spec.price is None]
     if unpriced:
         notes.append(f"no price is declared for {', '.join(unpriced)}, so money is not counted there")
@@ -210,6 +249,8 @@ def _notes(recipe: Recipe, prompts: int | None, most_usd: float | None) -> list[
 
 def _notes_on(loop: Loop) -> Iterator[str]:
     yield f"the figures are of all {loop.rounds} rounds; the time does not hold what training takes"
+    if loop.replay:
+        yield f"training files of later rounds hold {loop.replay:.0%} of the examples of each earlier round as well"
     if loop.train is not None:
         yield f"after each round but the last this command is run: {loop.train}"
     elif len(loop.next) < loop.rounds - 1:

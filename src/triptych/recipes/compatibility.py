@@ -13,14 +13,21 @@ from triptych.operators import with_inner
 if TYPE_CHECKING:
     from triptych.recipes.recipe import Recipe
 
-_STEPS = frozenset({"rollouts"})
+_STEPS = frozenset({"rollouts", "atomic_consistency"})
+_REWARDS = frozenset({"reward_model", "implicit_reward"})
 _ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
 _PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
+_OF_JUDGEMENTS = frozenset({"compare_judgements"})
+"""Evaluators that say nothing of responses, but of what others said of them."""
 _LISTS = frozenset({"listwise"})
+_CHECKLISTS = frozenset({"checklist", "contrastive_checklist"})
 _WANT_STEPS = frozenset({"branch"})
 _WANT_POINTS = frozenset({"rollouts", "search"})
 _POINTS = frozenset({"groups", "unpaired", "sft"})
+_OF_ANSWERS = frozenset({"judge_rows"})
+"""Instantiations that learn from what judges said, and not from what it comes to as a score of a response."""
+_KEEP_CRITERIA = frozenset({"stepwise", "conditioned"})
 
 
 class _Given(NamedTuple):
@@ -40,6 +47,10 @@ class _Given(NamedTuple):
 
 def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What no loss can learn from: (field, what is wrong and what would fit)."""
+    yield from _without_scale(recipe)
+    yield from _nothing_to_compare(recipe)
+    for place, operator in enumerate(recipe.instantiation):
+        yield from ((f"instantiation.{place}", said) for said in _without_parts_or_answers(recipe, operator))
     for field, operator, given in _fed(recipe):
         kind, fold = getattr(operator, "kind", ""), getattr(operator, "fold", None)
         if kind == "stepwise" and not given.steps:
@@ -48,7 +59,7 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 "needs verdicts on steps, and every evaluator judges whole responses: an outcome does not say which "
                 "step went wrong. Add rollouts, which estimate steps from outcomes, or a rubric with unit: step",
             )
-        if kind not in ("stepwise", "") and _is_ours(operator) and not given.outcomes and fold is None:
+        if kind not in ("stepwise", "", *_OF_ANSWERS) and _is_ours(operator) and not given.outcomes and fold is None:
             yield (
                 field,
                 "needs verdicts on whole responses, and every evaluator judges steps alone. Say what steps come to with "
@@ -77,6 +88,61 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
             )
 
 
+def _without_scale(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Instantiations that need scores between 0 and 1 and are not told how to get there from rewards."""
+    rewards = {
+        getattr(judge, "criterion", ""): judge.kind
+        for judge in recipe.evaluation
+        if judge.kind in _REWARDS and getattr(judge, "scale", None) is None
+    }
+    unweighed = {name for name, criterion in recipe.objective.criteria.items() if criterion.weight == 0}
+    for place, operator in enumerate(recipe.instantiation):
+        if not _is_ours(operator) or getattr(operator, "rescale", "none") is not None:
+            continue
+        criteria, keep = getattr(operator, "criteria", None), getattr(operator, "keep", ())
+        scored = set(rewards) - unweighed if criteria is None else set(criteria)
+        banded = {getattr(band, "criterion", None) for band in (keep if isinstance(keep, tuple) else ())}
+        for name in sorted(name for name in rewards if name in scored | banded):
+            yield (
+                f"instantiation.{place}.rescale",
+                f"the scores of {rewards[name]} on {name!r} have no scale. Say how they come between 0 and 1: rescale: "
+                "rank by their order within a prompt, standard by their distance from the mean of all prompts, sigmoid "
+                "where 0 is neither good nor bad; or name with criteria the ones that decide",
+            )
+
+
+def _nothing_to_compare(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Judges of judgements where nobody scores responses by themselves."""
+    scoring = [judge for judge in recipe.evaluation if judge.kind not in _PAIRS_ONLY | _LISTS | _OF_JUDGEMENTS]
+    for place, judge in enumerate(recipe.evaluation):
+        if judge.kind in _OF_JUDGEMENTS and not scoring:
+            said = "compares scores of one response, and no other evaluator gives any: add a rubric with repeats"
+            yield f"evaluation.{place}", said
+
+
+def _without_parts_or_answers(recipe: Recipe, operator: Any) -> Iterator[str]:
+    """What an instantiation lacks that weighs parts, or learns from what judges answered."""
+    judges = [judge for judge in recipe.evaluation if _is_ours(judge)]
+    if len(judges) < len(recipe.evaluation):
+        return
+    if getattr(operator, "part_weights", None) is not None and not any(map(_of_steps, judges)):
+        yield "part_weights needs verdicts on sentences or steps: add a rubric with unit: sentence or step, or rollouts"
+    if getattr(operator, "kind", "") not in _OF_ANSWERS:
+        return
+    names = operator.evaluators
+    heard = [judge for judge in judges if names is None or (getattr(judge, "name", None) or judge.kind) in names]
+    if operator.form == "unpaired":
+        if not any(judge.kind == "checklist" for judge in heard):
+            yield "form: unpaired makes rows of the items of a checklist, and there is none among its evaluators"
+    elif not any(getattr(judge, "tells", False) for judge in heard):
+        yield (
+            "can't tell what its evaluators were asked and answered; it learns from rubrics without a critic, pairwise, "
+            "listwise and checklist judges, with read: json"
+        )
+    if operator.form == "pair" and not any(judge.kind in _OF_JUDGEMENTS for judge in judges):
+        yield "form: pair needs comparisons of judgements: add compare_judgements to the evaluation"
+
+
 def misplaced(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Evaluators that can't say what the operator that holds them asks: (field, what is wrong and what would fit)."""
     for panel in ("synthesis", "evaluation"):
@@ -96,6 +162,12 @@ def _unfit(holder: Any, judge: Any) -> Iterator[str]:
                 f"{holder.kind} looks for wrong steps, and {judge.kind} judges whole responses; take rollouts, or a "
                 "rubric with unit: step"
             )
+    elif holder.kind == "annotators" and (judge.kind in _PAIRS_ONLY) != (holder.about == "pair"):
+        yield (
+            f"a question to annotators is about a {holder.about}, and {judge.kind} "
+            + ("scores single responses" if holder.about == "pair" else "compares two")
+            + f"; set about: {'response' if holder.about == 'pair' else 'pair'}"
+        )
     elif _of_steps(judge) and judge.kind not in _ANYTHING:
         yield (
             f"{holder.kind} asks how good whole responses are, and {judge.kind} judges steps alone; take verify, or a "
@@ -121,7 +193,7 @@ def lossy(recipe: Recipe) -> Iterator[str]:
             )
         several = given.criteria is not None and len(given.criteria - {getattr(operator, "diversity", "")}) > 1
         joined = getattr(operator, "dimensions", "joined") == "joined"
-        if several and joined and _is_ours(operator) and kind != "stepwise":
+        if several and joined and _is_ours(operator) and kind not in _KEEP_CRITERIA | _OF_ANSWERS:
             yield (
                 f"{field}: several criteria become one score, which hides where they disagree"
                 + ("; dimensions: pareto or each keeps them apart" if kind == "pairs" else "")
@@ -136,8 +208,10 @@ def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
         names, criteria = (getattr(operator, field, None) for field in ("evaluators", "criteria"))
         heard = [
             judge
-            for judge in recipe.evaluation
-            if names is None or (getattr(judge, "name", None) or judge.kind) in names or judge.kind in _ANYTHING
+            for one in recipe.evaluation
+            for called, judge in _voices(one)
+            if judge.kind not in _OF_JUDGEMENTS
+            if names is None or called in names or judge.kind in _ANYTHING
         ]
         if heard and all(_is_ours(judge) for judge in heard):
             yield (
@@ -145,6 +219,14 @@ def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
                 operator,
                 _given(heard, criteria, fold=getattr(operator, "fold", None) is not None),
             )
+
+
+def _voices(judge: Any) -> list[tuple[str, Any]]:
+    """Who judges, each under the name in its judgements: the evaluators that another one only passes questions on to."""
+    if judge.kind == "annotators" and _is_ours(judge):
+        return [(judge.called(place), one) for place, one in enumerate(judge.pool)]
+    called = getattr(judge, "name", None) or judge.kind
+    return [(called, judge.evaluator if judge.kind == "acquire" and _is_ours(judge) else judge)]
 
 
 def _is_ours(operator: Any) -> bool:
@@ -175,7 +257,7 @@ def _criteria(judge: Any) -> frozenset[str] | None:
     """The criteria that an evaluator judges; None where only its data says."""
     if judge.kind in _ANYTHING:
         return None
-    if judge.kind == "checklist":
+    if judge.kind in _CHECKLISTS:
         return frozenset({judge.criterion})
     named = getattr(judge, "criteria", None)
     return frozenset(named) if named else frozenset({getattr(judge, "criterion", "")})

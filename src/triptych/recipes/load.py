@@ -241,7 +241,8 @@ def _inside(annotation: Any, part: str | int) -> Any:
     if isinstance(annotation, types.UnionType) or str(annotation).startswith("typing.Union"):
         inside = [found for argument in arguments if (found := _inside(argument, part)) is not None]
         return inside[0] if inside else None
-    return arguments[-1]
+    held = next((mark.panel for mark in getattr(arguments[-1], "__metadata__", ()) if isinstance(mark, Nested)), None)
+    return any_of(held) if held else arguments[-1]
 
 
 def _flatten(annotation: Any) -> list[Any]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from triptych.models.spec import Model, ModelSpec
-from triptych.operators import suggestion
+from triptych.operators import Evolver, PromptSource, any_of, nested, suggestion
 
+if TYPE_CHECKING:
+    _Prompts = PromptSource
+    _Evolution = Evolver
+else:
+    _Prompts, _Evolution = nested("prompts"), nested("evolution")
+_SOURCES: TypeAdapter[PromptSource] = TypeAdapter(any_of("prompts"))
 _MODEL: TypeAdapter[ModelSpec] = TypeAdapter(Model)
 PLACES = ("round", "run", "export", "trained")
 """What texts of a loop may name in braces."""
@@ -18,6 +24,10 @@ PLACES = ("round", "run", "export", "trained")
 
 def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
+
+
+def _as_tuple_or_none(value: Any) -> Any:
+    return None if value is None else _as_tuple(value)
 
 
 def _known_places(text: str | None) -> str | None:
@@ -33,7 +43,7 @@ class Loop(BaseModel):
 
     Between two rounds the policy is refreshed: by the command `train`, or by an endpoint that `next` declares for the
     round. Where neither is there the loop ends in order, and goes on when it is run again with one. In `train` and in
-    texts of `next`, `{run}` stands for the folder of the round that is over, `{export}` for its training files,
+    texts of `next` and `prompts`, `{run}` stands for the folder of the round that is over, `{export}` for its training files,
     `{trained}` for the folder where training leaves the new policy, and `{round}` for the number of the round to come.
     """
 
@@ -49,12 +59,27 @@ class Loop(BaseModel):
     """The policy of each later round: one for each, or with `train` a single one for all. Where `train` is given and
     this is not, the policy is at the same address as before, under the version `round-2`, `round-3` ..."""
     prompts_per_round: int | None = Field(default=None, ge=1)
-    """Prompts of a round, which follow those of the round before; None takes all in every round."""
+    """Prompts of a round, which follow those of the round before; None takes all in every round. Where later rounds
+    have `prompts` of their own, the first so many of them."""
+    prompts: Annotated[
+        tuple[_Prompts, ...], BeforeValidator(_as_tuple, json_schema_input_type=_Prompts | list[_Prompts])
+    ] = ()
+    """Where the prompts of later rounds come from: one source for all, or one for each round after the first, of which
+    the last goes on. `{kind: run, path: "{run}"}` takes those of the round before. Empty takes the recipe's own."""
+    evolution: Annotated[
+        tuple[_Evolution, ...] | None,
+        BeforeValidator(_as_tuple_or_none, json_schema_input_type=_Evolution | list[_Evolution] | None),
+    ] = None
+    """What makes prompts of prompts in later rounds; None does what the first does."""
+    replay: float = Field(default=0.0, ge=0, le=1)
+    """The share of the examples of each earlier round, drawn by the recipe's seed, that a later round's training files
+    hold as well, so that what was learnt is not forgotten."""
 
     @model_validator(mode="after")
     def _as_many_as_rounds(self) -> Loop:
-        if len(self.next) >= self.rounds:
-            raise ValueError(f"next has {len(self.next)} policies for the {self.rounds - 1} rounds after the first")
+        for name, given, what in (("next", self.next, "policies"), ("prompts", self.prompts, "sources")):
+            if len(given) >= self.rounds:
+                raise ValueError(f"{name} has {len(given)} {what} for the {self.rounds - 1} rounds after the first")
         return self
 
     def problems(self, models: Mapping[str, ModelSpec]) -> Iterator[tuple[str, str]]:
@@ -78,9 +103,20 @@ class Loop(BaseModel):
             written["version"] = f"round-{number}"
         return _MODEL.validate_python({name: filled_in(value, places) for name, value in written.items()})
 
+    def source(self, number: int, places: Mapping[str, str]) -> PromptSource | None:
+        """Where the prompts of round `number`, from 2, come from; None for where the recipe's come from."""
+        if not self.prompts:
+            return None
+        declared: Any = self.prompts[min(number - 2, len(self.prompts) - 1)]
+        return _SOURCES.validate_python(filled_in(declared.model_dump(mode="json", exclude_defaults=True), places))
+
 
 def filled_in(value: Any, places: Mapping[str, str]) -> Any:
-    """Put what they stand for in place of names in braces; whatever is no text stays as it is."""
+    """Put what they stand for in place of names in braces, in texts and in all that holds some."""
+    if isinstance(value, dict):
+        return {name: filled_in(inner, places) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [filled_in(inner, places) for inner in value]
     if isinstance(value, str):
         for name, text in places.items():
             value = value.replace(f"{{{name}}}", text)

@@ -15,6 +15,7 @@ from triptych.models.budget import Budget
 from triptych.models.spec import Model, ModelSpec
 from triptych.operators import (
     Evaluator,
+    Evolver,
     Generator,
     Instantiator,
     Operator,
@@ -30,11 +31,12 @@ from triptych.records import Objective, Prompt, content_id
 
 if TYPE_CHECKING:
     _Prompts = PromptSource
+    _Evolution = Evolver
     _Synthesis = Generator
     _Evaluation = Evaluator
     _Instantiation = Instantiator
 else:  # which operators there are is known only when running: installed packages add theirs
-    _Prompts, _Synthesis = any_of("prompts"), any_of("synthesis")
+    _Prompts, _Evolution, _Synthesis = any_of("prompts"), any_of("evolution"), any_of("synthesis")
     _Evaluation, _Instantiation = any_of("evaluation"), any_of("instantiation")
 
 
@@ -69,6 +71,10 @@ class Recipe(BaseModel):
     """The models by their names in this recipe."""
     prompts: _Prompts
     """Where the prompts come from."""
+    evolution: Annotated[
+        tuple[_Evolution, ...], BeforeValidator(_as_list, json_schema_input_type=_Evolution | list[_Evolution])
+    ] = ()
+    """What makes prompts of each prompt, before panel 1, one after the other."""
     synthesis: Annotated[
         tuple[_Synthesis, ...],
         BeforeValidator(_as_list, json_schema_input_type=_Synthesis | list[_Synthesis]),
@@ -98,6 +104,12 @@ class Recipe(BaseModel):
             "recipe", self.model_dump(mode="json", exclude_defaults=True, exclude={"description", "method", "budget"})
         )
 
+    @property
+    def judges(self) -> dict[str, Any]:
+        """The evaluators that can say again what they asked and answered, by the `evaluator_id` of their judgements."""
+        asking = [judge for judge in self.evaluation if hasattr(judge, "asked") and hasattr(judge, "known_as")]
+        return {judge.known_as(self.models): judge for judge in asking}
+
     @model_validator(mode="after")
     def _holds_together(self) -> Recipe:
         problems = list(self._problems())
@@ -115,8 +127,10 @@ class Recipe(BaseModel):
                     yield f"models.{name}.price", said
         if self.loop is not None:
             yield from ((f"loop.{field}", said) for field, said in self.loop.problems(self.models))
+            for place, operator in enumerate(self.loop.evolution or ()):
+                yield from self._problems_of(f"loop.evolution.{place}", operator)
         yield from self._mistaken_for_another()
-        for panel in ("synthesis", "evaluation", "instantiation"):
+        for panel in ("evolution", "synthesis", "evaluation", "instantiation"):
             for place, operator in enumerate(getattr(self, panel)):
                 yield from self._problems_of(f"{panel}.{place}", operator)
         yield from misplaced(self)
@@ -125,15 +139,23 @@ class Recipe(BaseModel):
     def _problems_of(self, field: str, operator: Any) -> Iterator[tuple[str, str]]:
         for name in ("criteria", "model"):
             given = getattr(operator, name, None)
-            if isinstance(given, tuple) and len({*given}) < len(given):
+            meant = self._identities if name == "model" else {}
+            if isinstance(given, tuple) and len({meant.get(each, each) for each in given}) < len(given):
                 yield f"{field}.{name}", "names the same one twice"
         missing = list(_undeclared_models(operator, self.models))
         yield from ((f"{field}.model", message) for message in missing)
+        if not missing:
+            yield from ((f"{field}.model", message) for message in _unfit_models(operator, self.models))
         check = getattr(operator, "problems", None)
         if check is not None and not missing:
             yield from ((f"{field}.{place}", said) for place, said in check(self.models, self.objective))
         for name, inner in getattr(operator, "inner", {}).items():
             yield from self._problems_of(f"{field}.{name}", inner)
+
+    @property
+    def _identities(self) -> dict[str, bytes]:
+        """What the names of the models stand for: two may stand for one."""
+        return {name: spec.identity for name, spec in self.models.items()}
 
     def prepare(self, folder: Path) -> None:
         """Have each operator look at the files that it reads. Raises `PromptError` where one can't be used."""
@@ -160,7 +182,7 @@ class Recipe(BaseModel):
     @property
     def _working(self) -> Iterator[tuple[str, Any]]:
         """The operators that work on prompts, and those that they hold, each with its place in the recipe."""
-        for panel in ("synthesis", "evaluation"):
+        for panel in ("evolution", "synthesis", "evaluation"):
             for place, operator in enumerate(getattr(self, panel)):
                 yield from with_inner(f"{panel}.{place}", operator)
 
@@ -177,7 +199,7 @@ class Recipe(BaseModel):
                     f"has the name of model {one!r} at another address, so that the answers of one would count for "
                     "both; if their weights differ, declare a version for each",
                 )
-        for panel in ("synthesis", "evaluation"):
+        for panel in ("synthesis", "evaluation", "instantiation"):
             for (place, first), (later, second) in combinations(enumerate(getattr(self, panel)), 2):
                 if _repeats(first, second, self.models, self.objective):
                     yield f"{panel}.{later}", f"makes the same rows as {panel}.{place}; leave one of them out"
@@ -204,18 +226,41 @@ def _scope(operator: Any) -> set[str]:
 
 def _identities(operator: Any, models: Mapping[str, ModelSpec], objective: Objective) -> set[str]:
     used = [models[name] for name in _used_models(operator) if name in models]
+    more = [models[name] for name in _others(operator) if name in models]
     if not getattr(operator, "inner", None):
-        return {operator.identity(spec) for spec in used} or {operator.identity()}
+        return {operator.identity(spec, *more) for spec in used} or {operator.identity()}
     try:
         held = operator.held(objective, models.__getitem__)
     except KeyError:  # a model that is not declared is told of by itself
         return set()
-    return {operator.identity(spec, held=held) for spec in used} or {operator.identity(held=held)}
+    return {operator.identity(spec, *more, held=held) for spec in used} or {operator.identity(held=held)}
+
+
+def _others(operator: Any) -> Sequence[str]:
+    """Models that have a say beside the one that it is named for, such as a critic or a reference."""
+    named = _used_models(operator)
+    return getattr(operator, "used_models", named)[len(named) :]
 
 
 def _used_models(operator: Any) -> Sequence[str]:
     used = getattr(operator, "model", ())
     return (used,) if isinstance(used, str) else used or ()
+
+
+_LACKING = {
+    "chat": "writes no answers",
+    "text": "takes no raw texts",
+    "given": "is not declared to give log-probabilities of given texts (given_logprobs: vllm or llamacpp)",
+    "score": "is no reward model (backend: reward or classifier)",
+}
+"""What is wrong with a model that can't be asked for something."""
+
+
+def _unfit_models(operator: Any, models: Mapping[str, ModelSpec]) -> Iterator[str]:
+    wanted = getattr(operator, "asks_for", "chat")
+    for name in getattr(operator, "used_models", None) or _used_models(operator):
+        if name in models and wanted not in models[name].answers:
+            yield f"{operator.kind} can't use model {name!r}, which {_LACKING[wanted]}"
 
 
 def _undeclared_models(operator: Any, models: Mapping[str, Any]) -> Iterator[str]:

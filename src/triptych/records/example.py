@@ -42,7 +42,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     response has, or the question that a judge was asked."""
     outputs: tuple[str, ...] = ()
     """What it learns to say or not to say, in the order of `response_ids`, where that is not what the responses say: a
-    judge's answer about them."""
+    judge's answer about them. An answer about several responses is one output."""
     strategy: str
     """The instantiation that made the row, such as `best_vs_worst`."""
     strategy_id: str

@@ -38,6 +38,9 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     """The responses judged, in the order in which they were shown."""
     step: StepLocator | None = None
     """The part of the response that is judged, where it is not the whole."""
+    about: tuple[str, ...] = ()
+    """The judgements that are judged, in the order in which they were shown, where it is they and not the response. Its
+    scores or ranks are then theirs, and enter no response's score."""
     criterion: str
     """The criterion's name in the objective."""
     criterion_id: str
@@ -90,6 +93,7 @@ def make_judgement(
     criterion_id: str,
     check: str | None = None,
     step: StepLocator | None = None,
+    about: tuple[str, ...] = (),
     repeat: int = 0,
     **fields: Any,
 ) -> Judgement:
@@ -97,7 +101,7 @@ def make_judgement(
 
     `repeat` tells apart several askings of the same question.
     """
-    identity = [prompt_id, response_ids, step, evaluator_id, criterion_id, check, repeat]
+    identity = [prompt_id, response_ids, step, evaluator_id, criterion_id, check, repeat, *([about] if about else [])]
     return Judgement(
         id=content_id("j", identity),
         prompt_id=prompt_id,
@@ -106,5 +110,6 @@ def make_judgement(
         criterion_id=criterion_id,
         check=check,
         step=step,
+        about=about,
         **fields,
     )

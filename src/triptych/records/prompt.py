@@ -33,6 +33,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     """The prompt that this one was evolved or paraphrased from."""
     family_id: str | None = None
     """Prompts of one family must get consistent behaviour, and belong on one side of a train and test split."""
+    call_ids: tuple[str, ...] = ()
+    """The calls in the call log that wrote it, where a model did."""
 
     @property
     def text(self) -> str:

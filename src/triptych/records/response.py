@@ -48,6 +48,11 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     """Sum of the log-probabilities of the response's tokens, in nats, where the back end gives them."""
     token_logprobs: tuple[float, ...] | None = None
     """The log-probability of each token, in nats."""
+    tokens: tuple[str, ...] | None = None
+    """The text of each token, where there are log-probabilities: together the response, unless a character is cut."""
+    token_top_logprobs: tuple[tuple[float, ...], ...] | None = None
+    """For each token, the log-probabilities of what could have stood there, the likeliest first, in nats, where the
+    generator asked for such alternatives. The token that was drawn is among them."""
     cost_usd: float = 0.0
     """What its calls cost, in US dollars."""
     call_ids: tuple[str, ...] = ()

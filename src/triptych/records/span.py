@@ -18,4 +18,4 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     """One past its last character."""
     value: float
     """What belongs to it; in a judgement what the evaluator found, in an example what its part of the loss is
-    multiplied with."""
+    multiplied with, or the reward at its end, as the recipe has it."""

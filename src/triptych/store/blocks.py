@@ -15,7 +15,7 @@ STATISTICAL: Mapping[str, Collection[str]] = {
     "responses": ("id", "prompt_id", "parent_id", "params", "model", "status", "messages"),
     "judgements": (
         *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
-        *("status", "step", "scores", "ranks", "probability", "scale", "weight"),
+        *("status", "step", "about", "scores", "ranks", "probability", "scale", "weight"),
     ),
     "examples": ("id", "prompt_id", "kind", "strategy", "strategy_id", "response_ids", "margin"),
 }
@@ -30,10 +30,9 @@ def blocks(
 ) -> Iterator[dict[str, pl.LazyFrame]]:
     """These tables by name, cut alike: a block holds all rows of the same prompts, 4,096 of them or `prompts`.
 
-    Of the prompts there are but the ids.
-
-    `columns` names what is read of each table, None for all that there is; if not given, what statistics rest on. A
-    block is read once and kept in memory while it is looked at, since each statistic would read it anew.
+    `columns` names what is read of each table, None for all that there is; if not given, what statistics rest on, and of
+    the prompts their ids. A block is read once and kept in memory while it is looked at, since each statistic would
+    read it anew.
     """
     import polars as pl
 
@@ -41,7 +40,7 @@ def blocks(
     numbered = prompt_keys(run).with_columns(block=pl.col("prompt_row") // size)
     places = {name: spans(run.table(name), numbered, "block") for name in tables if name != "prompts"}
     for number in numbered["block"].unique(maintain_order=True):
-        ids = run.prompts().select("id").slice(number * size, size).collect().lazy()
+        ids = _with(run, "prompts", columns.get("prompts", ("id",))).slice(number * size, size).collect().lazy()
         block = {
             name: _block(_with(run, name, columns.get(name)), place, number, ids).collect().lazy()
             for name, place in places.items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import shutil
 import sqlite3
 import threading
 import time
@@ -55,6 +56,8 @@ _BLOCK, _BLOCKS = 256, 16
 _LONG_REPLY = 16_384
 _OPENING_S = 20
 _REST = 1000
+_LEAST_ROOM = 65_536
+"""Bytes on the disk without which no log can be begun."""
 _ROWS_AT_ONCE = (64, 8, 1)
 """Rows of one INSERT. SQLite lets go of Python's lock once for each statement, and getting it back is what costs."""
 
@@ -97,7 +100,7 @@ class CallLog:
             self._reader = _opened(path)
             self._check_format()
         except sqlite3.Error as error:
-            raise RunFolderError(f"can't open the call log {path}: {error}") from error
+            raise RunFolderError(f"can't open the call log {path}: {error}{_no_room(path)}") from error
         self._ahead = _ReadAhead()
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._failure: RunFolderError | None = None
@@ -290,6 +293,14 @@ def _opened(path: Path) -> sqlite3.Connection:
             if "locked" not in str(error) or time.monotonic() > give_up:
                 raise
             time.sleep(0.02)
+
+
+def _no_room(path: Path) -> str:
+    """Say it where the disk is full: SQLite has several names for that."""
+    try:
+        return "; the disk is full, make room" if shutil.disk_usage(path.parent).free < _LEAST_ROOM else ""
+    except OSError:
+        return ""
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -27,7 +27,7 @@ _GATHERED = ("prompts", "responses", "judgements")
 _TABLES = (*_GATHERED, "examples")
 
 MakeBlock = Callable[[dict[str, "pl.LazyFrame"]], "pl.DataFrame"]
-"""From the prompts (their ids), responses and judgements of a block to its examples."""
+"""From the prompts, responses and judgements of a block to its examples."""
 
 
 class GatheringWriter:
@@ -152,7 +152,7 @@ class GatheringWriter:
                 self._keep(block[name], files[name][0])
         lazy = {name: table.lazy() for name, table in block.items()}
         examples = self._parts / f"examples-{bucket:06d}.arrow"
-        self._keep(make_examples(lazy | {"prompts": lazy["prompts"].select("id")}), examples)
+        self._keep(make_examples(lazy), examples)
         return {**files, "examples": [examples]}
 
     def _join(self, done: dict[str, list[Path]]) -> None:

@@ -20,6 +20,7 @@ MANIFEST = "run.json"
 RECIPE = "recipe.yaml"
 CALLS = "calls.sqlite"
 SET_ASIDE = "set_aside.jsonl"
+UNMADE = "unmade.jsonl"
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -39,6 +40,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """Prompts in the tables."""
     set_aside: int = 0
     """Rows that could not be prompts; they are in `set_aside.jsonl` with the reasons."""
+    unmade: int = 0
+    """Prompts that were to be made of others and did not come about; they are in `unmade.jsonl` with the reasons."""
     counts: dict[str, dict[str, Any]] = {}
     """Calls of each stage in the last sitting, and what became of them."""
     spent: dict[str, float] = {}
@@ -70,6 +73,10 @@ class Run:
         if not file.exists():
             todo = "import the file again" if self.manifest.imported else "run its recipe again"
             raise RunFolderError(f"{self.path} has no table of {name} yet; {todo} to complete it")
+        try:
+            pl.read_parquet_schema(file)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunFolderError(f"{file} is damaged ({error}); run its recipe again to make it anew") from error
         return pl.scan_parquet(file)
 
     def prompts(self) -> pl.LazyFrame:
@@ -179,7 +186,8 @@ def claim(folder: Path, *, recipe: str, recipe_id: str, imported: str = "") -> t
 def _manifest_for(folder: Path, recipe: str, recipe_id: str, imported: str) -> Manifest:
     manifest = read_manifest(folder)
     if manifest is None:
-        ours = {".lock", CALLS, f"{CALLS}-wal", f"{CALLS}-shm"}  # of a run that ended before its manifest was written
+        # Of a run that was killed before its manifest was written.
+        ours = {".lock", CALLS, f"{CALLS}-wal", f"{CALLS}-shm", f".{MANIFEST}.new"}
         strangers = [entry.name for entry in folder.iterdir() if entry.name not in ours]
         if strangers:
             raise RunFolderError(f"{folder} holds something else ({sorted(strangers)[0]}); choose another --out")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from triptych.records import Example, Judgement, Prompt, Response
+from triptych.records.messages import Role
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,7 +41,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
     step = pl.Struct({"unit": text, "index": count, "message": count, "start": count, "end": count})
     spans = pl.List(pl.Struct({"response": count, "message": count, "start": count, "end": count, "value": number}))
     types: dict[str, dict[str, pl.DataType]] = {
-        "prompts": {"messages": messages, "tags": texts},
+        "prompts": {"messages": messages, "tags": texts, "call_ids": texts},
         "responses": {
             "messages": messages,
             "sample_index": count,
@@ -49,6 +50,8 @@ def schema(table: str) -> dict[str, pl.DataType]:
             "completion_tokens": count,
             "logprob": number,
             "token_logprobs": numbers,
+            "tokens": texts,
+            "token_top_logprobs": pl.List(numbers),
             "cost_usd": number,
             "call_ids": texts,
             "created_at": time,
@@ -56,6 +59,7 @@ def schema(table: str) -> dict[str, pl.DataType]:
         "judgements": {
             "response_ids": texts,
             "step": step,
+            "about": texts,
             "scores": numbers,
             "ranks": pl.List(count),
             "probability": number,
@@ -91,13 +95,14 @@ def frame(table: str, rows: Sequence[Record]) -> pl.DataFrame:
     for name, dtype in schema(table).items():
         values = list(map(attrgetter(name), rows))
         if values.count(values[0]) == len(values):  # many columns say the same in all rows
-            columns.append(_column(name, values[:1], dtype).new_from_index(0, len(values)))
+            columns.append(column(name, values[:1], dtype).new_from_index(0, len(values)))
         else:
-            columns.append(_column(name, values, dtype))
+            columns.append(column(name, values, dtype))
     return pl.DataFrame(columns)
 
 
-def _column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+def column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    """A column of a table from what a record's field holds in each row."""
     import polars as pl
 
     if dtype.is_nested() or dtype.is_temporal():
@@ -105,6 +110,16 @@ def _column(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
         decoded = pl.Series(name, [_json(values)], dtype=pl.String).str.json_decode(pl.List(dtype)).explode()
         return _with_contents(decoded) if name in ("messages", "input") else decoded
     return pl.Series(name, [_json(value) for value in values] if name in FREE_FORM else values, dtype=dtype)
+
+
+def a_message(role: Role, content: pl.Expr) -> pl.Expr:
+    """A list of one message."""
+    import polars as pl
+
+    messages = schema("prompts")["messages"]
+    said = {"role": pl.lit(role), "content": content}
+    fields = [said.get(field.name, pl.lit(None)).alias(field.name) for field in messages.inner.fields]  # type: ignore[attr-defined]
+    return pl.concat_list(pl.struct(fields)).cast(messages)
 
 
 def _with_contents(messages: pl.Series) -> pl.Series:
@@ -124,6 +139,8 @@ def records(table: str, rows: Iterable[dict[str, Any]]) -> list[Record]:
 def _record(kind: type[Record], row: dict[str, Any]) -> Record:
     fields = {}
     for name in kind.__struct_fields__:
+        if name not in row:  # in tables of before there was such a field
+            continue
         value = msgspec.json.decode(row[name]) if name in FREE_FORM else without_nulls(row[name])
         if value is not None:
             fields[name] = value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,12 @@ PROMPTS_A_PART = 1024
 ROWS_A_GROUP = 16_384
 _PARTS_BEHIND = 4
 
-_TABLES = ("prompts", "responses", "judgements", "examples")
+_MADE_OF = ("prompts", "responses", "judgements")
+_TABLES = (*_MADE_OF, "examples")
 
-MakeExamples = Callable[["pl.LazyFrame", "pl.LazyFrame"], "pl.DataFrame"]
-"""From the responses and judgements of whole prompts to their examples."""
+MakeExamples = Callable[[Mapping[str, "pl.LazyFrame"]], "pl.DataFrame"]
+"""From the tables `prompts`, `responses` and `judgements` of whole prompts to their examples. Raises `TriptychError`
+where they can't be made."""
 
 
 class TableWriter:
@@ -46,42 +48,46 @@ class TableWriter:
         self._written = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
         self._at_work: deque[Future[None]] = deque()
+        self._failed: TriptychError | None = None
+        self._broken: Exception | None = None
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def add(self, prompt: Prompt, responses: tuple[Response, ...], judgements: tuple[Judgement, ...]) -> None:
-        """Take one prompt with all of its rows. Raises `RunFolderError` on a full disk."""
+        """Take one prompt with all of its rows.
+
+        Raises `RunFolderError` on a full disk, and what kept examples from being made, so that the run may end.
+        """
         self._rows["prompts"].append(prompt)
         self._rows["responses"] += responses
         self._rows["judgements"] += judgements
         self.prompts += 1
         if len(self._rows["prompts"]) == PROMPTS_A_PART:
             self._hand_over()
+        if self._failed is not None:
+            raise self._failed
 
-    def finish(self) -> None:
+    def finish(self) -> TriptychError | None:
         """Put the parts together and give the tables their names, replacing those of an earlier sitting.
 
-        Raises `TriptychError` where examples of all prompts can't be made; the tables then lack these alone.
+        Returns what kept examples from being made, if anything did; the tables then lack these alone. Raises
+        `RunFolderError` on a full disk, also where that was seen before: without one part the rest is no table.
         """
-        failed: TriptychError | None = None
         try:
-            self._hand_over()
+            if self._broken is None:
+                self._hand_over()
             while self._at_work:
-                self._at_work.popleft().result()
+                self._wait_for_a_part()
         finally:
             self._thread.shutdown()
+        if self._broken is not None:
+            raise self._broken
         if self._make_across is not None:
-            try:
-                self._keep("examples", self._make_across(self._so_far("responses"), self._so_far("judgements")))
-            except RunFolderError:
-                raise
-            except TriptychError as error:
-                failed = error
+            self._keep("examples", self._made(self._make_across, {name: self._so_far(name) for name in _MADE_OF}))
         self._join()
         for name in _TABLES:
             os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
         shutil.rmtree(self._parts)
-        if failed is not None:
-            raise failed
+        return self._failed
 
     def give_up(self) -> None:
         """Leave the tables of an earlier sitting as they are."""
@@ -92,14 +98,29 @@ class TableWriter:
         rows, self._rows = self._rows, no_rows()
         self._at_work.append(self._thread.submit(self._write_part, rows))
         if len(self._at_work) > _PARTS_BEHIND:
+            self._wait_for_a_part()
+
+    def _wait_for_a_part(self) -> None:
+        try:
             self._at_work.popleft().result()
+        except Exception as error:
+            self._broken = error
+            raise
 
     def _write_part(self, rows: dict[str, list[Record]]) -> None:
         part = {name: frame(name, some) for name, some in rows.items()}
-        part["examples"] = self._make_examples(part["responses"].lazy(), part["judgements"].lazy())
+        part["examples"] = self._made(self._make_examples, {name: table.lazy() for name, table in part.items()})
         for name, table in part.items():
             self._keep(name, table)
         self._written += 1
+
+    def _made(self, make: MakeExamples, tables: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+        """The examples; none where they can't be made, so that all else is kept."""
+        try:
+            return make(tables)
+        except TriptychError as error:
+            self._failed = self._failed or error
+            return frame("examples", [])
 
     def _keep(self, name: str, table: pl.DataFrame) -> None:
         import polars as pl
@@ -132,7 +153,7 @@ class TableWriter:
 
 def no_rows() -> dict[str, list[Record]]:
     """Empty lists for the rows of each table but that of examples."""
-    return {"prompts": [], "responses": [], "judgements": []}
+    return {name: [] for name in _MADE_OF}
 
 
 def _unwritable(folder: Path, error: Exception) -> RunFolderError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from triptych.models.chat import CallFailed, Reply
+from triptych.models.chat import CallFailed, Reply, TokenLogprob
 from triptych.records import Message
 
 
@@ -17,6 +17,7 @@ def answered(reply: Reply | CallFailed, place: int) -> dict[str, Any]:
         return {"call_ids": (reply.call_id,), "messages": (), "status": "failed", "error": error}
     choice = reply.choices[place]
     logprobs = tuple(token.logprob for token in choice.logprobs) if choice.logprobs else None
+    tops = tuple(map(_alternatives, choice.logprobs)) if choice.logprobs and choice.logprobs[0].top else None
     shares = len(reply.choices)
     return {
         "messages": (Message("assistant", choice.refusal or choice.text, choice.tool_calls),),
@@ -28,10 +29,17 @@ def answered(reply: Reply | CallFailed, place: int) -> dict[str, Any]:
         else _share(reply.completion_tokens, shares, place),
         "logprob": sum(logprobs) if logprobs else None,
         "token_logprobs": logprobs,
+        "tokens": tuple(token.token for token in choice.logprobs) if choice.logprobs else None,
+        "token_top_logprobs": tops,
         "cost_usd": reply.cost_usd / shares,
         "call_ids": (reply.call_id,),
         "created_at": reply.created_at,
     }
+
+
+def _alternatives(token: TokenLogprob) -> tuple[float, ...]:
+    """Log-probabilities of what could have stood there, the token itself among them, the likeliest first."""
+    return tuple(sorted((dict(token.top) | {token.token: token.logprob}).values(), reverse=True))
 
 
 def _share(whole: int, shares: int, place: int) -> int:

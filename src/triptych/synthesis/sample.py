@@ -29,7 +29,9 @@ class Sample(Operator):
     arXiv:2310.01377), by the recipe's seed. With `shares` the `n` responses are a mixture: the model of each is drawn.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "n", "shares", "samples_per_call", "logprobs"})
+    not_in_identity: ClassVar[frozenset[str]] = frozenset(
+        {"name", "n", "shares", "samples_per_call", "logprobs", "top_logprobs"}
+    )
 
     kind: Literal["sample"] = "sample"
     name: str | None = None
@@ -38,6 +40,9 @@ class Sample(Operator):
     """A model's name, or several: each gives `n` responses."""
     n: int = Field(default=4, ge=1, le=10_000)
     """Responses from each model; with `shares`, from all together."""
+    first: int = Field(default=0, ge=0)
+    """The sample index of the first response. Generators of one model and equal settings give the same responses to the
+    same indices, so that a second one that is to draw anew starts after those of the first."""
     shares: Shares = ()
     """The chance of each model to be the one that makes a response, in the order of `model`; they add up to 1."""
     temperature: Temperatures = (1.0,)
@@ -59,6 +64,8 @@ class Sample(Operator):
     for attributes that the response should have. The response still belongs to the prompt as it was."""
     logprobs: bool = False
     """Whether to keep the log-probability of each token, where the model is declared to give them."""
+    top_logprobs: int = Field(default=0, ge=0, le=20)
+    """With `logprobs`: of how many alternatives to each token the log-probabilities are kept as well."""
     samples_per_call: int = Field(default=1, ge=1)
     """Responses asked for in one call (`n` of the endpoint). Cheaper where prompts are long and the endpoint has it;
     only responses of equal temperature, system prompt and principle share a call."""
@@ -67,6 +74,8 @@ class Sample(Operator):
     def _shares_of_models(self) -> Sample:
         if self.shares and (len(self.shares) != len(self.model) or abs(sum(self.shares) - 1) > 1e-6):
             raise ValueError(f"shares must give one number for each of the {len(self.model)} models, adding up to 1")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs: alternatives are kept with logprobs: true alone")
         return self
 
     @field_validator("template")
@@ -187,7 +196,7 @@ class Sample(Operator):
     def _particular(self, index: int, principle: str = "") -> _Draw:
         own = self.system[index % len(self.system)] if self.system else ""
         system = f"{own}\n\n{principle}" if own and principle else own or principle
-        return _Draw(index, self.temperature[index % len(self.temperature)], system)
+        return _Draw(self.first + index, self.temperature[index % len(self.temperature)], system)
 
     def _groups(self, draws: list[_Draw]) -> list[list[_Draw]]:
         """Put together the draws that one call can answer."""
@@ -221,7 +230,7 @@ class Sample(Operator):
             n=len(group),
             sample_index=place,
             tools=prompt.tools,
-            top_logprobs=0 if self.logprobs and spec.logprobs else None,
+            top_logprobs=self.top_logprobs if self.logprobs and spec.logprobs else None,
         )
 
     def _response(

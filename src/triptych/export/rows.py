@@ -1,0 +1,197 @@
+"""What a row of training data is, whatever trainer reads it: an example with all of its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from triptych.store.blocks import key, prompt_keys, spans
+from triptych.store.run import Run
+from triptych.store.tables import a_message, schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_ROWS_AT_ONCE = 2048
+_OWN = (*("id", "kind", "prompt_id", "response_ids", "scores", "labels", "margin", "weight", "spans", "input", "outputs"),
+        *("strategy", "objective_version", "judgement_ids"))  # fmt: skip
+
+
+class Facts(NamedTuple):
+    """What is to be known of a kind's examples before they are written."""
+
+    rows: int
+    soft: int
+    """Examples with a label that is neither 1 nor 0, ties apart."""
+    weighed: int
+    """Examples whose weight is not 1."""
+    in_parts: int
+    """Examples that weigh parts of their texts."""
+
+
+class Rarities(NamedTuple):
+    """What only some runs have, so that the others need no column for it."""
+
+    message_fields: tuple[str, ...]
+    tools: bool
+    constraints: bool
+
+
+def facts(runs: Sequence[Run]) -> dict[str, Facts]:
+    """The facts of each kind of examples that the runs have, in the order of their names."""
+    import polars as pl
+
+    labels = pl.col("labels")
+    tie = (labels.list.len() == 2) & (labels.list.get(0, null_on_oob=True) == labels.list.get(1, null_on_oob=True))
+    soft = labels.list.eval((pl.element() != 0) & (pl.element() != 1)).list.any().fill_null(False) & ~tie.fill_null(False)
+    counted = (
+        pl.concat([examples(run).drop("input") for run in runs])
+        .group_by("kind")
+        .agg(
+            pl.len().alias("rows"),
+            soft.sum().alias("soft"),
+            (pl.col("weight") != 1).sum().alias("weighed"),
+            (pl.col("spans").list.len() > 0).sum().alias("in_parts"),
+        )
+        .sort("kind")
+        .collect(engine="streaming")
+    )
+    return {kind: Facts(*numbers) for kind, *numbers in counted.iter_rows()}
+
+
+def examples(run: Run) -> pl.LazyFrame:
+    """The table of examples, with the columns that runs of before did not have."""
+    import polars as pl
+
+    table, types = run.examples(), schema("examples")
+    there = table.collect_schema().names()
+    missing = [pl.lit([], dtype=types[name]).alias(name) for name in _OWN if name not in there]
+    return table.with_columns(missing).select(_OWN)
+
+
+def rarities(runs: Sequence[Run]) -> Rarities:
+    """Which of the rarer things any row of the runs has."""
+    import polars as pl
+
+    field = pl.element().struct.field
+    used = {
+        "tool_calls": field("tool_calls").list.len() > 0,
+        "tool_call_id": field("tool_call_id").is_not_null(),
+        "name": field("name").is_not_null(),
+    }
+    asked = [pl.col("messages").list.eval(is_used).list.any().any().alias(name) for name, is_used in used.items()]
+    found = [
+        table.select(asked).collect(engine="streaming").row(0, named=True)
+        for run in runs
+        for table in (run.prompts(), run.responses())
+    ]
+    any_of = (pl.col("tools", "constraints") != "[]").any()
+    demands = [run.prompts().select(any_of).collect(engine="streaming").row(0) for run in runs]
+    return Rarities(
+        tuple(name for name in used if any(row[name] for row in found)), *map(any, zip(*demands, strict=True))
+    )
+
+
+def chunks(
+    run: Run, kind: str, fields: Sequence[str], *, continuations: int, steps: bool = False
+) -> Iterator[pl.LazyFrame]:
+    """The examples of a kind with their texts, in their order, a few thousand at a time.
+
+    Columns: those of an example; `prompt`, what the model is shown, as messages in OpenAI's form with these rarer
+    `fields`; `says_0`, `says_1` ... for as many `continuations`, what it is to say or not to say; tools, constraints
+    and reference of the prompt; with `steps` the texts of the judged steps of the first response.
+    """
+    import polars as pl
+
+    table = examples(run)
+    prompts = run.prompts().select("id", "messages", "tools", "constraints", "reference")
+    responses = run.responses().select("id", "messages")
+    # Rows stand in prompt order in every table, so the texts of neighbouring examples are neighbours too.
+    keys = prompt_keys(run)
+    where = keys.join(spans(run.responses(), keys, "key"), on="key")
+    judged = spans(run.judgements(), keys, "key") if steps else None
+    total = table.select(pl.len()).collect().item()
+    for start in range(0, total, _ROWS_AT_ONCE):
+        rows = table.slice(start, _ROWS_AT_ONCE).collect().filter(pl.col("kind") == kind)
+        places = where.join(rows.select(key("prompt_id")), on="key", how="semi")
+        if places.height == 0:
+            continue
+        written = _openai(pl.col("messages"), fields)  # before joining, where there is less of them
+        here = _slice(prompts, places["prompt_row"], places["prompt_row"]).rename({"id": "prompt_id"}).with_columns(written)
+        answers = _slice(responses, places["first"], places["last"]).with_columns(written).unique("id")
+        made = rows.lazy().join(here.unique("prompt_id"), on="prompt_id", how="inner", maintain_order="left")
+        own = bool(rows["outputs"].list.len().sum())
+        for place in range(continuations):
+            made = _with_continuation(made, answers, place, fields, own=own)
+        if judged is not None:
+            at = judged.join(places.select("key"), on="key", how="semi")
+            said = _slice(run.judgements().select("id", "step"), at["first"], at["last"])
+            made = _with_steps(made, answers, said)
+        shown = pl.col("messages")
+        if rows["input"].list.len().sum():
+            own_input = pl.col("input")
+            shown = pl.when(own_input.list.len() > 0).then(_openai(own_input, fields)).otherwise(shown)
+        yield made.with_columns(prompt=shown).drop("messages", "input")
+
+
+def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFrame:
+    start, end = int(first.min()), int(last.max())  # type: ignore[arg-type]
+    return table.slice(start, end - start + 1).collect().lazy()
+
+
+def _with_continuation(
+    rows: pl.LazyFrame, responses: pl.LazyFrame, place: int, fields: Sequence[str], *, own: bool
+) -> pl.LazyFrame:
+    """Add `says_N`: the example's own output, where any has some, or what the response says."""
+    import polars as pl
+
+    name, output = f"says_{place}", pl.col("outputs").list.get(place, null_on_oob=True)
+    said = pl.col(name)
+    if own:
+        said = pl.when(output.is_not_null()).then(_openai(a_message("assistant", output), fields)).otherwise(said)
+    return (
+        rows.with_columns(response_id=pl.col("response_ids").list.get(place))
+        .join(responses.rename({"id": "response_id", "messages": name}), on="response_id", how="left", maintain_order="left")
+        .drop("response_id")
+        .with_columns(said.alias(name))
+    )
+
+
+def _with_steps(rows: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
+    """Add `steps`: the texts of the parts that the judgements of an example are about, in their order."""
+    import polars as pl
+
+    step, at = pl.col("step").struct.field, pl.col("message").fill_null(0)
+    content = pl.col("messages").list.get(at).struct.field("content")
+    found = (
+        rows.select("id", "judgement_ids", pl.col("response_ids").list.first().alias("response_id"))
+        .explode("judgement_ids")
+        .join(
+            judgements.filter(pl.col("step").is_not_null()).select(
+                pl.col("id").alias("judgement_ids"), *(step(name) for name in ("index", "message", "start", "end"))
+            ),
+            on="judgement_ids",
+        )
+        .unique(["id", "index"], keep="first")
+        .join(responses.rename({"id": "response_id"}), on="response_id")
+        .sort("id", "index")
+        .group_by("id", maintain_order=True)
+        .agg(content.str.slice(pl.col("start"), pl.col("end") - pl.col("start")).alias("steps"))
+    )
+    return rows.join(found, on="id", how="left", maintain_order="left")
+
+
+def _openai(messages: pl.Expr, fields: Sequence[str]) -> pl.Expr:
+    """Messages with a role, a content, and these rarer fields; tool calls as OpenAI writes them."""
+    import polars as pl
+
+    field = pl.element().struct.field
+    function = pl.struct(field("name"), field("arguments")).alias("function")
+    calls = field("tool_calls").list.eval(pl.struct(field("id"), pl.lit("function").alias("type"), function))
+    rarer = {
+        "tool_calls": pl.when(field("tool_calls").list.len() > 0).then(calls).alias("tool_calls"),
+        "tool_call_id": field("tool_call_id"),
+        "name": field("name"),
+    }
+    content = field("content").fill_null("")  # tables leave empty fields of messages out
+    return messages.list.eval(pl.struct(field("role"), content, *(rarer[each] for each in fields)))
