@@ -41,6 +41,7 @@ from triptych import errors
 from triptych.app.cli import _guarded, cli
 from triptych.evaluation.constraints.check import Counted
 from triptych.evaluation.verify import _ADAPTER
+from triptych.imports.formats import BUILT_IN, formats
 from triptych.operators import operator_classes
 from triptych.prompts.columns import Columns
 from triptych.recipes.load import load_recipe, shipped_recipes
@@ -106,7 +107,8 @@ class Page:
                 self.returned = _guarded(lambda: cli.main(words, prog_name="triptych", standalone_mode=False))
             return out.getvalue()
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.packages or "")}
+        sources = os.pathsep.join(map(str, filter(None, [self.packages, ROOT / "src"])))  # of this checkout
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": sources}
         ran = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -207,6 +209,11 @@ def methods_table(_: str) -> str:
     return table(("recipe", "method", "place", "data", "left to the trainer", "otherwise than the paper", "TRL"), rows)
 
 
+def formats_table(_: str) -> str:
+    """The formats of data to import."""
+    return table(("format", "its rows"), [(f"`{name}`", formats()[name].about) for name in sorted(BUILT_IN)])
+
+
 def operator_table(cls: type[BaseModel]) -> str:
     kind = cls.model_fields["kind"].default
     return f"### `{kind}`\n\n{paragraphs(cls)}\n\n{model_table(cls)}"
@@ -302,6 +309,7 @@ GENERATORS = {
     "manifest": manifest_table,
     "exit-codes": exit_code_table,
     "methods": methods_table,
+    "formats": formats_table,
 }
 ORDINARY = ("random", "none", "outcome", "one")
 """Places in the taxonomy that go without saying."""
@@ -331,7 +339,7 @@ def kind_of(part: dict[str, Any]) -> str:
         return " or ".join(map(kind_of, options))
     if "discriminator" in part:
         kinds = part["discriminator"]["mapping"]
-        return " or ".join(f"`{kind}`" for kind in kinds) if len(kinds) < 8 else "[constraint](constraints.md)"
+        return "[constraint](constraints.md)" if "words" in kinds else " or ".join(f"`{kind}`" for kind in kinds)
     kind = part.get("type", "anything")
     if kind == "array":
         fixed = part.get("prefixItems")
