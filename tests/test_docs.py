@@ -193,20 +193,23 @@ def fields_of(name: str) -> str:
     return model_table(getattr(importlib.import_module(f"triptych.{module}"), cls))
 
 
-def methods_table(_: str) -> str:
-    """What each shipped method is, from its recipe."""
+def methods_table(which: str) -> str:
+    """What the shipped methods are, from their recipes: those of the survey's table, or the others."""
     rows = []
     for name in shipped_recipes():
-        if (method := load_recipe(name).method) is not None:
-            paper = f"[{method.title}](https://arxiv.org/abs/{method.arxiv})" if method.arxiv else method.title
-            axes = [f"{axis} {value}" for axis, value in method.place.model_dump().items() if value not in ORDINARY]
-            survey = "".join(f"; the survey: {axis} {value}" for axis, value in method.survey.items())
-            settings = ", ".join(f"{key}: {value}" for key, value in method.trl.items())
-            rows.append(
-                (f"`{name}`", f"{paper}, {method.year}", ", ".join(axes) + survey, method.data, method.loss,
-                 method.approximated, f"`{settings}`" if settings else "")
-            )  # fmt: skip
-    return table(("recipe", "method", "place", "data", "left to the trainer", "otherwise than the paper", "TRL"), rows)
+        method = load_recipe(name).method
+        if method is None or (method.survey is None) == (which == "classified"):
+            continue
+        paper = f"[{method.title}](https://arxiv.org/abs/{method.arxiv})" if method.arxiv else method.title
+        also = f"; also {', '.join(method.also)}" if method.also else ""
+        axes = [f"{axis} {value}" for axis, value in method.place.model_dump().items() if value not in ORDINARY]
+        survey = "".join(f"; the survey: {axis} {value}" for axis, value in (method.survey or {}).items())
+        settings = ", ".join(f"{key}: {value}" for key, value in method.trl.items())
+        rows.append(
+            (f"`{name}`", f"{paper}, {method.year}{also}", ", ".join(axes) + survey, method.data,
+             method.approximated or "nothing: exact", method.loss, f"`{settings}`" if settings else "")
+        )  # fmt: skip
+    return table(("recipe", "method", "place", "data", "approximated", "left to the trainer", "TRL"), rows)
 
 
 def formats_table(_: str) -> str:
