@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import triptych as tp
 from plain import plain_examples
+from triptych.recipes.write import recipe_yaml
 from triptych.records import Criterion, Objective
 from triptych.store.run import Manifest, open_run, write_manifest
 from triptych.store.tables import records, schema
@@ -93,18 +94,21 @@ def in_a_process(form: str, folder: Path) -> dict[str, float]:
 
 
 def report_one(form: str, folder: Path) -> None:
-    recipe = tp.Recipe(
+    begun = time.perf_counter()
+    anew = tp.instantiate(open_run(folder), recipe_of(form), folder.with_name(f"{folder.name}-{form}"))
+    seconds = time.perf_counter() - begun
+    made = anew.examples().select(pl.len()).collect().item()
+    print(json.dumps({"seconds": seconds, "rows": made, "mb": peak_mb()}))
+
+
+def recipe_of(form: str) -> tp.Recipe:
+    return tp.Recipe(
         name="scale",
         prompts=tp.InlinePrompts(prompts=["p"]),
         synthesis=tp.Given(),
         objective=OBJECTIVE,
         instantiation=FORMS[form](),
     )
-    begun = time.perf_counter()
-    anew = tp.instantiate(open_run(folder), recipe, folder.with_name(f"{folder.name}-{form}"))
-    seconds = time.perf_counter() - begun
-    made = anew.examples().select(pl.len()).collect().item()
-    print(json.dumps({"seconds": seconds, "rows": made, "mb": peak_mb()}))
 
 
 def peak_mb() -> float:
@@ -124,7 +128,7 @@ def write_run(folder: Path, prompts: int) -> None:
         pieces = pl.scan_parquet(folder / name / "*.parquet")
         pieces.sink_parquet(folder / f"{name}.parquet", row_group_size=16_384, compression_level=1)
     (folder / "examples.parquet").touch()
-    (folder / "recipe.yaml").touch()
+    (folder / "recipe.yaml").write_text(recipe_yaml(recipe_of("pairs")))
     write_manifest(folder, Manifest(run="scale", recipe="scale", recipe_id="", status="finished", prompts=prompts))
 
 

@@ -761,6 +761,8 @@ def test_a_method_asks_whom_it_should_and_makes_of_it_what_its_paper_says(tmp_pa
     assert {*run.examples().collect()["kind"]} == {*kind.split()}
     for here, examples in of_prompts(run):
         holds(here, examples)
+    anew = tp.instantiate(run, tp.load_recipe(run.path / "recipe.yaml"), tmp_path / "anew")
+    assert (anew.path / "examples.parquet").read_bytes() == (run.path / "examples.parquet").read_bytes()
 
 
 def run_rounds(name, folder, base_url, limit):

@@ -20,7 +20,7 @@ from triptych.instantiation.diverse_pairs import DiversePairs
 from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.pairs import Pairs
 from triptych.records import Criterion, Objective
-from verdict_tables import Tables, judged, response
+from verdict_tables import Tables, judged, response, tables
 
 TWO = Objective(criteria={"a": Criterion(text="A", weight=2), "b": Criterion(text="B")})
 
@@ -351,3 +351,15 @@ def test_a_surer_pair_weighs_more_and_a_band_on_it_may_stand_beside_the_weight()
     pairs = Pairs(weight="certainty", keep=[Band(of="certainty", min=0.5), Band(of="noise", max=1)])
     (high,), (low,) = (made_of(made, pairs)["weight"].to_list() for made in (sure, vague))
     assert high > 0.999 > low > 0.5
+
+
+@given(tables(), st.integers(1, 4), st.integers(0, 5))
+@settings(deadline=None, max_examples=60)
+def test_a_cap_keeps_the_pairs_with_the_greatest_margins(made, most, seed):
+    every = made.examples(Pairs(choose="all_pairs"), seed)
+    kept = made.examples(Pairs(choose="all_pairs", most=most), seed)
+    for (prompt,), pairs in every.group_by("prompt_id"):
+        here = kept.filter(prompt_id=prompt)
+        assert sorted(here["margin"], reverse=True) == sorted(pairs["margin"], reverse=True)[:most]
+        assert {*map(tuple, here["response_ids"])} <= {*map(tuple, pairs["response_ids"])}
+    assert kept["prompt_id"].n_unique() == every["prompt_id"].n_unique()

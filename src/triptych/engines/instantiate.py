@@ -14,6 +14,7 @@ import triptych
 from triptych.engines.tables import made_by, within_and_across
 from triptych.errors import Problem, RecipeError, RunFolderError
 from triptych.operators import Instantiator
+from triptych.recipes.load import load_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.store.blocks import blocks
@@ -66,23 +67,12 @@ def instantiate(
 
 def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
     """Refuse criteria whose text is not that which the run's judgements are about."""
-    import polars as pl
-
-    judged = (
-        run.judgements()
-        .filter(pl.col("model").is_not_null())
-        .select("criterion", "criterion_id")
-        .unique()
-        .collect(engine="streaming")
-    )
-    about: dict[str, set[str]] = {}
-    for name, criterion_id in judged.iter_rows():
-        about.setdefault(name, set()).add(criterion_id)
+    before = load_recipe(str(run.path / RECIPE)).objective.criteria
     said = "has another text than the one that was judged; run the recipe to have it judged anew"
     problems = [
         Problem(said, f"objective.criteria.{name}")
         for name, criterion in recipe.objective.criteria.items()
-        if name in about and criterion.id not in about[name]
+        if name in before and criterion.id != before[name].id
     ]
     if problems:
         raise RecipeError(recipe.name, problems)

@@ -87,6 +87,9 @@ class Pairs(Weighed):
     """Bands on what can be said of a pair, one after another; each is a `Band`."""
     token_weights: TokenWeights | None = None
     """Weights of the tokens of both responses, by a `TokenWeights`; None gives none."""
+    most: int | None = Field(default=None, ge=1)
+    """Most pairs of a prompt, those with the greatest margin first, so that prompts with many pairs don't outweigh the
+    others; None sets no limit."""
     distinct: bool = True
     """Never pair two responses that say the same; an equal of the best is passed over for the next."""
 
@@ -333,6 +336,9 @@ class Pairs(Weighed):
             pairs = with_certainty(pairs, said, self.criteria, self.evaluators)
             if self.unestimated == "drop":
                 pairs = pairs.filter(pl.col("certainty").is_not_null())
+        if self.most is not None:
+            pairs = pairs.sort("prompt", "margin", "place", "place_b", descending=[False, True, False, False])
+            pairs = pairs.filter(pl.int_range(pl.len()).over("prompt") < self.most)
         if self.soft_labels is not None:
             pairs = self.soft_labels.labelled(pairs, judgements)
         if isinstance(self.weight, Likelihood):

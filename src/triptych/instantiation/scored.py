@@ -10,6 +10,7 @@ import msgspec
 from pydantic import Field
 
 from triptych.instantiation.adjust import Calibration, without_length
+from triptych.instantiation.join import Join
 from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
 from triptych.instantiation.scores import Fold, objective_scores
@@ -55,7 +56,7 @@ class Scored(MakesExamples):
         "responses": frozenset({"id", "prompt_id", "status", "messages", "params", "parent_id"}),
         "judgements": frozenset(
             {"id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check", "status"}
-            | {"step", "about", "scores", "ranks", "probability", "scale", "weight"}
+            | {"step", "about", "scores", "ranks", "probability", "scale", "weight", "spans"}
         ),
     }
     """The columns that it looks at, so that others need not be read from the disk."""
@@ -68,6 +69,9 @@ class Scored(MakesExamples):
     """What verdicts on the steps of a response come to as one on the response, which loses where it went wrong: the
     least, their product, the last, or the mean. None leaves them out."""
 
+    join: Join = "mean"
+    """How the scores on several criteria become one: their weighted mean, the least of them, by the weightiest criterion
+    and the next one only where that is equal, or under the constraint that hard criteria are met first."""
     panel: Panel | None = None
     """How the verdicts of several evaluators become one score: a `Panel`; None takes their mean."""
     calibrate: Calibration | None = None
@@ -90,6 +94,8 @@ class Scored(MakesExamples):
         Verifiers judge on criteria that the objective need not declare, so an unknown name alone is no error;
         one that all but equals a declared name is.
         """
+        if self.join == "constrained" and not any(each.kind == "hard" for each in objective.criteria.values()):
+            yield "join", "constrained needs a criterion of kind hard in the objective, and there is none"
         for place, name in enumerate(self.criteria or ()):
             if name not in objective.criteria:
                 near = get_close_matches(name, objective.criteria, n=1, cutoff=0.8)
@@ -118,6 +124,7 @@ class Scored(MakesExamples):
             fold=self.fold,
             panel=self.panel,
             adjust=lambda said: self._adjusted(said, responses),
+            join=self.join,
         )
         return (
             with_draw(scores.filter(pl.col("score").is_not_null()), seed)

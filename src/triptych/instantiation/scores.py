@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from triptych.instantiation.join import Join, joined
 from triptych.instantiation.panel import Panel
 from triptych.records import Objective
 
@@ -264,8 +265,8 @@ def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
 
     # Names are compared as numbers, since there are few of them.
     names = [pl.col(name).cast(pl.Categorical) for name in ("criterion", "evaluator", "evaluator_id")]
-    joined = (panel or Panel()).combined(evaluator_means(said.with_columns(names)))
-    return joined.with_columns(pl.col("score").round(_DECIMALS))
+    combined = (panel or Panel()).combined(evaluator_means(said.with_columns(names)))
+    return combined.with_columns(pl.col("score").round(_DECIMALS))
 
 
 def criterion_scores(
@@ -305,11 +306,12 @@ def objective_scores(
     fold: Fold | None = None,
     panel: Panel | None = None,
     adjust: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+    join: Join = "mean",
 ) -> pl.LazyFrame:
     """The objective's score of each response whose status is ok, in [0, 1], in the order of the responses.
 
-    The score is the mean of the criteria's scores, weighted as the objective declares; a criterion that it
-    does not declare weighs 1, and one of weight 0 is left out. A response that lacks every verdict on a
+    The score is the mean of the criteria's scores, weighted as the objective declares, or another way to `join` them
+    (see `joined`); a criterion that it does not declare weighs 1, and one of weight 0 is left out. A response that lacks every verdict on a
     criterion that another response to its prompt has is incomplete: its score is null, since a mean over
     other criteria is no fair comparison, and `lacks` names what it lacks. A response without any verdict has
     a null score as well. Judgements of steps enter where `fold` says what they come to (see `folded`). `panel` says how
@@ -341,10 +343,7 @@ def objective_scores(
     if adjust is not None:
         said = adjust(said).collect().lazy()
     per_criterion = _criterion_means(said, panel).with_columns(weight=_weight(objective)).collect().lazy()
-    scored = per_criterion.group_by("row").agg(
-        ((pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum()).round(_DECIMALS).alias("score"),
-        pl.len().alias("judged_on"),
-    )
+    scored = joined(per_criterion, join, objective).with_columns(pl.col("score").round(_DECIMALS))
     asked = per_criterion.group_by("prompt").agg(pl.col("criterion").n_unique().alias("asked"))
     rests_on = said.sort("judgement").group_by("row").agg(judgement_ids=pl.col("judgement_id"))
     found = (
