@@ -98,6 +98,7 @@ def report_one(form: str, folder: Path) -> None:
     anew = tp.instantiate(open_run(folder), recipe_of(form), folder.with_name(f"{folder.name}-{form}"))
     seconds = time.perf_counter() - begun
     made = anew.examples().select(pl.len()).collect().item()
+    assert made > 0, "nothing was made: the figure would mean nothing"
     print(json.dumps({"seconds": seconds, "rows": made, "mb": peak_mb()}))
 
 

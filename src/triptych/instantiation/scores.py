@@ -81,7 +81,7 @@ def verdicts(
         counts &= pl.col("evaluator").is_in(list(evaluators))
     known = judgements.collect_schema().names()  # runs of before have no weights, and no judgements on judgements
     if "about" in known:
-        counts &= pl.col("about").list.len() == 0
+        counts &= pl.col("about").list.len().fill_null(0) == 0
     told = (
         _without_halves(judgements.with_row_index("judgement"))
         .filter(counts)
