@@ -45,13 +45,17 @@ def export_run(
     *,
     kinds: Sequence[str] | None = None,
     split: float | None = None,
+    push: str | None = None,
 ) -> ExportResult:
     """Write a run as files for the trainer `to`, with a card; `out` is `<run>/export/<to>` if not given.
 
     `kinds` takes only examples of these kinds, of those that the trainer has a format for. `split` holds that share of
-    the prompt families out, in files named `test`.
+    the prompt families out, in files named `test`. `push` uploads the files to that data set of the Hugging Face Hub.
     """
     from triptych.export.export import export_to
+    from triptych.export.hub import hub, push_to
 
-    target = find_target(to)
-    return export_to(run, target, Path(out) if out is not None else run.path / "export" / to, kinds=kinds, split=split)
+    target, uploads = find_target(to), hub() if push else None  # before anything is written
+    folder = Path(out) if out is not None else run.path / "export" / to
+    result = export_to(run, target, folder, kinds=kinds, split=split)
+    return result if uploads is None or push is None else push_to(uploads, push, result)

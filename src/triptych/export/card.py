@@ -26,7 +26,14 @@ from triptych.store.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
-_TAGS = {"pair": "dpo", "unpaired": "kto", "sft": "sft", "group": "grpo", "stepwise": "process-reward-model", "ranking": "ranking"}
+_TAGS = {
+    "pair": "dpo",
+    "unpaired": "kto",
+    "sft": "sft",
+    "group": "grpo",
+    "stepwise": "process-reward-model",
+    "ranking": "ranking",
+}
 _OF_REPLAY = {"run": "the folder of the run that the row comes from: this one, or an earlier round"}
 _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$", re.IGNORECASE)
 
@@ -136,7 +143,7 @@ def _front_matter(name: str, parts: Sequence[Part]) -> str:
         {
             "config_name": part.format.kind if len(parts) > 1 else "default",
             "data_files": [
-                {"split": split, "path": files[0]}
+                {"split": split, "path": re.sub(r"data-\d+-of-\d+\.arrow$", "*.arrow", files[0])}
                 for split, files in (("train", part.files), ("test", part.tests))
                 if files
             ],

@@ -34,7 +34,9 @@ def calls_tools(messages: pl.Expr, rarities: Rarities) -> pl.Expr:
     answered = roles(messages).str.contains("tool,", literal=True)
     if "tool_calls" not in rarities.message_fields:
         return answered
-    return answered | messages.list.eval(pl.element().struct.field("tool_calls").list.len() > 0).list.any().fill_null(False)
+    return answered | messages.list.eval(pl.element().struct.field("tool_calls").list.len() > 0).list.any().fill_null(
+        False
+    )
 
 
 def content(messages: pl.Expr) -> pl.Expr:
@@ -56,3 +58,8 @@ def trained(messages: pl.Expr, name: str, *, train: bool) -> pl.Expr:
 
     field = pl.element().struct.field
     return messages.list.eval(pl.struct(field("role"), field("content"), pl.lit(train).alias(name)))
+
+
+CALLS_TOOLS = "call tools, which this format does not hold"
+NOT_ONE_ANSWER = "have answers of several messages, and this format holds one"
+NO_TURNS = "have chats in which user and assistant do not take turns, which the trainer skips"

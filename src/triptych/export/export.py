@@ -40,6 +40,8 @@ class ExportResult(msgspec.Struct, frozen=True):
     """How many of the rows are held out, in files named `test`."""
     title: str = ""
     """What the trainer calls itself."""
+    pushed: str = ""
+    """Where it was uploaded to."""
 
     def named(self) -> str:
         """How many rows of which kind, in words."""
@@ -117,8 +119,11 @@ def _export(
     made = [form for form in chosen if written[form.kind].files["train"]]
     if not made:
         raise TriptychError(_nothing(run, target, ties, kinds, lost))
-    lost += [f"all {form.noun}s that it can hold are held out" for form in chosen
-             if form not in made and sum(written[form.kind].rows.values())]  # fmt: skip
+    lost += [
+        f"all {form.noun}s that can be held fall to those held out, and are left out"
+        for form in chosen
+        if form not in made and sum(written[form.kind].rows.values()) > 0
+    ]
     lost += [said for form in made for said in form.lost(known[form.kind])] + target.lost(rare)
     about = [_part(form, written[form.kind], several=len(made) > 1) for form in made]
     settings = trainer_settings(recipe)

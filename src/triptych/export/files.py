@@ -127,7 +127,7 @@ class _Split:
         names = [f"data-{place:05d}-of-{len(self._pieces):05d}.arrow" for place in range(len(self._pieces))]
         for piece, name in zip(self._pieces, names, strict=True):
             pl.read_parquet(piece).write_ipc_stream(folder / name, compat_level=pl.CompatLevel.oldest())
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in names],
             "_fingerprint": "triptych",
             "_format_columns": None,
@@ -148,9 +148,7 @@ def _shaped(
     import polars as pl
 
     own = [pl.lit(run.path.name).alias("run")] if named else []
-    texts = chunks(
-        run, form.kind, rare.message_fields, continuations=form.continuations, steps=form.steps, marks=marks
-    )
+    texts = chunks(run, form.kind, rare.message_fields, continuations=form.continuations, steps=form.steps, marks=marks)
     for rows in texts:
         if marks is None:
             yield form.shaped(rows, about, rare).with_columns(own).collect()

@@ -69,7 +69,9 @@ def unread(noun: str, facts: Facts) -> list[str]:
     """What of weights a trainer does not read that reads none."""
     said = []
     if facts.weighed:
-        said.append(f"{facts.weighed:,} {noun}s have weights other than 1, which the trainer does not read (column `weight`)")
+        said.append(
+            f"{facts.weighed:,} {noun}s have weights other than 1, which the trainer does not read (column `weight`)"
+        )
     if facts.in_parts:
         said.append(
             f"{facts.in_parts:,} {noun}s weigh sentences, steps or tokens, which the trainer does not read (column `spans`)"
@@ -132,9 +134,13 @@ def beside(kind: str, facts: Facts) -> list[pl.Expr | str]:
     import polars as pl
 
     scores = pl.col("scores").list
-    origin = [pl.col("id").alias("example_id"), *("prompt_id", "strategy", "objective_version")]
+    origin = [pl.col("id").alias("example_id"), *map(pl.col, ("prompt_id", "strategy", "objective_version"))]
+    if kind == "stepwise":
+        return ["weight", "scores", *parts(facts), *origin]
     if kind != "pair":
         return ["weight", scores.first().alias("score"), *parts(facts), *origin]
-    of_pair = [scores.get(place, null_on_oob=True).alias(f"score_{name}") for place, name in enumerate(("chosen", "rejected"))]
+    of_pair = [
+        scores.get(place, null_on_oob=True).alias(f"score_{name}") for place, name in enumerate(("chosen", "rejected"))
+    ]
     soft = [pl.col("labels").list.first().alias("label_chosen")] if facts.soft else []
     return ["margin", "weight", *of_pair, *soft, *parts(facts), *origin]

@@ -46,7 +46,9 @@ def facts(runs: Sequence[Run]) -> dict[str, Facts]:
 
     labels = pl.col("labels")
     tie = (labels.list.len() == 2) & (labels.list.get(0, null_on_oob=True) == labels.list.get(1, null_on_oob=True))
-    soft = labels.list.eval((pl.element() != 0) & (pl.element() != 1)).list.any().fill_null(False) & ~tie.fill_null(False)
+    soft = labels.list.eval((pl.element() != 0) & (pl.element() != 1)).list.any().fill_null(False) & ~tie.fill_null(
+        False
+    )
     counted = (
         pl.concat([examples(run).drop("input") for run in runs])
         .group_by("kind")
@@ -128,10 +130,14 @@ def chunks(
         if places.height == 0:
             continue
         written = _openai(pl.col("messages"), fields)  # before joining, where there is less of them
-        here = _slice(prompts, places["prompt_row"], places["prompt_row"]).rename({"id": "prompt_id"}).with_columns(written)
+        here = (
+            _slice(prompts, places["prompt_row"], places["prompt_row"])
+            .rename({"id": "prompt_id"})
+            .with_columns(written)
+        )
         if marks is not None:
-            lowest, highest = places["prompt_row"].min(), places["prompt_row"].max()
-            here = here.with_columns(marks.slice(lowest, highest - lowest + 1).alias(HELD_OUT))  # type: ignore[operator]
+            first, count = _range(places["prompt_row"], places["prompt_row"])
+            here = here.with_columns(marks.slice(first, count).alias(HELD_OUT))
         answers = _slice(responses, places["first"], places["last"]).with_columns(written).unique("id")
         made = rows.lazy().join(here.unique("prompt_id"), on="prompt_id", how="inner", maintain_order="left")
         own = bool(rows["outputs"].list.len().sum())
@@ -151,8 +157,13 @@ def chunks(
 
 
 def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFrame:
+    return table.slice(*_range(first, last)).collect().lazy()
+
+
+def _range(first: pl.Series, last: pl.Series) -> tuple[int, int]:
+    """Where rows begin, and how many there are up to the last one."""
     start, end = int(first.min()), int(last.max())  # type: ignore[arg-type]
-    return table.slice(start, end - start + 1).collect().lazy()
+    return start, end - start + 1
 
 
 def _with_continuation(
@@ -167,7 +178,12 @@ def _with_continuation(
         said = pl.when(output.is_not_null()).then(_openai(a_message("assistant", output), fields)).otherwise(said)
     return (
         rows.with_columns(response_id=pl.col("response_ids").list.get(place))
-        .join(responses.rename({"id": "response_id", "messages": name}), on="response_id", how="left", maintain_order="left")
+        .join(
+            responses.rename({"id": "response_id", "messages": name}),
+            on="response_id",
+            how="left",
+            maintain_order="left",
+        )
         .drop("response_id")
         .with_columns(said.alias(name))
     )
@@ -180,7 +196,12 @@ def _with_all(rows: pl.LazyFrame, responses: pl.LazyFrame, fields: Sequence[str]
     texts = (
         rows.select("id", response_id=pl.col("response_ids"))
         .explode("response_id")
-        .join(responses.rename({"id": "response_id", "messages": "says"}), on="response_id", how="left", maintain_order="left")
+        .join(
+            responses.rename({"id": "response_id", "messages": "says"}),
+            on="response_id",
+            how="left",
+            maintain_order="left",
+        )
         .group_by("id", maintain_order=True)
         .agg("says")
     )

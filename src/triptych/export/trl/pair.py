@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triptych.export.format import ORIGIN, PROMPT, SPANS, TIE, TOOLS, Format, is_tie, left_out, parts, tools, unread_of_pairs
+from triptych.export.format import (
+    ORIGIN,
+    PROMPT,
+    SPANS,
+    TIE,
+    TOOLS,
+    Format,
+    is_tie,
+    left_out,
+    parts,
+    tools,
+    unread_of_pairs,
+)
 from triptych.export.rows import Facts, Rarities
 
 if TYPE_CHECKING:
