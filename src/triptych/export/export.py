@@ -111,7 +111,7 @@ def _export(
         (parts / form.kind).mkdir()
         written[form.kind] = write(runs, form, known[form.kind], rare, parts / form.kind, endings, tests)
     lost += [
-        f"{count:,} {form.noun}{'' if count == 1 else 's'} {reason}, and are left out"
+        f"{count:,} {form.noun}s {reason}, and are left out"
         for form in chosen
         for reason, count in written[form.kind].left_out.items()
     ]
