@@ -179,15 +179,14 @@ def test_openrlhf_before_0_10_reads_thumbs(tmp_path, tokenizer):
 
 
 def test_openrlhf_before_0_10_reads_a_label_at_each_step(tmp_path, tokenizer):
-    run = stepwise_run(tmp_path, (1.0, 0.5, 0.0))  # numbers, since a tokenizer of bytes has no token for the words
+    run = stepwise_run(tmp_path, (1.0, 0.0, 1.0))
     made, data, how, _ = openrlhf(tmp_path, "stepwise", "ProcessRewardDataset", run=run)
     tokenizer.add_tokens("ки")
-    read = made(data, tokenizer, 2048, how)
-    ids, _, labels = read[0]
+    how.args.reward_tokens = ["+", "-"]
+    ids, _, labels = made(data, tokenizer, 2048, how)[0]
     at = ids[0] == tokenizer.convert_tokens_to_ids("ки")
-    assert at.sum() == 3
-    assert [int(label) for label in labels[0][at]] == [1, 0, 0]  # it keeps whole numbers
-    assert data[0]["label"] == [1.0, 0.5, 0.0]
+    assert tokenizer.convert_ids_to_tokens(labels[0][at]) == ["+", "-", "+"]
+    assert (labels[0] != -100).sum() == 3
 
 
 # --- Axolotl

@@ -55,6 +55,7 @@ MORE = {
     "weight": "the example's weight",
     "margin": "score of the chosen less score of the rejected, from 0 to 1",
     "score": "the objective's score of the response, from 0 to 1",
+    "scores": "the score of each step, from 0 to 1",
     "score_chosen": "the objective's score of the chosen response, from 0 to 1",
     "score_rejected": "the same of the rejected response",
     "label_chosen": "how sure it is that the chosen one is the better one, where that is not certain",

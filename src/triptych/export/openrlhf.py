@@ -1,7 +1,7 @@
 """OpenRLHF's formats, whose columns are named by flags (github.com/OpenRLHF/OpenRLHF, openrlhf/datasets).
 
 Pairs, rows to imitate and prompts as version 0.11 reads them; binary rows and rows of steps as it did up to 0.9, after
-which it has no trainer for them.
+which it has no trainer for them. Its labels of steps can be numbers too, but its code puts them among whole ones and fails.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _COLUMNS = {
 }
 _OF_STEPS = MORE | {
     "input": f"the prompt and the steps as one text, with the mark {PLACEHOLDER} after each step",
-    "label": "for each step + or -, or a number from 0 to 1 where any is neither 0 nor 1",
+    "label": "for each step + or -",
 }
 
 
@@ -92,7 +92,7 @@ def _stepwise(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFr
     texts = pl.concat_str(asked, pl.col("steps").list.join(""))
     return rows.select(
         marked.alias("input"),
-        (pl.col("labels") if facts.soft else words).alias("label"),
+        words.alias("label"),
         *beside("stepwise", facts),
         left_out(
             (texts.str.contains(PLACEHOLDER, literal=True), f"have the mark {PLACEHOLDER} in their texts"),
@@ -165,7 +165,8 @@ _FORMATS = (
            only_yes_or_no("binary row", "leave out labels: soft")),
     Format("sft", "SFT row", None, _COLUMNS, _sft, lambda facts: unread("SFT row", facts)),
     Format("group", "prompt", None, _COLUMNS, _group, _lost_of_groups, continuations=0),
-    Format("stepwise", "step row", None, _OF_STEPS, _stepwise, _lost_of_steps, steps=True),
+    Format("stepwise", "step row", None, _OF_STEPS, _stepwise, _lost_of_steps,
+           only_yes_or_no("step row", "make them with labels: hard"), steps=True),
 )  # fmt: skip
 TARGET = Target(
     name="openrlhf",
