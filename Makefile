@@ -31,7 +31,7 @@ test-small:
 	$(VENV)-small/bin/pytest -m "not slow"
 
 bench: $(VENV)/test.ready
-	for benchmark in throughput replay memory install; do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done
+	for benchmark in throughput replay memory instantiation imports install; do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done
 
 # Pin anew what the set-up installs, from the ranges in pyproject.toml.
 lock: $(VENV)/test.ready

@@ -41,6 +41,7 @@ from triptych import errors
 from triptych.app.cli import _guarded, cli
 from triptych.evaluation.constraints.check import Counted
 from triptych.evaluation.verify import _ADAPTER
+from triptych.imports.formats import BUILT_IN, formats
 from triptych.operators import operator_classes
 from triptych.prompts.columns import Columns
 from triptych.recipes.load import load_recipe, shipped_recipes
@@ -106,7 +107,8 @@ class Page:
                 self.returned = _guarded(lambda: cli.main(words, prog_name="triptych", standalone_mode=False))
             return out.getvalue()
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.packages or "")}
+        sources = os.pathsep.join(map(str, filter(None, [self.packages, ROOT / "src"])))  # of this checkout
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": sources}
         ran = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -191,20 +193,28 @@ def fields_of(name: str) -> str:
     return model_table(getattr(importlib.import_module(f"triptych.{module}"), cls))
 
 
-def methods_table(_: str) -> str:
-    """What each shipped method is, from its recipe."""
+def methods_table(which: str) -> str:
+    """What the shipped methods are, from their recipes: those of the survey's table, or the others."""
     rows = []
     for name in shipped_recipes():
-        if (method := load_recipe(name).method) is not None:
-            paper = f"[{method.title}](https://arxiv.org/abs/{method.arxiv})" if method.arxiv else method.title
-            axes = [f"{axis} {value}" for axis, value in method.place.model_dump().items() if value not in ORDINARY]
-            survey = "".join(f"; the survey: {axis} {value}" for axis, value in method.survey.items())
-            settings = ", ".join(f"{key}: {value}" for key, value in method.trl.items())
-            rows.append(
-                (f"`{name}`", f"{paper}, {method.year}", ", ".join(axes) + survey, method.data, method.loss,
-                 method.approximated, f"`{settings}`" if settings else "")
-            )  # fmt: skip
-    return table(("recipe", "method", "place", "data", "left to the trainer", "otherwise than the paper", "TRL"), rows)
+        method = load_recipe(name).method
+        if method is None or (method.survey is None) == (which == "classified"):
+            continue
+        paper = f"[{method.title}](https://arxiv.org/abs/{method.arxiv})" if method.arxiv else method.title
+        also = f"; also {', '.join(method.also)}" if method.also else ""
+        axes = [f"{axis} {value}" for axis, value in method.place.model_dump().items() if value not in ORDINARY]
+        survey = "".join(f"; the survey: {axis} {value}" for axis, value in (method.survey or {}).items())
+        settings = ", ".join(f"{key}: {value}" for key, value in method.trl.items())
+        rows.append(
+            (f"`{name}`", f"{paper}, {method.year}{also}", ", ".join(axes) + survey, method.data,
+             method.approximated or "nothing: exact", method.loss, f"`{settings}`" if settings else "")
+        )  # fmt: skip
+    return table(("recipe", "method", "place", "data", "approximated", "left to the trainer", "TRL"), rows)
+
+
+def formats_table(_: str) -> str:
+    """The formats of data to import."""
+    return table(("format", "its rows"), [(f"`{name}`", formats()[name].about) for name in sorted(BUILT_IN)])
 
 
 def operator_table(cls: type[BaseModel]) -> str:
@@ -302,6 +312,7 @@ GENERATORS = {
     "manifest": manifest_table,
     "exit-codes": exit_code_table,
     "methods": methods_table,
+    "formats": formats_table,
 }
 ORDINARY = ("random", "none", "outcome", "one")
 """Places in the taxonomy that go without saying."""
@@ -331,7 +342,7 @@ def kind_of(part: dict[str, Any]) -> str:
         return " or ".join(map(kind_of, options))
     if "discriminator" in part:
         kinds = part["discriminator"]["mapping"]
-        return " or ".join(f"`{kind}`" for kind in kinds) if len(kinds) < 8 else "[constraint](constraints.md)"
+        return "[constraint](constraints.md)" if "words" in kinds else " or ".join(f"`{kind}`" for kind in kinds)
     kind = part.get("type", "anything")
     if kind == "array":
         fixed = part.get("prefixItems")

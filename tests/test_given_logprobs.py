@@ -87,7 +87,6 @@ def test_a_log_probability_that_is_no_number_is_no_answer(tmp_path):
     text = json.dumps(prompted(("<s>", 0), ("No", -12345))).replace("-12345", "-1e999")
     wire = Wire(v1__chat__completions=lambda body: web.Response(text=text, content_type="application/json"))
     (reply,) = asyncio.run(ask_at(tmp_path, wire, [GivenRequest(messages=QUESTION, continuation="No")], vllm))
-    assert "no finite number" in reply.error
     assert isinstance(reply, CallFailed)
 
 

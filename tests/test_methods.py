@@ -998,10 +998,48 @@ def test_a_method_may_be_told_by_its_place_alone():
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_recipe_says_of_its_method_holds_together(name):
     method = tp.load_recipe(name).method
-    assert set(method.survey) <= set(type(method.place).model_fields)
-    assert all(getattr(method.place, axis) != value for axis, value in method.survey.items())
+    survey = method.survey or {}
+    assert set(survey) <= set(type(method.place).model_fields)
+    assert all(getattr(method.place, axis) != value for axis, value in survey.items())
     assert_known_to_trl(method.trl)
     assert re.match(r"(Pairs|Lists|Groups|Binary rows|Regression rows|Rows to imitate|Step rows): ", method.data)
+
+
+CLASSIFIED = {
+    "offline/random/none outcome/one point": "kto ppo:online wpo wrpo",
+    "offline/random/none outcome/one pair": "dpo simpo orpo ipo",
+    "offline/random/none outcome/one group": "rrhf pro lipo ppa",
+    "offline/random/none outcome/several point": "meta-rater steerlm helpsteer2 prometheus",
+    "offline/random/none step/one point": "omegaprm genrm versaprm math-shepherd",
+    "offline/random/none atomic/one pair": "tis-dpo aspo tdpo",
+    "offline/margin/none outcome/one pair": "bees mmpo alpha-dpo",
+    "offline/random/spanning outcome/one point": "spectrum-tuning",
+    "online/random/none outcome/one pair": "iterative-dpo spin selm",
+    "online/margin/none outcome/one pair": "rs-dpo",
+    "online/random/none outcome/one group": "sppo grpo",
+    "online/uncertainty/none outcome/one pair": "apl maple upo",
+    "online/uncertainty/none step/one pair": "iupo",
+    "online/uncertainty/none outcome/several pair": "udasa",
+    "online/random/verbalized outcome/one pair": "verbalized-sampling",
+    "online/margin/diversity outcome/one pair": "divpo",
+    "online/random/multi_signal outcome/several pair": "crpo",
+}
+"""The survey's own table of 41 methods: source, selection, exploration; granularity, dimensions; form."""
+
+
+def test_the_surveys_table_is_that_of_the_recipes_with_its_labels_where_they_differ():
+    wanted = {}
+    for place, names in CLASSIFIED.items():
+        for name, _, source in (each.partition(":") for each in names.split()):
+            wanted[name] = f"{source}/{place.partition('/')[2]}" if source else place
+    assert len(wanted) == 41
+    found = {}
+    for name in METHODS:
+        method = tp.load_recipe(name).method
+        if method.survey is not None:
+            on = method.place.model_dump() | method.survey
+            found[name] = "{source}/{selection}/{exploration} {granularity}/{dimensions} {form}".format(**on)
+    assert found == wanted
 
 
 def assert_known_to_trl(settings):

@@ -129,6 +129,11 @@ def test_log_probabilities_are_kept_and_summed():
     assert requests[0].top_logprobs == 0
 
 
+def test_models_of_a_pool_draw_with_different_seeds():
+    _, asked = made(Sample(model=["a", "b"], n=3))
+    assert len({request.seed for request in asked}) == 6
+
+
 def test_no_seed_is_sent_to_a_model_that_takes_none_or_draws_nothing():
     assert made(Sample(model="a", n=1), policies=Policies(send_seed=False))[1][0].seed is None
     assert made(Sample(model="a", n=1, temperature=0))[1][0].seed is None

@@ -51,6 +51,7 @@ _WHERE = {
     "Unpaired": "instantiation.unpaired",
     "Verify": "evaluation.verify",
     "export_run": "export",
+    "import_data": "engines.imports",
     "instantiate": "engines.instantiate",
     "load_recipe": "recipes.load",
     "open_run": "store.run",

@@ -43,6 +43,7 @@ BUILT_IN = {
         "file": "triptych.prompts.file:PromptFile",
         "inline": "triptych.prompts.inline:InlinePrompts",
         "examples": "triptych.prompts.examples:ExamplePrompts",
+        "imported": "triptych.imports.prompts:ImportedPrompts",
         "run": "triptych.prompts.run:RunPrompts",
     },
     "evolution": {
@@ -88,6 +89,7 @@ BUILT_IN = {
     "instantiation": {
         "pairs": "triptych.instantiation.pairs:Pairs",
         "diverse_pairs": "triptych.instantiation.diverse_pairs:DiversePairs",
+        "compared_pairs": "triptych.instantiation.compared_pairs:ComparedPairs",
         "unpaired": "triptych.instantiation.unpaired:Unpaired",
         "groups": "triptych.instantiation.groups:Groups",
         "rankings": "triptych.instantiation.rankings:Rankings",

@@ -50,6 +50,7 @@ def cli() -> None:
     triptych init recipe.yaml            write a commented recipe to start from
     triptych plan recipe.yaml            check it; see calls, tokens, money and time
     triptych run recipe.yaml --out DIR   run it; run it again to resume
+    triptych import FILE --out DIR       take in preference data that is there already
     triptych show DIR [ID]               read what came out, row by row
     triptych export DIR --to trl         write training files
     """
@@ -104,6 +105,47 @@ def run(
     from triptych.app.run import run_command
 
     run_command(recipe, out, _with_budget(changes, budget), limit, calls, quiet=quiet, as_json=as_json)
+
+
+@cli.command("import")
+@click.argument("file")
+@click.option("--as", "as_", metavar="FORMAT", help="Its format; guessed from its columns if not given.")
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="The new run folder.")
+@click.option("--split", help="The split, where FILE is a folder that holds several.")
+@click.option(
+    "--file-format",
+    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
+    help="What sort of file it is; by its ending if not given.",
+)
+@click.option(
+    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
+)
+@click.option(
+    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@json_option
+def import_(
+    file: str,
+    as_: str | None,
+    out: str,
+    split: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    verdicts: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Import preference data from FILE (or a folder, or - for standard input) into the run folder DIR.
+
+    \b
+    FORMAT is one of alpaca-eval, arena, axolotl, distilabel, helpsteer2, hh-rlhf,
+    judgebench, llama-factory, llmbar, nectar, nemo-rl, openai, openrlhf, prm800k,
+    trl, ultrafeedback, or that of an installed package.
+    """
+    from triptych.app.imports import import_command
+
+    import_command(file, as_, out, split, file_format, scale or None, verdicts, quiet=quiet, as_json=as_json)
 
 
 @cli.command()

@@ -104,7 +104,7 @@ def _shown(recipe: Recipe) -> Iterator[str]:
         yield from _said(
             "place", ", ".join(f"{axis} {value}" for axis, value in zip(AXES, _place(method), strict=True))
         )
-        yield from _said("the survey", ", ".join(f"{axis} {value}" for axis, value in method.survey.items()))
+        yield from _said("the survey", ", ".join(f"{axis} {value}" for axis, value in (method.survey or {}).items()))
         yield from _said("data", method.data)
         yield from _said("loss", method.loss)
         yield from _said("otherwise", method.approximated)

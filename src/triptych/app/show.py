@@ -71,6 +71,8 @@ def _only(found: pl.DataFrame, name: str) -> dict[str, Any]:
 
 
 def _call(run: Run, call_id: str) -> dict[str, Any]:
+    if run.manifest.imported:
+        raise NotFound(f"the run has no row {call_id}; ids begin with p_, r_, j_ or e_, and imported data has no calls")
     log = run.calls()
     try:
         found = log.beginning_with(call_id)
@@ -200,7 +202,7 @@ def _lines(story: dict[str, Any]) -> Iterator[str]:
 
 
 def _gone(run: Run) -> Iterator[str]:
-    if not run.calls_path.exists():
+    if not run.manifest.imported and not run.calls_path.exists():
         yield from (
             "",
             f"the call log {run.calls_path} is not there: calls and the tokens of judgements can't be shown",

@@ -69,7 +69,7 @@ def _made(summary: Summary) -> str:
     if manifest.unmade:
         aside += f" ({many(manifest.unmade, 'new prompt')} left out, see unmade.jsonl)"
     lines = [
-        "Made",
+        "There are" if manifest.imported and not manifest.verdicts_of else "Made",
         f"  {many(manifest.prompts, 'prompt', 7)}{aside}",
         f"  {many(sum(summary.responses.values()), 'response', 7)}{_others(summary.responses)}",
     ]
@@ -116,6 +116,9 @@ def _trust(summary: Summary) -> str:
 
 
 def _cost(manifest: Manifest) -> str:
+    if manifest.imported:
+        took = f", in {duration(manifest.seconds)}" if manifest.seconds else ""
+        return f"Imported\n  {one_line(manifest.imported, 300)}{took}; no call was made"
     lines = ["What it cost"]
     for stage, counts in manifest.counts.items():
         facts = [f"{count(counts['sent'])} calls", f"{count(counts['cached'])} from the call log"]

@@ -49,7 +49,7 @@ def instantiate(
     out = Path(out)
     _as_it_was_judged(run, recipe)
     _not_in_place(run, out)
-    manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id)
+    manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id, imported=run.manifest.imported)
     manifest.verdicts_of = str(run.path.resolve())
     try:
         write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
@@ -91,7 +91,8 @@ def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
 def _not_in_place(run: Run, out: Path) -> None:
     before = read_manifest(out)
     if out.resolve() == run.path.resolve() or (before is not None and not before.verdicts_of):
-        raise RunFolderError(f"{out} holds a run that calls were made for; name another folder for the new examples")
+        what = "imported data" if run.manifest.imported else "a run that calls were made for"
+        raise RunFolderError(f"{out} holds {what}; name another folder for the new examples")
     if before is not None and before.verdicts_of != str(run.path.resolve()):
         raise RunFolderError(f"{out} holds examples made of {before.verdicts_of}; name another folder")
 
@@ -113,7 +114,8 @@ def _sign(run: Run, recipe: Recipe, out: Path, manifest: Manifest) -> None:
     before = run.manifest
     manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
     manifest.status, manifest.prompts, manifest.set_aside = before.status, before.prompts, before.set_aside
-    manifest.addresses, manifest.calls = before.addresses, str(run.calls_path.resolve())
+    manifest.addresses = before.addresses
+    manifest.calls = "" if before.imported else str(run.calls_path.resolve())
     write_whole(out / RECIPE, recipe_yaml(recipe).encode())
     write_manifest(out, manifest)
 
@@ -141,7 +143,7 @@ def _made(run: Run, recipe: Recipe, progress: Callable[[int, int], None] | None)
     within, across = within_and_across(recipe)
     if within:
         done, total = 0, run.manifest.prompts
-        for examples in _two_at_once(_blocks(run, within), lambda block: _of_block(block, within, recipe)):
+        for examples in _two_at_once(_blocks(run, within), lambda block: examples_of_block(block, within, recipe)):
             yield examples
             done = min(done + _PROMPTS_A_BLOCK, total)
             if progress is not None:
@@ -161,7 +163,9 @@ def _blocks(run: Run, instantiations: Sequence[Instantiator]) -> Iterator[dict[s
     return blocks(run, "prompts", "responses", "judgements", prompts=_PROMPTS_A_BLOCK, columns=columns)
 
 
-def _of_block(block: dict[str, pl.LazyFrame], instantiations: Sequence[Instantiator], recipe: Recipe) -> pl.DataFrame:
+def examples_of_block(
+    block: dict[str, pl.LazyFrame], instantiations: Sequence[Instantiator], recipe: Recipe
+) -> pl.DataFrame:
     """The examples of a block: of as many prompts as a run makes them of at once, instantiation by instantiation."""
     import polars as pl
 

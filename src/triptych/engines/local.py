@@ -291,8 +291,8 @@ class _Sitting:
         def closed(task: asyncio.Task[_Finished]) -> None:
             nonlocal open_prompts
             open_prompts -= 1
+            news.set()  # first of all: whatever else fails here, nobody may wait for ever
             self._note_failure(task)
-            news.set()
 
         more = True
         while more or queue:

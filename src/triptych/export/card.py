@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -47,9 +48,7 @@ def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str]
         _front_matter(name, parts),
         f"# {plain(name)}",
         plain(str(recipe.get("description") or "")),
-        f"{_rows_of(parts)}, made by [Triptych](https://pypi.org/project/triptych/) "
-        f"{plain(run.manifest.version)} with the recipe **{plain(name)}** (`{run.manifest.recipe_id}`). "
-        f"The run is {plain(run.manifest.status)}.",
+        _origin(run, name, _rows_of(parts)),
         f"{held_out:,} rows are held out, in files named `test`: whole families of prompts." if held_out else "",
         "## How to load",
         *(_code(*target.snippet(part, settings)) for part in parts),
@@ -83,6 +82,22 @@ def _columns(part: Part, *, several: bool) -> str:
     rows = ([f"`{name}`", (part.format.columns | _OF_REPLAY)[name]] for name in part.columns)
     table = _table(["Column", "What it is"], rows)
     return f"Of `{part.format.kind}`:\n\n{table}" if several else table
+
+
+def _origin(run: Run, name: str, rows: str) -> str:
+    """Who made the data, and how."""
+    manifest = run.manifest
+    by = f"[Triptych](https://pypi.org/project/triptych/) {plain(manifest.version)}"
+    if manifest.imported:
+        file, _, form = manifest.imported.rpartition(" as ")
+        return (
+            f"{rows} of other people's data: {by} has read {plain(PurePath(file).name)} as {plain(form)}, "
+            f"and made the rows with the recipe **{plain(name)}** (`{manifest.recipe_id}`). The licence is that of the data."
+        )
+    return (
+        f"{rows}, made by {by} with the recipe **{plain(name)}** (`{manifest.recipe_id}`). "
+        f"The run is {plain(manifest.status)}."
+    )
 
 
 def tallies(run: Run) -> pl.DataFrame:

@@ -155,6 +155,24 @@ class Picker:
         return chain(looked_at, records)
 
 
+class AsTheyStand:
+    """In place of a picker: rows with all of their columns, whatever they are called."""
+
+    def used(self, there: Collection[str]) -> list[str]:
+        """All columns."""
+        return list(there)
+
+    def check(self, there: Collection[str], file: str) -> None:
+        """Raise `PromptError` where a column is there twice."""
+        twice = [column for column, times in Counter(there).items() if times > 1]
+        if twice:
+            raise PromptError(f"{file}: there are several columns {twice[0]!r}")
+
+    def check_first(self, records: Iterator[Record | BadRow], file: str) -> Iterator[Record | BadRow]:
+        """Rows may have any columns."""
+        return records
+
+
 def _read_cells(wanted: dict[str, Any], prompt_column: str) -> dict[str, Any]:
     """Read what cells of text stand for: nothing if empty, and lists if they can only be lists."""
     read: dict[str, Any] = {}

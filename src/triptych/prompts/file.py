@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from triptych.errors import PromptError
 from triptych.operators import BadRow, Operator, PromptRow
-from triptych.prompts.columns import Columns, Picker
+from triptych.prompts.columns import AsTheyStand, Columns, Picker
 from triptych.prompts.row import Record, prompt_rows
 from triptych.prompts.table_files import count_rows, find_shards, table_records
 from triptych.prompts.text_files import (
@@ -81,6 +81,15 @@ class PromptFile(Operator):
         if empty:
             raise PromptError(f"{self._name} holds no row")
 
+    def records(self, folder: Path) -> Iterator[Record | BadRow]:
+        """Read the rows as they stand, with all of their columns. Raises `PromptError` as `rows` does."""
+        empty = True
+        for record in self._records(folder, AsTheyStand()):
+            empty = False
+            yield record
+        if empty:
+            raise PromptError(f"{self._name} holds no row")
+
     def count(self, folder: Path) -> int | None:
         """Say quickly how many rows there are, about: beyond 32 MB, lines are counted by their mean length.
 
@@ -111,7 +120,7 @@ class PromptFile(Operator):
     def _name(self) -> str:
         return "standard input" if self.path == "-" else self.path
 
-    def _records(self, folder: Path, picker: Picker) -> Iterator[Record | BadRow]:
+    def _records(self, folder: Path, picker: Picker | AsTheyStand) -> Iterator[Record | BadRow]:
         if self.path == "-":
             yield from picker.check_first(jsonl_records(_standard_input(), self._name), self._name)
             return

@@ -37,6 +37,7 @@ _SHAREGPT_ROLES = {
     "gpt": "assistant",
     "observation": "tool",
 }
+_PLAIN_ROLES = ("user", "assistant", "system")
 _ENDS_WITH_ASSISTANT = "ends with an assistant message; a policy must have something to answer"
 
 
@@ -94,18 +95,23 @@ def read_prompt(wanted: Mapping[str, Any], source: str) -> tuple[Prompt, tuple[G
 
     Only `prompt` must be there. Raises `ValueError` saying what is wrong.
     """
-    fields: dict[str, Any] = {"source": _text("source", wanted.get("source")) or source}
+    fields: dict[str, Any] = {"source": read_text("source", wanted.get("source")) or source}
     for name in ("reference", "parent_id", "family_id"):
-        if (value := wanted.get(name)) is not None and (text := _text(name, value)):
+        if (value := wanted.get(name)) is not None and (text := read_text(name, value)):
             fields[name] = text
     for name in _OBJECTS:
-        if (value := wanted.get(name)) is not None and (objects := _objects(name, value)):
+        if (value := wanted.get(name)) is not None and (objects := read_objects(name, value)):
             fields[name] = objects
     if (tags := wanted.get("tags")) is not None:
         fields["tags"] = _tags(tags)
-    messages = _with_system(_text("system", wanted.get("system")), _messages(wanted.get("prompt")))
+    messages = _with_system(read_text("system", wanted.get("system")), prompt_messages(wanted.get("prompt")))
     given = _responses(wanted.get("responses"))
     return make_prompt(messages, **fields), given
+
+
+def as_bad_row(record: Record, reason: str) -> BadRow:
+    """Set a row aside that could be read, but is not what it should be."""
+    return BadRow(record.row, reason, _shown(record))
 
 
 def _shown(record: Record) -> str:
@@ -114,7 +120,8 @@ def _shown(record: Record) -> str:
     return msgspec.json.encode(record.values, enc_hook=str).decode("utf-8", "replace")[:_SHOWN]
 
 
-def _kind_of(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a value is, in words."""
     match value:
         case None:
             return "null"
@@ -131,7 +138,7 @@ def _kind_of(value: object) -> str:
     return type(value).__name__
 
 
-def _text(name: str, value: Any) -> str | None:
+def read_text(name: str, value: Any) -> str | None:
     """Read optional text. Numbers are taken as they are written: ids and answers often are numbers."""
     if value is None or isinstance(value, str):
         return value or None
@@ -141,17 +148,22 @@ def _text(name: str, value: Any) -> str | None:
         return str(value)
     if isinstance(value, date):
         return value.isoformat()
-    raise ValueError(f"{name} is {_kind_of(value)}, not text")
+    raise ValueError(f"{name} is {kind_of(value)}, not text")
 
 
-def _messages(prompt: Any) -> tuple[Message, ...]:
+def prompt_messages(prompt: Any) -> tuple[Message, ...]:
+    """Read a prompt: text, or a list of chat messages. Raises `ValueError` where it is none."""
     if isinstance(prompt, str):
         if not prompt or prompt.isspace():
             raise ValueError("the prompt is empty")
         return (Message("user", prompt),)
     if not isinstance(prompt, list | tuple):
-        raise ValueError(f"the prompt is {_kind_of(prompt)}, neither text nor a list of chat messages")
-    messages = tuple(_message(place, message) for place, message in enumerate(prompt, 1))
+        raise ValueError(f"the prompt is {kind_of(prompt)}, neither text nor a list of chat messages")
+    return as_prompt(tuple(chat_message(place, message) for place, message in enumerate(prompt, 1)))
+
+
+def as_prompt(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Check that a policy can answer these messages. Raises `ValueError`."""
     if not messages:
         raise ValueError("the prompt is empty: it has no messages")
     if not any(message.role == "user" for message in messages):
@@ -164,10 +176,14 @@ def _messages(prompt: Any) -> tuple[Message, ...]:
     return messages
 
 
-def _message(place: int, message: Any) -> Message:
-    """Read a chat message in OpenAI's form, or in ShareGPT's (`from` and `value`)."""
+def chat_message(place: int, message: Any, of: str = "the prompt") -> Message:
+    """Read a chat message in OpenAI's form, or in ShareGPT's (`from` and `value`). Raises `ValueError`."""
+    if type(message) is dict and len(message) == 2:  # most messages; the long way costs many times more
+        role, content = message.get("role"), message.get("content")
+        if role in _PLAIN_ROLES and type(content) is str:
+            return Message(role, content)
     if not isinstance(message, Mapping):
-        raise ValueError(f"message {place} of the prompt is {_kind_of(message)}, not an object")
+        raise ValueError(f"message {place} of {of} is {kind_of(message)}, not an object")
     said = _without_nulls(message)
     if "role" not in said and "from" in said:
         role = said["from"]
@@ -177,11 +193,11 @@ def _message(place: int, message: Any) -> Message:
         }
     for field in ("name", "tool_call_id"):
         if not isinstance(said.get(field, ""), str):
-            raise ValueError(f"message {place} of the prompt: {field} is {_kind_of(said[field])}, not text")
+            raise ValueError(f"message {place} of {of}: {field} is {kind_of(said[field])}, not text")
     try:
         return message_from_openai(said)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"message {place} of the prompt: {error}") from None
+        raise ValueError(f"message {place} of {of}: {error}") from None
 
 
 def _with_system(system: str | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -194,15 +210,15 @@ def _with_system(system: str | None, messages: tuple[Message, ...]) -> tuple[Mes
     return messages
 
 
-def _objects(name: str, value: Any) -> tuple[dict[str, Any], ...]:
+def read_objects(name: str, value: Any) -> tuple[dict[str, Any], ...]:
     """Read a list of objects, or JSON text of one. A field that is null is as if absent, but for those inside of what
     is free in form: there `{"const": null}` means something."""
     value = list_from_json(name, value) if isinstance(value, str) and value.strip() else value or ()
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{name} is {_kind_of(value)}, not a list of objects")
+        raise ValueError(f"{name} is {kind_of(value)}, not a list of objects")
     for place, each in enumerate(value, 1):
         if not isinstance(each, Mapping):
-            raise ValueError(f"{name} {place} is {_kind_of(each)}, not an object")
+            raise ValueError(f"{name} {place} is {kind_of(each)}, not an object")
         if name == "constraints" and not isinstance(each.get("kind"), str):
             raise ValueError(f"constraint {place} has no kind")
     return tuple(_without_nulls(each) for each in value)
@@ -240,7 +256,7 @@ def _tags(tags: Any) -> tuple[str, ...]:
         return (tags,) if tags else ()
     if isinstance(tags, list | tuple) and all(isinstance(tag, str) for tag in tags):
         return tuple(tags)
-    raise ValueError(f"tags is {_kind_of(tags)}, not a list of texts")
+    raise ValueError(f"tags is {kind_of(tags)}, not a list of texts")
 
 
 def _responses(responses: Any) -> tuple[GivenResponse, ...]:
@@ -256,7 +272,7 @@ def _response(place: int, response: Any) -> GivenResponse | None:
     """Read one response: text, a list of messages, or an object that holds one of them and a source."""
     source: str | None = None
     if isinstance(response, Mapping):
-        source = _text("source", _first(response, "source", "model"))
+        source = read_text("source", _first(response, "source", "model"))
         name = f"response {place}" if source is None else f"the response of {source!r}"
         if not {"text", "content", "response"} & response.keys():
             raise ValueError(f"{name} has none of the fields text, content, response")
@@ -268,7 +284,7 @@ def _response(place: int, response: Any) -> GivenResponse | None:
     if response is None:
         return None
     if not isinstance(response, str):
-        raise ValueError(f"{name} is {_kind_of(response)}, neither text nor a list of chat messages")
+        raise ValueError(f"{name} is {kind_of(response)}, neither text nor a list of chat messages")
     return GivenResponse(response) if source is None else GivenResponse(response, source)
 
 
@@ -282,7 +298,7 @@ def _are_messages(value: Any) -> bool:
 
 def _last_assistant_text(name: str, messages: Any) -> str:
     for place, message in reversed(list(enumerate(messages, 1))):
-        read = _message(place, message)
+        read = chat_message(place, message)
         if read.role == "assistant":
             if not read.content:
                 raise ValueError(f"the last assistant message of {name} has no text")

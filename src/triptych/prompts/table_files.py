@@ -13,7 +13,7 @@ import msgspec
 
 from triptych.errors import PromptError
 from triptych.operators import BadRow
-from triptych.prompts.columns import Picker
+from triptych.prompts.columns import AsTheyStand, Picker
 from triptych.prompts.row import Record
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _RECORD_BATCH = 3
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def table_records(shards: list[Path], picker: Picker, name: str) -> Iterator[Record | BadRow]:
+def table_records(shards: list[Path], picker: Picker | AsTheyStand, name: str) -> Iterator[Record | BadRow]:
     """Read shards one after another, 2,000 rows at a time; the row's number counts through all of them.
 
     Raises `PromptError` where a shard lacks a column, or can't be read from its beginning.

@@ -35,6 +35,8 @@ class _Given(NamedTuple):
 
     outcomes: bool
     steps: bool
+    comparisons: bool
+    """Whether any verdict is on two responses at once."""
     points: bool
     """Whether any verdict is on a response by itself, or on a list of more than two."""
     judged: frozenset[str] | None
@@ -72,6 +74,12 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 f"{field}.dimensions",
                 "pareto compares several criteria, and only "
                 f"{', '.join(sorted(given.criteria)) or 'none'} is judged. Judge another one, or leave dimensions out",
+            )
+        if kind == "compared_pairs" and not given.comparisons:
+            yield (
+                field,
+                "compared_pairs needs verdicts that compare two responses, and every evaluator judges single ones. Make "
+                "pairs of their scores with kind: pairs, or add pairwise",
             )
         if kind == "diverse_pairs" and given.judged is not None and operator.diversity not in given.judged:
             yield (
@@ -234,6 +242,7 @@ def _given(judges: list[Any], wanted: tuple[str, ...] | None, *, fold: bool) -> 
     return _Given(
         outcomes=bool(whole),
         steps=bool(steps),
+        comparisons=any(judge.kind in _PAIRS_ONLY | _LISTS | _ANYTHING for judge in whole),
         points=any(judge.kind not in _PAIRS_ONLY for judge in whole),
         judged=known,
         criteria=known if known is None or wanted is None else known & frozenset(wanted),

@@ -44,8 +44,11 @@ class Method(BaseModel):
     """Its arXiv id, if it has one."""
     place: Place
     """Its place in the taxonomy."""
-    survey: dict[str, str] = Field(default_factory=dict)
-    """Axes on which the survey's own table says something else, and what it says."""
+    survey: dict[str, str] | None = None
+    """Axes on which the survey's own table of 41 methods says something else, and what it says; None where the method is
+    not in that table."""
+    also: tuple[Text, ...] = ()
+    """Other methods whose flow of data is the same."""
     data: Text
     """What of the method is data: what this recipe makes."""
     loss: str = ""

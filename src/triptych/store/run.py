@@ -33,9 +33,9 @@ class Manifest(msgspec.Struct, kw_only=True):
     recipe_id: str
     """Hash of all that the recipe says, apart from its description and its budget."""
     status: str = "running"
-    """`running` (or killed), `finished`, or `stopped: ` and why."""
+    """`running` (or killed), `finished`, `imported`, or `stopped: ` and why."""
     calls: str = CALLS
-    """Where the call log is: in the folder, or a shared file's absolute path."""
+    """Where the call log is: in the folder, or a shared file's absolute path; empty for imported data, which has none."""
     prompts: int = 0
     """Prompts in the tables."""
     set_aside: int = 0
@@ -50,6 +50,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """How long the last sitting took."""
     addresses: dict[str, str] = {}
     """Where each model was."""
+    imported: str = ""
+    """The file that the tables were imported from, and as which format; empty for a run."""
     verdicts_of: str = ""
     """The run folder whose verdicts the examples were made of anew; empty for a run that calls were made for."""
     version: str = ""
@@ -69,7 +71,8 @@ class Run:
 
         file = self.path / f"{name}.parquet"
         if not file.exists():
-            raise RunFolderError(f"{self.path} has no table of {name} yet; run its recipe again to complete it")
+            todo = "import the file again" if self.manifest.imported else "run its recipe again"
+            raise RunFolderError(f"{self.path} has no table of {name} yet; {todo} to complete it")
         try:
             pl.read_parquet_schema(file)
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -94,11 +97,13 @@ class Run:
 
     @property
     def calls_path(self) -> Path:
-        """The call log's file."""
-        return self.path / self.manifest.calls
+        """The call log's file, which imported data does not have."""
+        return self.path / (self.manifest.calls or CALLS)
 
     def calls(self) -> CallLog:
         """Open the run's call log; close it after use. Raises `RunFolderError` where it is gone."""
+        if self.manifest.imported:
+            raise RunFolderError(f"{self.path} holds imported data, for which no call was made")
         if not self.calls_path.exists():
             raise RunFolderError(f"the call log {self.calls_path} is not there")
         return CallLog(self.calls_path)
@@ -156,8 +161,8 @@ def write_whole(file: Path, content: bytes) -> None:
         raise RunFolderError(f"can't write {file}: {error.strerror or error}") from error
 
 
-def claim(folder: Path, *, recipe: str, recipe_id: str) -> tuple[Manifest, BaseFileLock]:
-    """Take a folder for a run of the recipe, alone.
+def claim(folder: Path, *, recipe: str, recipe_id: str, imported: str = "") -> tuple[Manifest, BaseFileLock]:
+    """Take a folder for a run of the recipe, alone; or for what is imported from somewhere.
 
     Raises `RunFolderError` where it can't be written, another process is at work in it, or it is another recipe's.
     """
@@ -172,13 +177,13 @@ def claim(folder: Path, *, recipe: str, recipe_id: str) -> tuple[Manifest, BaseF
     except OSError as error:
         raise RunFolderError(f"can't write to {folder}: {error.strerror or error}") from error
     try:
-        return _manifest_for(folder, recipe, recipe_id), lock
+        return _manifest_for(folder, recipe, recipe_id, imported), lock
     except BaseException:
         lock.release()
         raise
 
 
-def _manifest_for(folder: Path, recipe: str, recipe_id: str) -> Manifest:
+def _manifest_for(folder: Path, recipe: str, recipe_id: str, imported: str) -> Manifest:
     manifest = read_manifest(folder)
     if manifest is None:
         # Of a run that was killed before its manifest was written.
@@ -186,7 +191,10 @@ def _manifest_for(folder: Path, recipe: str, recipe_id: str) -> Manifest:
         strangers = [entry.name for entry in folder.iterdir() if entry.name not in ours]
         if strangers:
             raise RunFolderError(f"{folder} holds something else ({sorted(strangers)[0]}); choose another --out")
-        return Manifest(run=uuid.uuid4().hex, recipe=recipe, recipe_id=recipe_id)
+        return Manifest(run=uuid.uuid4().hex, recipe=recipe, recipe_id=recipe_id, imported=imported)
+    if manifest.imported != imported:
+        holds = f"data imported from {manifest.imported}" if manifest.imported else "a run"
+        raise RunFolderError(f"{folder} holds {holds}; choose another --out")
     if manifest.recipe != recipe:
         raise RunFolderError(
             f"{folder} holds a run of the recipe {manifest.recipe!r}, not {recipe!r}; choose another --out"

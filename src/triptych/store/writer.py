@@ -44,7 +44,7 @@ class TableWriter:
         self._make_examples = make_examples
         self._make_across = make_across
         self._parts = folder / ".parts"
-        self._rows = _no_rows()
+        self._rows = no_rows()
         self._written = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
         self._at_work: deque[Future[None]] = deque()
@@ -95,7 +95,7 @@ class TableWriter:
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def _hand_over(self) -> None:
-        rows, self._rows = self._rows, _no_rows()
+        rows, self._rows = self._rows, no_rows()
         self._at_work.append(self._thread.submit(self._write_part, rows))
         if len(self._at_work) > _PARTS_BEHIND:
             self._wait_for_a_part()
@@ -151,7 +151,8 @@ class TableWriter:
             raise _unwritable(self.folder, error) from error
 
 
-def _no_rows() -> dict[str, list[Record]]:
+def no_rows() -> dict[str, list[Record]]:
+    """Empty lists for the rows of each table but that of examples."""
     return {name: [] for name in _MADE_OF}
 
 

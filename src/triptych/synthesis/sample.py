@@ -144,7 +144,9 @@ class Sample(Operator):
     ) -> list[Response]:
         spec = ask.model(model)
         messages = self._messages(case.prompt)
-        start = draw(case.seed, case.prompt.id) if spec.send_seed else None
+        # In a pool, so that models of the same weights do not say the same.
+        turn = 0 if self.shares else self.model.index(model) * self.n
+        start = draw(case.seed, case.prompt.id) + turn if spec.send_seed else None
         requests = [self._request(case.prompt, messages, group, spec, start) for group in groups]
         outcomes = await ask(model, requests)
         maker = maker or self

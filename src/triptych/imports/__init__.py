@@ -1,0 +1,1 @@
+"""Preference data that others have made: what their formats mean in prompts, responses and judgements."""
