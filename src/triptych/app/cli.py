@@ -53,6 +53,7 @@ def cli() -> None:
     triptych import FILE --out DIR       take in preference data that is there already
     triptych show DIR [ID]               read what came out, row by row
     triptych export DIR --to trl         write training files
+    triptych convert IN --to trl OUT     turn data that is there into training files
     """
 
 
@@ -203,6 +204,48 @@ def export(
     from triptych.app.export import export_command
 
     export_command(folder, target, out, kinds, split, push, as_json=as_json)
+
+
+@cli.command()
+@click.argument("file", metavar="IN")
+@to_option
+@click.argument("out", type=click.Path(file_okay=False))
+@click.option("--as", "as_", metavar="FORMAT", help="The format of IN; guessed from its columns if not given.")
+@click.option(
+    "--file-format",
+    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
+    help="What sort of file IN is; by its ending if not given.",
+)
+@click.option(
+    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
+)
+@kind_option
+@split_option
+@push_option
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
+@json_option
+def convert(
+    file: str,
+    target: str,
+    out: str,
+    as_: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    kinds: tuple[str, ...],
+    split: float | None,
+    push: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Convert preference data IN to training files in the folder OUT: import and export in one step.
+
+    IN and FORMAT are as of triptych import; what OUT gets is as of triptych export.
+    """
+    from triptych.app.convert import convert_command
+
+    convert_command(
+        file, as_, target, out, kinds, file_format, scale or None, split, push, quiet=quiet, as_json=as_json
+    )
 
 
 @cli.group(invoke_without_command=True)
