@@ -74,7 +74,7 @@ def chats(draw):
     return asked, [(say(answers[0]), 5), (say(answers[1]), 1)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(chats(), min_size=1, max_size=5, unique_by=lambda chat: chat[0]))
 def test_the_texts_of_every_pair_are_the_runs(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("run")
@@ -86,7 +86,7 @@ def test_the_texts_of_every_pair_are_the_runs(tmp_path_factory, rows):
         assert [read(row) for row in lines(result.path / "train.jsonl")] == wanted, target
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.lists(chats(), min_size=1, max_size=4, unique_by=lambda chat: chat[0]))
 def test_what_is_exported_comes_back_by_the_import(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("run")
@@ -329,7 +329,8 @@ def test_datasets_opens_the_folder_with_and_without_a_split(tmp_path, monkeypatc
     import datasets
 
     run = make_run(tmp_path / "run", simple(9))
-    monkeypatch.setattr("triptych.export.rows._ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("triptych.export.rows._ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("triptych.export.files._PIECES_A_SHARD", 2)
     out = str(export_run(run, "datasets", tmp_path / "out", split=0.3).path)
     from_disk = datasets.load_from_disk(out)
     assert {name: part.num_rows for name, part in from_disk.items()} == {"train": 6, "test": 3}

@@ -165,7 +165,10 @@ _HOW: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {"type": "chat_template", "field_messages": "messages", "message_field_training": "train"},
         {"chat_template": "tokenizer_default"},
     ),
-    "stepwise": ({"type": "stepwise_supervised", "step_separator": "\n"}, {"process_reward_model": True}),
+    "stepwise": (
+        {"type": "stepwise_supervised", "step_separator": "\n"},
+        {"model_type": "AutoModelForTokenClassification", "num_labels": 2, "process_reward_model": True},
+    ),
 }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _ROWS_A_GROUP = 16_384
+_PIECES_A_SHARD = 16
 _SPLITS = ("train", "test")
 
 
@@ -96,7 +97,7 @@ class _Split:
             self._write_lines(rows, self._lines)
 
     def _write_lines(self, rows: pl.DataFrame, lines: BinaryIO) -> None:
-        if self._alike and not self.form.json:
+        if self._alike:
             rows.write_ndjson(lines)
             return
         said = (msgspec.json.encode(_said(self._with_json(row))) for row in rows.iter_rows(named=True))
@@ -124,9 +125,10 @@ class _Split:
 
         folder = self.folder / self.name
         folder.mkdir()
-        names = [f"data-{place:05d}-of-{len(self._pieces):05d}.arrow" for place in range(len(self._pieces))]
-        for piece, name in zip(self._pieces, names, strict=True):
-            pl.read_parquet(piece).write_ipc_stream(folder / name, compat_level=pl.CompatLevel.oldest())
+        shards = [self._pieces[start : start + _PIECES_A_SHARD] for start in range(0, len(self._pieces), _PIECES_A_SHARD)]
+        names = [f"data-{place:05d}-of-{len(shards):05d}.arrow" for place in range(len(shards))]
+        for pieces, name in zip(shards, names, strict=True):
+            pl.read_parquet(pieces).write_ipc_stream(folder / name, compat_level=pl.CompatLevel.oldest())
         state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in names],
             "_fingerprint": "triptych",
