@@ -173,6 +173,12 @@ def test_rows_that_a_trainer_would_misread_are_left_out_and_counted(tmp_path, ta
         assert sum(reason in lost for lost in left_out) == 1
 
 
+def test_what_llama_factory_gets_of_several_kinds_is_read_back_by_the_entry_above_it(tmp_path):
+    out = export_run(make_run(tmp_path / "run", simple(2), more_examples=EVERY_KIND), "llama-factory", tmp_path / "out").path
+    back = import_data(out / "pair" / "train.jsonl", "llama-factory", out=tmp_path / "back")
+    assert [chosen for _, chosen, _ in texts_of_pairs(back)] == ["Well, ü 0", "Well, ü 1"]
+
+
 def test_an_empty_answer_is_no_thumb_for_llama_factory(tmp_path):
     rows = [((Message("user", "Why?"),), [(say(""), 5), (say("x"), 1)])]
     run = make_run(tmp_path / "run", rows, Pairs(max_margin=0.1), more_examples=[of_kind("unpaired", (1.0,))])

@@ -69,9 +69,9 @@ def spoken(messages, *, asks=False):
 # --- LLaMA-Factory
 
 
-def llama_factory(tmp_path, kind, *, split=None):
+def llama_factory(tmp_path, kind):
     loader, parser = trainer("llamafactory.data.loader"), trainer("llamafactory.data.parser", "get_dataset_list")
-    result = export_run(chat_run(tmp_path), "llama-factory", tmp_path / "out", kinds=[kind], split=split)
+    result = export_run(chat_run(tmp_path), "llama-factory", tmp_path / "out", kinds=[kind])
     data = SimpleNamespace(
         dataset_dir=str(result.path), streaming=False, max_samples=None, preprocessing_num_workers=None,
         overwrite_cache=True, cutoff_len=2048, media_dir=None, mask_history=True, train_on_prompt=False,
@@ -197,6 +197,8 @@ def axolotl(tmp_path, kind, to="axolotl", run=None):
     config = trainer("axolotl.utils.dict", "DictDefault")(
         yaml.safe_load((result.path / f"axolotl-{kind}.yaml").read_text(encoding="utf-8"))
     )
+    required = {"micro_batch_size": 1, "gradient_accumulation_steps": 1, "learning_rate": 1e-5}
+    trainer("axolotl.utils.schemas.config", "AxolotlInputConfig")(**config.to_dict(), **required)  # raises what is wrong
     config.sequence_len, config.train_on_inputs = 2048, False
     return config, result
 

@@ -58,7 +58,7 @@ def _sft(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFrame:
 def _lost_of_groups(facts: Facts) -> list[str]:
     return [
         f"the responses of {facts.rows:,} groups and their advantages are left out, since verl draws and scores its own",
-        "verl has reward functions for the data sources that it names; others need custom_reward_function",
+        "verl has reward functions for the data sources that it names; others need reward.custom_reward_function",
     ]
 
 
@@ -76,7 +76,7 @@ def _snippet(part: Part, settings: Mapping[str, Any]) -> tuple[str, str]:
     files = [f"data.train_files={part.files[0]}", f"data.val_files={part.tests[0] if part.tests else part.files[0]}"]
     more = [
         "algorithm.adv_estimator=grpo",
-        "custom_reward_function.path=your_reward.py",
+        "reward.custom_reward_function.path=your_reward.py",
         "actor_rollout_ref.model.path=your-org/your-model",
     ]
     return "shell", " \\\n  ".join(["python -m verl.trainer.main_ppo", *files, *more])
