@@ -522,3 +522,17 @@ def test_without_a_token_or_the_package_nothing_is_written(tmp_path, monkeypatch
     with pytest.raises(TriptychError, match=r"triptych\[hub\]"):
         export_run(run, "openrlhf", tmp_path / "out", push="me/mine")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_upload_that_fails_says_so_without_the_token_and_keeps_the_files(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    nowhere = huggingface_hub.HfApi(endpoint="http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: nowhere)
+    run = make_run(tmp_path / "run", simple(3))
+    for repo in ("me/mine", "not a name"):
+        with pytest.raises(TriptychError, match="could not be uploaded") as raised:
+            export_run(run, "openrlhf", tmp_path / "out", push=repo)
+        assert "hf_very_secret" not in str(raised.value)
+        assert (tmp_path / "out" / "train.jsonl").is_file()

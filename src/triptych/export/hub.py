@@ -26,16 +26,13 @@ def push_to(api: Any, repo: str, result: ExportResult) -> ExportResult:
 
     Raises `TriptychError` where the hub refuses, or can't be reached.
     """
-    from huggingface_hub import CommitOperationAdd
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub import CommitOperationAdd, get_token
 
     files = [CommitOperationAdd(str(file.relative_to(result.path)), str(file)) for file in result.files]
     try:
         made = api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
         api.create_commit(made.repo_id, files, repo_type="dataset", commit_message=f"{result.named()}, by Triptych")
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        said = str(error).strip().splitlines()
-        raise TriptychError(
-            f"the files are in {result.path}, but could not be uploaded to {repo}: {said[0] if said else type(error).__name__}"
-        ) from error
+    except Exception as error:  # of the package, or of the client for HTTP that it uses
+        said = str(error).strip().partition("\n")[0].replace(get_token() or "\n", "[left out]") or type(error).__name__
+        raise TriptychError(f"the files are in {result.path}, but could not be uploaded to {repo}: {said}") from None
     return msgspec.structs.replace(result, pushed=str(made))
