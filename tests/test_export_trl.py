@@ -239,7 +239,7 @@ def test_exporting_again_replaces_what_was_there(tmp_path):
     before = [f.read_bytes() for f in first.files]
     assert first.path == tmp_path / "run" / "export" / "trl"
     assert [f.read_bytes() for f in export_run(run, "trl").files] == before
-    with pytest.raises(TriptychError, match="there is: trl"):
+    with pytest.raises(TriptychError, match="there are: trl, openrlhf"):
         export_run(run, "csv")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from triptych.errors import TriptychError
+from triptych.export import TARGETS
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON value to stdout, for machines.")
 set_option = click.option(
@@ -18,6 +19,26 @@ set_option = click.option(
 )
 limit_option = click.option("--limit", type=click.IntRange(min=1), help="Take only the first N prompts.")
 budget_option = click.option("--budget", type=click.FloatRange(min=0), metavar="USD", help="Most to spend on this run.")
+
+to_option = click.option(
+    "--to", "target", required=True, type=click.Choice(list(TARGETS)), help="The trainer or library to write for."
+)
+kind_option = click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["pair", "unpaired", "sft", "group", "ranking", "stepwise"]),
+    help="Only examples of this kind; may be repeated.",
+)
+split_option = click.option(
+    "--split",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Hold this share of the prompt families out, in files named test.",
+)
+push_option = click.option(
+    "--push", metavar="REPO", help="Then upload the files to this data set of the Hugging Face Hub, private if new."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -32,6 +53,7 @@ def cli() -> None:
     triptych import FILE --out DIR       take in preference data that is there already
     triptych show DIR [ID]               read what came out, row by row
     triptych export DIR --to trl         write training files
+    triptych convert IN --to trl OUT     turn data that is there into training files
     """
 
 
@@ -160,24 +182,70 @@ def show(folder: str, row_id: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--to", "target", required=True, type=click.Choice(["trl"]), help="The trainer to write for.")
+@to_option
 @click.option("--out", type=click.Path(file_okay=False), help="Where to write; DIR/export/TARGET if not given.")
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    type=click.Choice(["pair", "unpaired", "sft", "group", "stepwise"]),
-    help="Only examples of this kind; may be repeated.",
-)
+@kind_option
+@split_option
+@push_option
 @json_option
-def export(folder: str, target: str, out: str | None, kinds: tuple[str, ...], as_json: bool) -> None:
+def export(
+    folder: str,
+    target: str,
+    out: str | None,
+    kinds: tuple[str, ...],
+    split: float | None,
+    push: str | None,
+    as_json: bool,
+) -> None:
     """Write the run in DIR as training files, with a data set card.
 
     Of a run with examples of several kinds, each kind has a folder. What the trainer's format can't hold is said.
     """
     from triptych.app.export import export_command
 
-    export_command(folder, target, out, kinds, as_json=as_json)
+    export_command(folder, target, out, kinds, split, push, as_json=as_json)
+
+
+@cli.command()
+@click.argument("file", metavar="IN")
+@to_option
+@click.argument("out", type=click.Path(file_okay=False))
+@click.option("--as", "as_", metavar="FORMAT", help="The format of IN; guessed from its columns if not given.")
+@click.option(
+    "--file-format",
+    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
+    help="What sort of file IN is; by its ending if not given.",
+)
+@click.option(
+    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
+)
+@kind_option
+@split_option
+@push_option
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
+@json_option
+def convert(
+    file: str,
+    target: str,
+    out: str,
+    as_: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    kinds: tuple[str, ...],
+    split: float | None,
+    push: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Convert preference data IN to training files in the folder OUT: import and export in one step.
+
+    IN and FORMAT are as of triptych import; what OUT gets is as of triptych export.
+    """
+    from triptych.app.convert import convert_command
+
+    convert_command(
+        file, as_, target, out, kinds, file_format, scale or None, split, push, quiet=quiet, as_json=as_json
+    )
 
 
 @cli.group(invoke_without_command=True)

@@ -29,7 +29,7 @@ def import_command(
     as_json: bool,
 ) -> None:
     """Import a file, and show the summary of what came of it."""
-    with _telling(quiet=quiet or as_json) as progress:
+    with telling(quiet=quiet or as_json) as progress:
         done = import_data(
             file,
             as_,
@@ -47,7 +47,7 @@ def import_command(
 
 
 @contextmanager
-def _telling(*, quiet: bool) -> Iterator[Callable[[ImportProgress], None] | None]:
+def telling(*, quiet: bool) -> Iterator[Callable[[ImportProgress], None] | None]:
     """Say how far it is: on one line of a terminal that is written over, else in a line every fifteen seconds."""
     terminal = console(stderr=True)
     if quiet:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from triptych.audit.finding import Finding
 from triptych.audit.findings import findings_of_blocks
-from triptych.export.format import Format
-from triptych.export.trainer import kind_read_by, trainer_of, trainer_settings
+from triptych.export.target import Part, Target
+from triptych.export.trainer import trainer_settings
 from triptych.operators import operator_classes
 from triptych.records import Objective
 from triptych.store.blocks import blocks
@@ -27,32 +27,31 @@ from triptych.store.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
-_LOADERS = {"parquet": "parquet", "jsonl": "json"}
-_TAGS = {"pair": "dpo", "unpaired": "kto", "sft": "sft", "group": "grpo", "stepwise": "process-reward-model"}
+_TAGS = {
+    "pair": "dpo",
+    "unpaired": "kto",
+    "sft": "sft",
+    "group": "grpo",
+    "stepwise": "process-reward-model",
+    "ranking": "ranking",
+}
 _OF_REPLAY = {"run": "the folder of the run that the row comes from: this one, or an earlier round"}
 _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$", re.IGNORECASE)
 
 
-class Part(NamedTuple):
-    """The rows of one kind of examples in an export."""
-
-    format: Format
-    rows: int
-    files: Sequence[str]
-    columns: Sequence[str]
-
-
-def card(run: Run, parts: Sequence[Part], *, lost: Sequence[str], ties: int) -> str:
+def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str], ties: int) -> str:
     """Write an export's card in the Hub's form: YAML, then Markdown. What comes from data is escaped."""
     recipe = recipe_of(run)
     name, settings = run.manifest.recipe, trainer_settings(recipe)
+    held_out = sum(part.test_rows for part in parts)
     text = [
         _front_matter(name, parts),
         f"# {plain(name)}",
         plain(str(recipe.get("description") or "")),
         _origin(run, name, _rows_of(parts)),
+        f"{held_out:,} rows are held out, in files named `test`: whole families of prompts." if held_out else "",
         "## How to load",
-        *(_code("python", _snippet(part, settings)) for part in parts),
+        *(_code(*target.snippet(part, settings)) for part in parts),
         "## Columns",
         *(_columns(part, several=len(parts) > 1) for part in parts),
         "## What these files don't tell the trainer" if lost else "",
@@ -158,7 +157,11 @@ def _front_matter(name: str, parts: Sequence[Part]) -> str:
     configs: list[dict[str, Any]] = [
         {
             "config_name": part.format.kind if len(parts) > 1 else "default",
-            "data_files": [{"split": "train", "path": part.files[0]}],
+            "data_files": [
+                {"split": split, "path": re.sub(r"data-\d+-of-\d+\.arrow$", "*.arrow", files[0])}
+                for split, files in (("train", part.files), ("test", part.tests))
+                if files
+            ],
         }
         for part in parts
     ]
@@ -172,31 +175,6 @@ def _front_matter(name: str, parts: Sequence[Part]) -> str:
         "configs": configs,
     }
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
-
-
-def _snippet(part: Part, settings: Mapping[str, Any]) -> str:
-    """How to load the rows, and to train on them where TRL can: by the method's settings if they are for such rows."""
-    trainer, module, given = trainer_of(settings)
-    if kind_read_by(trainer) != part.format.kind:
-        if part.format.trainer is None:
-            return f"from datasets import load_dataset\n\n{_loaded(part)}"
-        trainer, module, given = trainer_of({"trainer": part.format.trainer})
-    config = trainer.removesuffix("Trainer") + "Config"
-    said = "".join(f", {name}={value!r}" for name, value in given.items())
-    reward = "reward_funcs=your_reward, " if part.format.kind == "group" else ""
-    return (
-        "from datasets import load_dataset\n"
-        f"from {module} import {config}, {trainer}\n\n"
-        f"{_loaded(part)}\n"
-        f'settings = {config}(output_dir="trained"{said})\n'
-        f'trainer = {trainer}(model="your-org/your-model", {reward}args=settings, train_dataset=rows)\n'
-        "trainer.train()"
-    )
-
-
-def _loaded(part: Part) -> str:
-    file = part.files[0]
-    return f'rows = load_dataset("{_LOADERS[file.rpartition(".")[2]]}", data_files="{file}", split="train")'
 
 
 def _models(run: Run, recipe: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -12,9 +12,12 @@ from triptych.store.tables import a_message, schema
 if TYPE_CHECKING:
     import polars as pl
 
+HELD_OUT = "held_out"
+"""A column that says whether a row's prompt is held out for evaluation."""
 _ROWS_AT_ONCE = 2048
 _OWN = (*("id", "kind", "prompt_id", "response_ids", "scores", "labels", "margin", "weight", "spans", "input", "outputs"),
-        *("strategy", "objective_version", "judgement_ids"))  # fmt: skip
+        *("strategy", "strategy_id", "objective_version", "judgement_ids"))  # fmt: skip
+_OF_PROMPT = ("tools", "constraints", "reference", "source", "tags", "family_id", "criteria")
 
 
 class Facts(NamedTuple):
@@ -43,7 +46,9 @@ def facts(runs: Sequence[Run]) -> dict[str, Facts]:
 
     labels = pl.col("labels")
     tie = (labels.list.len() == 2) & (labels.list.get(0, null_on_oob=True) == labels.list.get(1, null_on_oob=True))
-    soft = labels.list.eval((pl.element() != 0) & (pl.element() != 1)).list.any().fill_null(False) & ~tie.fill_null(False)
+    soft = labels.list.eval((pl.element() != 0) & (pl.element() != 1)).list.any().fill_null(False) & ~tie.fill_null(
+        False
+    )
     counted = (
         pl.concat([examples(run).drop("input") for run in runs])
         .group_by("kind")
@@ -93,18 +98,26 @@ def rarities(runs: Sequence[Run]) -> Rarities:
 
 
 def chunks(
-    run: Run, kind: str, fields: Sequence[str], *, continuations: int, steps: bool = False
+    run: Run,
+    kind: str,
+    fields: Sequence[str],
+    *,
+    continuations: int | None,
+    steps: bool = False,
+    marks: pl.Series | None = None,
 ) -> Iterator[pl.LazyFrame]:
     """The examples of a kind with their texts, in their order, a few thousand at a time.
 
     Columns: those of an example; `prompt`, what the model is shown, as messages in OpenAI's form with these rarer
-    `fields`; `says_0`, `says_1` ... for as many `continuations`, what it is to say or not to say; tools, constraints
-    and reference of the prompt; with `steps` the texts of the judged steps of the first response.
+    `fields`; `says_0`, `says_1` ... for as many `continuations`, what it is to say or not to say, or `says`, a list of
+    them, for all that there are; tools, constraints, criteria, reference, source, tags and family of the prompt; with
+    `steps` the texts of the judged steps of the first response; with `marks`, one for each row of the table of prompts,
+    the mark of the row's prompt.
     """
     import polars as pl
 
     table = examples(run)
-    prompts = run.prompts().select("id", "messages", "tools", "constraints", "reference")
+    prompts = run.prompts().select("id", "messages", *_OF_PROMPT)
     responses = run.responses().select("id", "messages")
     # Rows stand in prompt order in every table, so the texts of neighbouring examples are neighbours too.
     keys = prompt_keys(run)
@@ -117,11 +130,20 @@ def chunks(
         if places.height == 0:
             continue
         written = _openai(pl.col("messages"), fields)  # before joining, where there is less of them
-        here = _slice(prompts, places["prompt_row"], places["prompt_row"]).rename({"id": "prompt_id"}).with_columns(written)
+        here = (
+            _slice(prompts, places["prompt_row"], places["prompt_row"])
+            .rename({"id": "prompt_id"})
+            .with_columns(written)
+        )
+        if marks is not None:
+            first, count = _range(places["prompt_row"], places["prompt_row"])
+            here = here.with_columns(marks.slice(first, count).alias(HELD_OUT))
         answers = _slice(responses, places["first"], places["last"]).with_columns(written).unique("id")
         made = rows.lazy().join(here.unique("prompt_id"), on="prompt_id", how="inner", maintain_order="left")
         own = bool(rows["outputs"].list.len().sum())
-        for place in range(continuations):
+        if continuations is None:
+            made = _with_all(made, answers, fields, own=own)
+        for place in range(continuations or 0):
             made = _with_continuation(made, answers, place, fields, own=own)
         if judged is not None:
             at = judged.join(places.select("key"), on="key", how="semi")
@@ -135,8 +157,13 @@ def chunks(
 
 
 def _slice(table: pl.LazyFrame, first: pl.Series, last: pl.Series) -> pl.LazyFrame:
+    return table.slice(*_range(first, last)).collect().lazy()
+
+
+def _range(first: pl.Series, last: pl.Series) -> tuple[int, int]:
+    """Where rows begin, and how many there are up to the last one."""
     start, end = int(first.min()), int(last.max())  # type: ignore[arg-type]
-    return table.slice(start, end - start + 1).collect().lazy()
+    return start, end - start + 1
 
 
 def _with_continuation(
@@ -151,10 +178,38 @@ def _with_continuation(
         said = pl.when(output.is_not_null()).then(_openai(a_message("assistant", output), fields)).otherwise(said)
     return (
         rows.with_columns(response_id=pl.col("response_ids").list.get(place))
-        .join(responses.rename({"id": "response_id", "messages": name}), on="response_id", how="left", maintain_order="left")
+        .join(
+            responses.rename({"id": "response_id", "messages": name}),
+            on="response_id",
+            how="left",
+            maintain_order="left",
+        )
         .drop("response_id")
         .with_columns(said.alias(name))
     )
+
+
+def _with_all(rows: pl.LazyFrame, responses: pl.LazyFrame, fields: Sequence[str], *, own: bool) -> pl.LazyFrame:
+    """Add `says`: the example's own outputs, or what each of its responses says."""
+    import polars as pl
+
+    texts = (
+        rows.select("id", response_id=pl.col("response_ids"))
+        .explode("response_id")
+        .join(
+            responses.rename({"id": "response_id", "messages": "says"}),
+            on="response_id",
+            how="left",
+            maintain_order="left",
+        )
+        .group_by("id", maintain_order=True)
+        .agg("says")
+    )
+    made = rows.join(texts, on="id", how="left", maintain_order="left")
+    if not own:
+        return made
+    written = pl.col("outputs").list.eval(_openai(a_message("assistant", pl.element()), fields))
+    return made.with_columns(pl.when(pl.col("outputs").list.len() > 0).then(written).otherwise("says").alias("says"))
 
 
 def _with_steps(rows: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:

@@ -141,13 +141,18 @@ def _reader(setting: Setting) -> Read:
 
 
 def _entry(path: Path) -> _Entry:
-    """What `dataset_info.json` says of a file; the names of the documentation where there is none."""
-    about = path.parent / "dataset_info.json"
-    if not about.is_file():
+    """What `dataset_info.json` says of a file; the names of the documentation where there is none.
+
+    It stands beside the file, or a folder above it.
+    """
+    names = {path.parent: path.name, path.parent.parent: f"{path.parent.name}/{path.name}"}
+    folder = next((each for each in names if (each / "dataset_info.json").is_file()), None)
+    if folder is None:
         return _Entry()
+    about = folder / "dataset_info.json"
     try:
         entries = msgspec.json.decode(about.read_bytes(), type=dict[str, dict[str, Any]])
-        named = next((entry for entry in entries.values() if entry.get("file_name") == path.name), None)
+        named = next((entry for entry in entries.values() if entry.get("file_name") == names[folder]), None)
         return _Entry() if named is None else msgspec.convert(named, _Entry)
     except (OSError, ValueError) as error:
         raise PromptError(f"{about} can't be read: {error}") from error

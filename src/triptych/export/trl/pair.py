@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triptych.export.format import KEPT, ORIGIN, PROMPT, SPANS, TOOLS, Format, parts, tools, unread
+from triptych.export.format import (
+    ORIGIN,
+    PROMPT,
+    SPANS,
+    TIE,
+    TOOLS,
+    Format,
+    is_tie,
+    left_out,
+    parts,
+    tools,
+    unread_of_pairs,
+)
 from triptych.export.rows import Facts, Rarities
 
 if TYPE_CHECKING:
@@ -52,18 +64,8 @@ def _shaped(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFram
         first["response_ids"].alias("chosen_id"),
         second["response_ids"].alias("rejected_id"),
         *("strategy", "objective_version"),
-        (first["labels"].ne_missing(second["labels"]) | first["labels"].is_null()).alias(KEPT),
+        left_out((is_tie(), TIE)),
     )
 
 
-def _lost(facts: Facts) -> list[str]:
-    said = unread("pair", facts)
-    if facts.soft:
-        said.append(
-            f"{facts.soft:,} pairs have labels between 0 and 1, which TRL does not read (column `label_chosen`): it takes "
-            "the chosen response to be the better one for certain"
-        )
-    return said
-
-
-PAIR = Format("pair", "pair", "DPOTrainer", _COLUMNS, _shaped, _lost, continuations=2)
+PAIR = Format("pair", "pair", "DPOTrainer", _COLUMNS, _shaped, unread_of_pairs, continuations=2)

@@ -47,7 +47,10 @@ def _refused(facts: Facts) -> str | None:
 
 
 def _lost(facts: Facts) -> list[str]:
-    return ["what stands between steps, and the roles of messages, are not told apart in it", *unread("step row", facts)]
+    return [
+        "what stands between steps, and the roles of messages, are not told apart in it",
+        *unread("step row", facts),
+    ]
 
 
 STEPWISE = Format("stepwise", "step row", None, _COLUMNS, _shaped, _lost, _refused, steps=True)
