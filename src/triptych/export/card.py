@@ -53,7 +53,7 @@ def card(run: Run, parts: Sequence[Part], *, lost: Sequence[str], ties: int) -> 
         f"{plain(run.manifest.version)} with the recipe **{plain(name)}** (`{run.manifest.recipe_id}`). "
         f"The run is {plain(run.manifest.status)}.",
         "## How to load",
-        *(_code("python", _snippet(part, settings)) for part in parts),
+        *(_code("python", _snippet(part, settings, checkable=_has_a_verifier(recipe))) for part in parts),
         "## Columns",
         *(_columns(part, several=len(parts) > 1) for part in parts),
         "## What these files don't tell the trainer" if lost else "",
@@ -159,7 +159,12 @@ def _front_matter(name: str, parts: Sequence[Part]) -> str:
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
 
 
-def _snippet(part: Part, settings: Mapping[str, Any]) -> str:
+def _has_a_verifier(recipe: Mapping[str, Any]) -> bool:
+    declared = recipe.get("evaluation") or []
+    return any(settings.get("kind") == "verify" for settings in (declared if isinstance(declared, list) else [declared]))
+
+
+def _snippet(part: Part, settings: Mapping[str, Any], *, checkable: bool) -> str:
     """How to load the rows, and to train on them where TRL can: by the method's settings if they are for such rows."""
     trainer, module, given = trainer_of(settings)
     if kind_read_by(trainer) != part.format.kind:
@@ -169,10 +174,16 @@ def _snippet(part: Part, settings: Mapping[str, Any]) -> str:
     config = trainer.removesuffix("Trainer") + "Config"
     said = "".join(f", {name}={value!r}" for name, value in given.items())
     reward = "reward_funcs=your_reward, " if part.format.kind == "group" else ""
+    imported = verifier = ""
+    if reward and checkable:
+        imported = "import triptych as tp\n"
+        verifier = 'your_reward = tp.reward_function(tp.load_recipe("recipe.yaml"))  # the recipe below: its verifiers\n'
     return (
+        f"{imported}"
         "from datasets import load_dataset\n"
         f"from {module} import {config}, {trainer}\n\n"
         f"{_loaded(part)}\n"
+        f"{verifier}"
         f'settings = {config}(output_dir="trained"{said})\n'
         f'trainer = {trainer}(model="your-org/your-model", {reward}args=settings, train_dataset=rows)\n'
         "trainer.train()"
