@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the libraries below are imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # or threads that wait keep the cores busy
 
 import pytest
 import yaml
@@ -44,6 +45,8 @@ except MissingExtra as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 DRAWN = 4
+FEW = 8
+"""Rows that a trainer is given: few, so that steps that see them again show that they were learnt."""
 KNOWN = json.loads((Path(__file__).parent / "data/trl_settings.json").read_text())
 WITH_SETTINGS = [name for name in shipped_recipes() if (method := tp.load_recipe(name).method) and method.trl]
 
@@ -135,51 +138,49 @@ def trained(trainer, capsys):
     return steps
 
 
-def late(steps, name):
-    """The mean of the last quarter of the steps that tell."""
+def mean(steps, name):
     told = [step[name] for step in steps if name in step]
-    last = told[-len(told) // 4 :]
-    return sum(last) / len(last)
+    return sum(told) / len(told)
 
 
 def test_pairs_train_in_dpo(rows, smollm, tmp_path, capsys):
-    pairs = rows(kind="pairs", choose="best_vs_worst", min_margin=0.3)
-    assert len(pairs) > 8
-    args = settings(trl.DPOConfig, tmp_path, max_steps=16, per_device_train_batch_size=2, learning_rate=5e-4)
+    pairs = rows(kind="pairs", choose="best_vs_worst", min_margin=0.3).select(range(FEW))
+    args = settings(trl.DPOConfig, tmp_path, max_steps=12, per_device_train_batch_size=2, learning_rate=5e-4)
     trainer = trl.DPOTrainer(smollm, args=args, train_dataset=pairs, peft_config=lora())
     steps = trained(trainer, capsys)
     # At first policy and reference are the same, so the loss is log 2 and no answer is preferred.
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
     assert steps[0]["rewards/margins"] == pytest.approx(0, abs=1e-3)
-    assert late(steps, "loss") < 0.6
-    assert late(steps, "rewards/margins") > 0.2
+    assert mean(steps[-4:], "loss") < 0.6
+    assert mean(steps[-4:], "rewards/margins") > 0.2
 
 
 def test_binary_rows_train_in_kto(rows, smollm, tmp_path, capsys):
     marked = rows(kind="unpaired")
-    assert set(marked["label"]) == {True, False}
-    args = settings(trl.KTOConfig, tmp_path, max_steps=16, per_device_train_batch_size=4, learning_rate=5e-4)
+    some = [[place for place, label in enumerate(marked["label"]) if label is wanted][: FEW // 2] for wanted in (True, False)]
+    marked = marked.select(sum(some, []))
+    args = settings(trl.KTOConfig, tmp_path, max_steps=10, per_device_train_batch_size=4, learning_rate=1e-3)
     trainer = trl.KTOTrainer(smollm, args=args, train_dataset=marked, peft_config=lora())
     steps = trained(trainer, capsys)
     assert steps[0]["loss"] == pytest.approx(0.5, abs=1e-2)  # a value of sigmoid(0) for good and bad ones alike
-    assert late(steps, "loss") < 0.48
-    assert late(steps, "rewards/margins") > 0.2
+    assert mean(steps[-4:], "loss") < 0.48
+    assert mean(steps[-4:], "rewards/margins") > 0.2
 
 
 def test_rows_to_imitate_train_in_sft(rows, smollm, tmp_path, capsys):
-    best = rows(kind="sft", min_score=0.5)
-    args = settings(trl.SFTConfig, tmp_path, max_steps=16, per_device_train_batch_size=2, learning_rate=5e-4)
+    best = rows(kind="sft", min_score=0.5).select(range(FEW))
+    args = settings(trl.SFTConfig, tmp_path, max_steps=12, per_device_train_batch_size=2, learning_rate=5e-4)
     trainer = trl.SFTTrainer(smollm, args=args, train_dataset=best, peft_config=lora())
-    for row in trainer.train_dataset:
-        learnt = [token for token, counts in zip(row["input_ids"], row["completion_mask"], strict=True) if counts]
-        assert 0 < len(learnt) < len(row["input_ids"])  # the loss is on the completion alone
+    batch = next(iter(trainer.get_train_dataloader()))
+    learnt = {trainer.processing_class.decode(row[row != -100], skip_special_tokens=True).strip() for row in batch["labels"]}
+    assert learnt <= {said[0]["content"].strip() for said in best["completion"]}  # the loss is on the completion alone
     steps = trained(trainer, capsys)
-    assert late(steps, "loss") < 0.8 * steps[0]["loss"]
+    assert mean(steps[-4:], "loss") < 0.9 * mean(steps[:4], "loss")  # of the same rows, in the first and the last round
 
 
 def test_pairs_train_a_reward_model_that_heeds_their_margins(rows, smollm, tmp_path, capsys):
-    pairs = rows(kind="pairs", choose="best_vs_worst", min_margin=0.3)
-    args = settings(trl.RewardConfig, tmp_path, max_steps=16, per_device_train_batch_size=2, learning_rate=5e-4)
+    pairs = rows(kind="pairs", choose="best_vs_worst", min_margin=0.3).select(range(FEW))
+    args = settings(trl.RewardConfig, tmp_path, max_steps=12, per_device_train_batch_size=2, learning_rate=5e-4)
     trainer = trl.RewardTrainer(smollm, args=args, train_dataset=pairs, peft_config=lora(task_type="SEQ_CLS"))
     batch = next(iter(trainer.get_train_dataloader()))
     assert batch["margin"].tolist() == pytest.approx([row for row in batch["margin"].tolist() if row >= 0.3])
@@ -190,8 +191,8 @@ def test_pairs_train_a_reward_model_that_heeds_their_margins(rows, smollm, tmp_p
         loss = trainer.compute_loss(trainer.model, dict(batch))
     assert loss.item() == pytest.approx(-logsigmoid(better - worse - batch["margin"]).mean().item(), abs=1e-4)
     steps = trained(trainer, capsys)
-    assert late(steps, "loss") < steps[0]["loss"] - 0.1
-    assert late(steps, "margin") > steps[0]["margin"] + 0.2
+    assert mean(steps[-4:], "loss") < mean(steps[:4], "loss") - 0.1  # of the same rows, in the first and the last round
+    assert mean(steps[-4:], "margin") > mean(steps[:4], "margin") + 0.2
 
 
 def test_groups_train_in_grpo_with_the_verifier_as_reward(rows, smollm, tmp_path, capsys):
@@ -205,7 +206,8 @@ def test_groups_train_in_grpo_with_the_verifier_as_reward(rows, smollm, tmp_path
         smollm, tp.reward_function(recipe(**groups)), args=args, train_dataset=prompts, peft_config=lora()
     )
     steps = trained(trainer, capsys)
-    rewards = [step["reward"] for step in steps]
+    rewards = [step["reward"] for step in steps if "reward" in step]
+    assert len(rewards) == 3
     assert all(0 <= reward <= 1 for reward in rewards)
     assert len(set(rewards)) > 1
     # Four steps learn from the same responses. Advantages add up to 0 before the first, and the policy moves towards
