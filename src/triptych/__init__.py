@@ -56,6 +56,7 @@ _WHERE = {
     "load_recipe": "recipes.load",
     "open_run": "store.run",
     "plan": "planning.plan",
+    "reward_function": "export.reward",
     "run": "engines.rounds",
 }
 __all__ = sorted(_WHERE)

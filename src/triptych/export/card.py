@@ -43,7 +43,7 @@ def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str]
     """Write an export's card in the Hub's form: YAML, then Markdown. What comes from data is escaped."""
     recipe = recipe_of(run)
     name, settings = run.manifest.recipe, trainer_settings(recipe)
-    held_out = sum(part.test_rows for part in parts)
+    held_out, checkable = sum(part.test_rows for part in parts), _has_a_verifier(recipe)
     text = [
         _front_matter(name, parts),
         f"# {plain(name)}",
@@ -51,7 +51,7 @@ def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str]
         _origin(run, name, _rows_of(parts)),
         f"{held_out:,} rows are held out, in files named `test`: whole families of prompts." if held_out else "",
         "## How to load",
-        *(_code(*target.snippet(part, settings)) for part in parts),
+        *(_code(*target.snippet(part._replace(checkable=checkable), settings)) for part in parts),
         "## Columns",
         *(_columns(part, several=len(parts) > 1) for part in parts),
         "## What these files don't tell the trainer" if lost else "",
@@ -175,6 +175,11 @@ def _front_matter(name: str, parts: Sequence[Part]) -> str:
         "configs": configs,
     }
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"
+
+
+def _has_a_verifier(recipe: Mapping[str, Any]) -> bool:
+    declared = recipe.get("evaluation") or []
+    return any(settings.get("kind") == "verify" for settings in (declared if isinstance(declared, list) else [declared]))
 
 
 def _models(run: Run, recipe: Mapping[str, Any]) -> Iterator[list[str]]:

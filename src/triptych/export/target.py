@@ -22,6 +22,8 @@ class Part(NamedTuple):
     tests: Sequence[str] = ()
     """Those held out, in the same order; empty where none are."""
     test_rows: int = 0
+    checkable: bool = False
+    """Whether the recipe has verifiers, so that they can reward what a trainer draws itself."""
 
 
 class Target(NamedTuple):

@@ -32,10 +32,15 @@ def _snippet(part: Part, settings: Mapping[str, Any]) -> tuple[str, str]:
     config = trainer.removesuffix("Trainer") + "Config"
     said = "".join(f", {name}={value!r}" for name, value in given.items())
     reward = "reward_funcs=your_reward, " if part.format.kind == "group" else ""
+    verifier = ""
+    if reward and part.checkable:
+        loaded = f"import triptych as tp\n{loaded}"
+        verifier = 'your_reward = tp.reward_function(tp.load_recipe("recipe.yaml"))  # the recipe below: its verifiers\n'
     held_out = ", eval_dataset=held_out" if part.tests else ""
     return "python", (
         f"{loaded}from {module} import {config}, {trainer}\n\n"
         f"{_rows(part)}\n"
+        f"{verifier}"
         f'settings = {config}(output_dir="trained"{said})\n'
         f'trainer = {trainer}(model="your-org/your-model", {reward}args=settings, train_dataset=rows{held_out})\n'
         "trainer.train()"
