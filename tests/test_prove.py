@@ -158,7 +158,7 @@ def test_pairs_train_in_dpo(rows, smollm, tmp_path, capsys):
 def test_binary_rows_train_in_kto(rows, smollm, tmp_path, capsys):
     marked = rows(kind="unpaired")
     some = [[place for place, label in enumerate(marked["label"]) if label is wanted][: FEW // 2] for wanted in (True, False)]
-    marked = marked.select([*some[0], *some[1]])
+    marked = marked.select([place for two in zip(*some, strict=True) for place in two])  # good and bad ones in each batch: the trainer keeps the order
     args = settings(trl.KTOConfig, tmp_path, max_steps=10, per_device_train_batch_size=4, learning_rate=1e-3)
     trainer = trl.KTOTrainer(smollm, args=args, train_dataset=marked, peft_config=lora())
     steps = trained(trainer, capsys)
