@@ -15,7 +15,7 @@ from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
-from triptych.records import Objective, content_id, draw
+from triptych.records import Objective, content_ids, draw
 from triptych.records.example import RARE
 from triptych.store.tables import schema, without_nulls
 
@@ -173,8 +173,24 @@ def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
     return responses
 
 
-class _Content(msgspec.Struct, kw_only=True, omit_defaults=True):
+class _Content(msgspec.Struct):
     """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
+
+    judgement_ids: list[str]
+    kind: str
+    labels: list[float]
+    margin: float | None
+    objective_version: str
+    prompt_id: str
+    response_ids: list[str]
+    scores: list[float]
+    strategy: str
+    strategy_id: str
+    weight: float
+
+
+class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The same of rows of which some have what is rare."""
 
     input: list[dict[str, Any]] = []
     judgement_ids: list[str]
@@ -196,9 +212,14 @@ def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
     """Give each row the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
     import polars as pl
 
-    said = [name for name in _Content.__struct_fields__ if name not in RARE or rows[name].list.len().sum()]
-    columns = [rows[name].to_list() for name in said]
-    if "input" in said:
-        columns[said.index("input")] = [without_nulls(messages) for messages in rows["input"].to_list()]
-    ids = [content_id("e", _Content(**dict(zip(said, row, strict=True)))) for row in zip(*columns, strict=True)]
-    return rows.with_columns(pl.Series("id", ids, dtype=pl.String))
+    rare = [name for name in sorted(RARE) if rows[name].list.len().sum()]
+    names = _RareContent.__struct_fields__ if rare else _Content.__struct_fields__
+    columns = [rows[name].to_list() for name in names]
+    if "input" in rare:
+        place = names.index("input")
+        columns[place] = [without_nulls(messages) for messages in columns[place]]
+    if rare:
+        contents: list[Any] = [_RareContent(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+    else:
+        contents = list(map(_Content, *columns))
+    return rows.with_columns(pl.Series("id", content_ids("e", contents), dtype=pl.String))

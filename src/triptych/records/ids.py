@@ -6,7 +6,8 @@ from hashlib import blake2b
 
 import msgspec
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encoder = msgspec.json.Encoder(order="deterministic")
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 
 
 def canonical_json(content: object) -> bytes:
@@ -17,6 +18,12 @@ def canonical_json(content: object) -> bytes:
 def content_id(kind: str, content: object) -> str:
     """Name `content` by its hash: `kind`, an underscore and 24 hexadecimal digits (96 bits)."""
     return f"{kind}_{blake2b(_encode(content), digest_size=12).hexdigest()}"
+
+
+def content_ids(kind: str, contents: list[object]) -> list[str]:
+    """Name many contents, each as `content_id` would, in less than half of the time."""
+    lines = _encode_lines(contents).split(b"\n")[: len(contents)]  # JSON has no line breaks of its own
+    return [f"{kind}_{blake2b(line, digest_size=12).hexdigest()}" for line in lines]
 
 
 def draw(seed: int, *parts: object) -> int:
