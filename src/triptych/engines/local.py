@@ -311,6 +311,10 @@ class _Sitting:
                 self._write(queue.popleft())
             if waiting or (queue and not queue[0].done()):
                 await news.wait()
+        if self.calls.stopped is None and self.writer.prompts == 0 and self.aside.rows:
+            self.calls.stop(
+                PromptError(f"none of the {self.aside.rows:,} rows is a prompt; they are set aside with the reasons")
+            )
         await self.calls.drain()
 
     def _next_row(self) -> PromptRow | NotYet | None:
@@ -325,6 +329,9 @@ class _Sitting:
             return row
         except TriptychError as error:
             self.calls.stop(error)  # what is in flight is paid for, and comes in first
+            return None
+        except Exception as error:
+            self.calls.stop(_stopping(error, "reading the prompts"))
             return None
 
     async def _one_row(self, row: PromptRow) -> _Finished:

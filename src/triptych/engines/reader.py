@@ -105,16 +105,19 @@ class PromptReader:
         self, ahead: deque[PromptRow | Exception | None], loop: asyncio.AbstractEventLoop, news: asyncio.Event
     ) -> None:
         last: Exception | None = None
+        broken = True
         try:
             for row in self._rows:
                 self._room.acquire()
                 ahead.append(row)
                 loop.call_soon_threadsafe(news.set)
+            broken = False
         except Exception as error:  # told to the one who takes
             last = error
-        ahead.append(last)
-        with suppress(RuntimeError):  # the run has ended without us
-            loop.call_soon_threadsafe(news.set)
+        finally:  # whatever ends this thread, the run must not wait for more
+            ahead.append(last or (RuntimeError("the thread that reads it was ended") if broken else None))
+            with suppress(RuntimeError):  # the run has ended without us
+                loop.call_soon_threadsafe(news.set)
 
     def _good(self, rows: Iterator[PromptRow | BadRow], skip: int, limit: int | None) -> Iterator[PromptRow]:
         taken = -skip

@@ -62,6 +62,7 @@ class Calls:
         self.ledger = ledger
         self.run = run
         self.stopped: TriptychError | None = None
+        self._stop_told: asyncio.Future[None] | None = None
         self._endpoints = {name: Endpoint(name, spec) for name, spec in specs.items()}
         self._checked = False
         self._known: set[str] = set()
@@ -86,6 +87,8 @@ class Calls:
         """Send nothing more. Calls in flight are let come in: they are paid for."""
         if self.stopped is None:
             self.stopped = reason
+            if self._stop_told is not None and not self._stop_told.done():
+                self._stop_told.set_result(None)
             for endpoint in self._endpoints.values():
                 endpoint.stop(reason if isinstance(reason, StopRun) else StopRun(str(reason)))
 
@@ -172,8 +175,18 @@ class Calls:
     async def _open(self, model: str) -> Endpoint:
         if model not in self._opened:
             self._opened[model] = asyncio.create_task(self._endpoints[model].open())
-        await asyncio.shield(self._opened[model])
+        opened = self._opened[model]
+        if not opened.done():  # a model may load for long: nobody waits for it once the run is to end
+            await asyncio.wait([opened, self._stopping()], return_when=asyncio.FIRST_COMPLETED)
+        self._may_send()
+        await asyncio.shield(opened)
         return self._endpoints[model]
+
+    def _stopping(self) -> asyncio.Future[None]:
+        """Done when the run is to end."""
+        if self._stop_told is None:
+            self._stop_told = asyncio.get_running_loop().create_future()
+        return self._stop_told
 
     def _may_send(self) -> None:
         if self.stopped is not None:

@@ -83,6 +83,9 @@ class EmbeddedServer:
             self._server = xllamacpp.Server(params)
         except Exception as error:
             raise MissingExtra(f"llama.cpp can't load {self.weights}: {error}") from error
+        # Its loop begins a moment after it says that it is ready. To end it before then waits for ever, with Python's
+        # lock held, so one token is asked for first.
+        self._server.handle_completions({"prompt": "a", "n_predict": 1})
         return self.base_url
 
     @property

@@ -11,7 +11,7 @@ import time
 from asyncio import timeout
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -383,8 +383,9 @@ class Endpoint:
         """
         if not self._key or len(self._key) < _SHORTEST_SECRET:
             return said
-        # As it is, and as JSON and Python write it inside of texts.
-        for spelt in {self._key, json.dumps(self._key)[1:-1], repr(self._key)[1:-1]}:
+        # As it is, and as JSON, Python and addresses spell it.
+        inside = json.dumps(self._key)[1:-1], repr(self._key)[1:-1], quote(self._key), quote(self._key, safe="")
+        for spelt in {self._key, *inside}:
             said = said.replace(spelt, "[key]")
         return said
 

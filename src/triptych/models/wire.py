@@ -227,7 +227,7 @@ def _tool_call(call: _ToolCall) -> ToolCall:
 def _if_readable(said: bytes | msgspec.Raw, form: type[_Form]) -> _Form | None:
     try:
         return msgspec.json.decode(said, type=form, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

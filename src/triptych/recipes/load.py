@@ -71,6 +71,9 @@ def build_recipe(
         raise RecipeError(source, list(_problems(error, lines or {}))) from error
 
 
+_MOST_VALUES = 1_000_000
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as recipes use it."""
 
@@ -90,6 +93,8 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
         node = loader.get_single_node()
         lines: dict[Path_, int] = {}
         if node is not None:
+            if _written_out(node, {}) > _MOST_VALUES:
+                raise ValueError(f"with its aliases written out it has more than {_MOST_VALUES:,} values")
             _note_lines(node, (), lines, source)
         return (loader.construct_document(node) if node is not None else None), lines
     except yaml.MarkedYAMLError as error:
@@ -100,6 +105,16 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(source, [Problem(f"is not valid YAML: {error}")]) from error
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node comes to where each alias is written out: a few lines can stand for more than fit anywhere."""
+    if id(node) not in known:
+        known[id(node)] = 1  # an alias of itself is refused later
+        inner = node.value if isinstance(node, yaml.SequenceNode | yaml.MappingNode) else ()
+        each = [part for pair in inner for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in each)
+    return known[id(node)]
 
 
 def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: str) -> None:
