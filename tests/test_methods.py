@@ -997,6 +997,13 @@ def test_a_method_may_be_told_by_its_place_alone():
     assert {place.source for place in places.values()} == {"offline", "online", "mixed"}
 
 
+def answering(name):
+    """The models that answer the prompts of a recipe, or `given`."""
+    made = yaml.safe_load(find_recipe(name).read_text())["synthesis"]
+    models = [each.get("model", "given") for each in (made if isinstance(made, list) else [made])]
+    return {model for each in models for model in (each if isinstance(each, list) else [each])}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_recipe_says_of_its_method_holds_together(name):
     method = tp.load_recipe(name).method
@@ -1004,6 +1011,7 @@ def test_what_a_recipe_says_of_its_method_holds_together(name):
     assert set(survey) <= set(type(method.place).model_fields)
     assert all(getattr(method.place, axis) != value for axis, value in survey.items())
     assert_known_to_trl(method.trl)
+    assert method.place.source != "offline" or answering(name) != {"policy"} or "the policy's own" in method.approximated
     assert re.match(r"(Pairs|Lists|Groups|Binary rows|Regression rows|Rows to imitate|Step rows): ", method.data)
 
 
