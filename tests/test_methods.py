@@ -20,7 +20,7 @@ from triptych.errors import AwaitsPolicy
 from triptych.export.trainer import trainer_of
 from triptych.export.trl import export_trl
 from triptych.recipes.load import find_recipe, parse_recipe, shipped_recipes
-from world import SLIP, World, quality, token_logprobs, world
+from world import SLIP, World, quality, responses_in, token_logprobs, world
 
 DATA = Path(__file__).parent / "data"
 PROMPTS = 6
@@ -182,9 +182,17 @@ def rare_against_common(here, examples):
         assert rejected <= min(every) + 0.25 * (max(every) - min(every)) + 0.1
 
 
+def creative(row):
+    """Quality counts twice, each of the other signals once."""
+    score = {each["criterion"]: each["scores"][each["response_ids"].index(row["id"])] for each in row["said"]}
+    quality, novelty, surprise = ((score[name] - 1) / 9 for name in ("quality", "novelty", "surprise"))
+    return (2 * quality + novelty + surprise + score["diversity"]) / 5
+
+
 def best_by_all_signals(here, examples):
     for example in examples:
         assert example["weight"] == example["margin"] == pytest.approx(example["scores"][0] - example["scores"][1])
+        assert example["scores"] == pytest.approx([creative(here[name]) for name in example["response_ids"]])
         assert qualities(here, example)[0] == max(row["quality"] for row in here.values())
 
 
@@ -442,6 +450,8 @@ def policy_against_opponent(here, examples):
     chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4)) if chosen > rejected else 0.5
     assert chosen >= rejected
     assert example["labels"] == pytest.approx([chance, 1 - chance])
+
+
 def sentences_weighed(here, examples):
     best_against_worst(here, examples)
     for example in examples:
@@ -796,6 +806,7 @@ def test_eva_evolves_the_prompts_on_which_responses_differed_in_the_round_before
         runs = run_rounds("eva", tmp_path / "run", base_url, 12)
     assert [run.manifest.prompts for run in runs] == [12, 3 * 4, 3 * 4]
     assert asked.asked["creator", "evolve"] == 2 * 3 * 4
+    passed_over = 0
     for before, after in pairwise(runs):
         gap = {next(iter(here.values()))["prompt_id"]: max(q) - min(q) for here, _ in of_prompts(before) for q in [[row["quality"] for row in here.values()]]}  # fmt: skip
         made = after.prompts().collect()
@@ -803,9 +814,11 @@ def test_eva_evolves_the_prompts_on_which_responses_differed_in_the_round_before
         assert drawn == [each for each in gap if each in drawn], "in the order of the round before"
         assert all(gap[each] > 0 for each in drawn), "one whose responses are all alike is never drawn before others"
         assert made["parent_id"].to_list() == [each for each in drawn for _ in range(4)]
+        passed_over += any(gap[one] > gap[other] for other in drawn for one in {*gap} - {*drawn})
         assert {*made["source"]} == {"evolve by creator"}
         for here, examples in of_prompts(after):
             best_against_worst(here, examples)
+    assert passed_over, "a greater gap is likelier to be drawn, and no more than that"
 
 
 @pytest.mark.parametrize(("name", "share"), [("copr", 0.05), ("lifealign", 0.2)])
@@ -834,6 +847,152 @@ def test_self_rewarding_makes_its_own_prompts_from_other_seeds_in_each_round(tmp
         assert run.prompts().collect()["parent_id"].to_list() == [each for each in seeds for _ in range(4)]
         assert {*run.prompts().collect()["source"]} == {"self_instruct by author"}
     assert len({text for run in runs for text in texts(run)}) == 3 * 12
+
+
+def told_before(asked):
+    """By what a model said: all that it was told before the last message."""
+    return {call.said: call.messages[:-1] for call in asked.heard if call.kind == "sample"}
+
+
+def test_rlcd_chooses_the_response_to_the_good_instruction(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("rlcd", tmp_path / "run", base_url)
+    told = told_before(asked)
+    for here, examples in of_prompts(run):
+        (example,) = examples
+        instructions = [told[said(here[name])][0] for name in example["response_ids"]]
+        assert [one["role"] for one in instructions] == ["system"] * 2
+        assert [one["content"].split()[:3] for one in instructions] == [
+            ["Give", "a", "helpful,"],
+            ["Give", "an", "unhelpful"],
+        ]
+
+
+def test_self_align_shows_principles_and_an_example_that_its_rows_leave_out(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("self-align", tmp_path / "run", base_url)
+    told = told_before(asked)
+    for here, examples in of_prompts(run):
+        (row,), (example,) = here.values(), examples
+        assert [one["role"] for one in told[said(row)]] == ["system", "user", "assistant"]
+        assert "ethical, informative and candid" in told[said(row)][0]["content"]
+        assert not example["input"], "the row is the prompt as it is"
+        assert [one["role"] for one in row["messages"]] == ["assistant"]
+
+
+def test_deepseek_r1_rewards_the_right_answer_and_the_thought_between_its_tags(tmp_path):
+    class Thinking(World):
+        """Thinks between the tags in two of three answers, if it is told to."""
+
+        def _say(self, body, text):
+            kind, message = super()._say(body, text)
+            if "<think>" in body["messages"][0]["content"] and body["seed"] % 3:
+                message["message"]["content"] = f"<think>Hm.</think> {message['message']['content']}"
+            return kind, message
+
+    with world(Thinking()) as (_, base_url):
+        _, run = run_method("deepseek-r1", tmp_path / "run", base_url)
+    for here, examples in of_prompts(run):
+        thought = [said(row).startswith("<think>") for row in here.values()]
+        assert {*thought} == {True, False}
+        score = [((row["quality"] > 5) + tags) / 2 for row, tags in zip(here.values(), thought, strict=True)]
+        (example,) = examples
+        assert example["labels"] == pytest.approx(standardised(score), abs=1e-9)
+
+
+def cheap_scores(asked, model, parts):
+    """Of each response by its text: mean and standard error of its scores, on a scale from 1 to 10.
+
+    Its criteria are told apart by a part of their texts, and count alike.
+    """
+    scores = {}
+    for call in asked.heard:
+        verdict = json.loads(call.said) if (call.model, call.kind) == (model, "judge") else {}
+        for part in parts:
+            if "score" in verdict and part in call.messages[-1]["content"]:
+                (text,) = responses_in(call.messages[-1]["content"])
+                scores.setdefault(text, {}).setdefault(part, []).append((verdict["score"] - 1) / 9)
+    assert {len(each) for by_part in scores.values() for each in by_part.values()} == {3}
+    return {
+        text: (
+            fmean(map(fmean, by_part.values())),
+            math.sqrt(sum(stdev(each) ** 2 / 3 for each in by_part.values())) / len(parts),
+        )
+        for text, by_part in scores.items()
+    }
+
+
+def test_active_ultrafeedback_annotates_what_may_be_the_best_and_what_may_be_the_worst(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("active-ultrafeedback", tmp_path / "run", base_url, prompts=24)
+    scores = cheap_scores(asked, "cheap", ["of use"])
+    furthest = 0
+    for here, _ in of_prompts(run):
+        known = {name: scores[said(row)] for name, row in here.items()}
+        annotated = [name for name, row in here.items() if row["said"]]
+
+        def may_be(high, low, known=known):
+            least = max(mean - error for mean, error in known.values())
+            most = min(sum(known[name]) for name in known if name != high)
+            return sum(known[high]) >= least and known[low][0] - known[low][1] <= most
+
+        assert may_be(*annotated) or may_be(*annotated[::-1])
+        gaps = {abs(known[one][0] - known[other][0]) for one, other in combinations(known, 2)}
+        furthest += math.isclose(abs(known[annotated[0]][0] - known[annotated[1]][0]), max(gaps))
+    assert 0 < furthest < 24, "scores are drawn, so that the furthest apart are likelier, and no more than that"
+
+
+def test_maple_asks_about_the_pair_whose_verdict_tells_most(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("maple", tmp_path / "run", base_url)
+    scores = cheap_scores(asked, "judge", ["of use to who wrote", "plainly worded"])
+
+    def entropy(chance):
+        return -chance * math.log(chance) - (1 - chance) * math.log(1 - chance)
+
+    def information(one, other):
+        """How much less the entropy of the choice would be if the means were known, by their normal errors."""
+        gap, error = one[0] - other[0], math.hypot(one[1], other[1])
+        points = [NormalDist().inv_cdf((place + 0.5) / 2000) for place in range(2000)]
+        chances = [1 / (1 + math.exp(-(gap + error * point) / 0.25)) for point in points]
+        return entropy(fmean(chances)) - fmean(map(entropy, chances))
+
+    for here, examples in of_prompts(run):
+        known = {name: scores[said(row)] for name, row in here.items()}
+        told = {frozenset(pair): information(*(known[name] for name in pair)) for pair in combinations(here, 2)}
+        (example,) = examples
+        assert told[frozenset(example["response_ids"])] == pytest.approx(max(told.values()), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["zephyr", "tulu3-preference", "ultrafeedback"])
+def test_the_best_stands_against_any_other_and_not_always_the_worst(tmp_path, name):
+    with world() as (_, base_url):
+        _, run = run_method(name, tmp_path / "run", base_url, prompts=16)
+    worst = Counter()
+    for here, examples in of_prompts(run):
+        best_against_another(here, examples)
+        worst[qualities(here, examples[0])[1] == min(row["quality"] for row in here.values())] += 1
+    assert worst[True]
+    assert worst[False]
+
+
+def test_rso_keeps_a_response_by_how_much_better_the_best_policy_would_like_it(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("rso", tmp_path / "run", base_url, prompts=12)
+    kept = [(round(1 + 9 * row["quality"] / 10) - 1) / 9 for here, _ in of_prompts(run) for row in here.values()]
+    # The four qualities are drawn alike; each is taken with the chance exp((score - best) / beta).
+    chance = {score: math.exp((score - max(kept)) / 0.5) for score in kept}
+    for score, weight in chance.items():
+        share = weight / sum(chance.values())
+        assert abs(kept.count(score) / len(kept) - share) < 3 * math.sqrt(share * (1 - share) / len(kept))
+
+
+def test_clair_asks_for_no_more_change_than_is_needed(tmp_path):
+    with world() as (asked, base_url):
+        run_method("clair", tmp_path / "run", base_url)
+    revisions = [call for call in asked.heard if call.kind == "revise"]
+    assert len(revisions) == PROMPTS
+    assert all("change as little as that needs" in call.messages[-1]["content"] for call in revisions)
 
 
 def test_magpie_writes_prompts_from_the_bare_template(tmp_path):
@@ -997,6 +1156,13 @@ def test_a_method_may_be_told_by_its_place_alone():
     assert {place.source for place in places.values()} == {"offline", "online", "mixed"}
 
 
+def answering(name):
+    """The models that answer the prompts of a recipe, or `given`."""
+    made = yaml.safe_load(find_recipe(name).read_text())["synthesis"]
+    models = [each.get("model", "given") for each in (made if isinstance(made, list) else [made])]
+    return {model for each in models for model in (each if isinstance(each, list) else [each])}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_recipe_says_of_its_method_holds_together(name):
     method = tp.load_recipe(name).method
@@ -1004,6 +1170,9 @@ def test_what_a_recipe_says_of_its_method_holds_together(name):
     assert set(survey) <= set(type(method.place).model_fields)
     assert all(getattr(method.place, axis) != value for axis, value in survey.items())
     assert_known_to_trl(method.trl)
+    assert (
+        method.place.source != "offline" or answering(name) != {"policy"} or "the policy's own" in method.approximated
+    )
     assert re.match(r"(Pairs|Lists|Groups|Binary rows|Regression rows|Rows to imitate|Step rows): ", method.data)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.resources import files
 from math import log
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -30,11 +30,21 @@ def quality(text: str) -> int:
     return int(found[1]) if found else 10
 
 
+class Heard(NamedTuple):
+    """A call: the model, what kind of question it was taken for, its messages, and what was said to it."""
+
+    model: str
+    kind: str
+    messages: list[dict[str, str]]
+    said: str
+
+
 class World:
     """Answers as policy and as judge, and remembers what each model was asked."""
 
     def __init__(self) -> None:
         self.asked: Counter[tuple[str, str]] = Counter()
+        self.heard: list[Heard] = []
         self.shown: list[list[int]] = []
         """The qualities of the responses that a judge saw, in the order of showing."""
 
@@ -44,6 +54,7 @@ class World:
             return _given(body)
         kind, message = self._say(body, body["messages"][-1]["content"])
         self.asked[body["model"], kind] += 1
+        self.heard.append(Heard(body["model"], kind, body["messages"], message["message"]["content"]))
         choice = {
             "index": 0,
             "finish_reason": "stop",
@@ -205,6 +216,11 @@ def _continued(text: str) -> str:
     right = int(_ANSWERS[problem])
     number = 1 + begun.count("Step ")
     return f"Step {number}: so it goes. The answer is {right if SLIP not in begun else right + 1}."
+
+
+def responses_in(text: str) -> list[str]:
+    """The responses that a question shows, in their order."""
+    return [shown for _, shown in _SHOWN.findall(text)]
 
 
 @contextmanager

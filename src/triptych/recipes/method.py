@@ -15,7 +15,8 @@ class Place(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Literal["offline", "online", "mixed"]
-    """Whose responses: given ones or another model's, the policy's own, or both."""
+    """Where the method's own data come from, by its paper: given responses or another model's, the policy's own, or both.
+    Which responses this recipe samples is in its synthesis."""
     selection: Literal["random", "margin", "uncertainty"] = "random"
     """How responses or pairs are chosen among those that there are."""
     exploration: Literal["none", "verbalized", "spanning", "diversity", "multi_signal"] = "none"
