@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from math import isfinite
+from math import inf, isfinite
+from sys import float_info
 from typing import Any, TypeVar
 
 from triptych.errors import OperatorFailed, TriptychError
@@ -14,6 +15,7 @@ from triptych.records import Judgement, Prompt, Response
 _Out = TypeVar("_Out")
 _ROUNDING = 1e-9
 """By which part of its scale a score may miss the scale."""
+_ANY = (-float_info.max, float_info.max)
 
 
 async def evolved(operator: Evolver, case: Case, ask: Ask) -> list[Prompt | Unmade]:
@@ -92,18 +94,35 @@ def _wrong(one: Judgement, prompt_id: str, known: set[str], seen: set[str]) -> s
     if not known.issuperset(one.response_ids):
         strange = next(response for response in one.response_ids if response not in known)
         return f"of the response {_shown(strange)}, which is none of the prompt's"
-    shown = len(one.about or one.response_ids)
-    if one.scores is not None and (wrong := _wrong_scores(one.scores, one.scale)) is not None:
-        return wrong
-    for what, verdicts in (("scores", one.scores), ("ranks", one.ranks)):
-        if verdicts is not None and len(verdicts) != shown:
-            return f"with {len(verdicts)} {what} for {shown} shown"
-    if one.ranks is not None and not all(isinstance(rank, int) and rank > 0 for rank in one.ranks):
-        return f"with the ranks {_shown(one.ranks)}, which are not whole numbers from 1"
+    verdicts: Sequence[Any] | None = one.scores
+    if verdicts is not None and not _are_scores(verdicts, one.scale):
+        wrong = _wrong_scores(verdicts, one.scale)
+        if wrong is not None:
+            return wrong
+    if one.ranks is not None:
+        verdicts = one.ranks
+        if not all(isinstance(rank, int) and rank > 0 for rank in verdicts):
+            return f"with the ranks {_shown(verdicts)}, which are not whole numbers from 1"
+    shown = one.about or one.response_ids
+    if verdicts is not None and len(verdicts) != len(shown):
+        return f"with {len(verdicts)} verdicts on {len(shown)} shown"
     return None
 
 
+def _are_scores(scores: Sequence[Any], scale: tuple[float, float] | None) -> bool:
+    """Whether they are so at first sight, as nearly all are."""
+    try:
+        low, high = scale or _ANY
+        for score in scores:
+            if not low <= score <= high:
+                return False
+        return scale is None or -inf < low < high < inf
+    except (TypeError, ValueError):
+        return False
+
+
 def _wrong_scores(scores: Sequence[Any], scale: tuple[float, float] | None) -> str | None:
+    """What is wrong with scores; nothing, where rounding alone puts them off their scale."""
     try:
         for score in scores:
             if not isfinite(score):
