@@ -53,7 +53,7 @@ def assert_same_tables(one: dict[str, pl.DataFrame], other: dict[str, pl.DataFra
         assert_frame_equal(table, other[name])
 
 
-async def run_against(chat, tmp_path, *, runs=("run",), calls=None, budget=None, prompts=None, **model):
+async def run_against(chat, tmp_path, *, runs=("run",), calls=None, budget=None, prompts=None, more=None, **model):
     """Run a small recipe whose model is answered by `chat`, while the loop of this test goes on; or several at once."""
     app = aiohttp.web.Application()
     app.router.add_post("/v1/chat/completions", chat)
@@ -62,14 +62,17 @@ async def run_against(chat, tmp_path, *, runs=("run",), calls=None, budget=None,
     site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
+    operators = {
+        "synthesis": [tp.Sample(model="m", n=1)],
+        "evaluation": [tp.Verify(constraints=[{"kind": "words", "max": 5}])],
+    }
     recipe = tp.Recipe(
         name="hostile",
         models={"m": tp.OpenAIModel(model="m", base_url=f"http://127.0.0.1:{port}/v1", **model)},
         prompts=tp.InlinePrompts(prompts=prompts or [f"number {i}" for i in range(6)]),
         budget=budget or tp.Budget(),
-        synthesis=[tp.Sample(model="m", n=1)],
-        evaluation=[tp.Verify(constraints=[{"kind": "words", "max": 5}])],
         instantiation=[tp.Sft()],
+        **operators | (more or {}),
     )
     try:
         done = [asyncio.to_thread(tp.run, recipe, tmp_path / name, calls=calls) for name in runs]

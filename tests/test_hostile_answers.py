@@ -14,6 +14,7 @@ from triptych.errors import EndpointDown, PromptError
 from triptych.models.asking import Unparsable, json_object
 from triptych.models.chat import ChatRequest, Choice, TokenLogprob
 from triptych.models.wire import read_answer
+from triptych.prompts.evolve import Evolve
 from triptych.records import Message
 
 REQUEST = ChatRequest(messages=(Message("user", "x" * 40),))
@@ -257,3 +258,73 @@ def test_runs_that_ask_the_same_at_once_agree_on_the_answer_and_each_counts_what
     log = one.calls()
     assert [log.spent(run.manifest.run).usd for run in (one, other)] == [6, 6]
     log.close()
+
+
+HALVES = {
+    "score": r'{"rationale": "\ud800", "score": 3}',
+    "better": r'{"rationale": "\udc00", "better": "A"}',
+    "ranking": r'{"rationale": "a \uD800 b", "ranking": ["A", "B"]}',
+    "prompt": r'{"rationale": "", "prompt": "a \ud800 b"}',
+}
+WHOLES = {
+    "score": r'{"rationale": "\ud83d\ude00 and \\ud800", "score": 3}',
+    "better": '{"rationale": "r", "better": "A"}',
+    "ranking": '{"rationale": "r", "ranking": ["A", "B"]}',
+    "prompt": '{"rationale": "r", "prompt": "Something else."}',
+}
+
+
+def test_half_of_a_character_in_an_answer_costs_that_row_alone_and_so_it_does_when_run_again(tmp_path):
+    """As JSON escapes it is plain ASCII on the wire; neither a table nor a request can hold what it stands for."""
+    requests = 0
+
+    async def chat(request):
+        nonlocal requests
+        requests += 1
+        body = await request.json()
+        text = " ".join(message["content"] for message in body["messages"])
+        wanted = body.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {})
+        kind = next((kind for kind in HALVES if kind in wanted), None)
+        said = (HALVES if "number 1" in text else WHOLES)[kind] if kind else f"answer {requests}"
+        return aiohttp.web.json_response({"choices": [{"message": {"content": said}}]})
+
+    more = {
+        "objective": tp.Objective(criteria={"helpful": tp.Criterion(text="It helps.")}),
+        "synthesis": [tp.Sample(model="m", n=2)],
+        "evaluation": [kind(model="m", criteria=["helpful"]) for kind in (tp.Rubric, tp.Pairwise, tp.Listwise)],
+        "evolution": [Evolve(model="m", keep=True)],
+    }
+    prompts = ["number 0", "number 1"]
+    for total in (None, 0):
+        requests = 0
+        run = asyncio.run(run_against(chat, tmp_path, prompts=prompts, more=more))
+        assert total is None or requests == total
+        prompt = {row["id"]: row["messages"][0]["content"] for row in run.prompts().collect().to_dicts()}
+        assert sorted(prompt.values()) == ["Something else.", "number 0", "number 1"]
+        for one in run.judgements().collect().to_dicts():
+            broken = prompt[one["prompt_id"]] == "number 1"
+            assert one["status"] == ("unparsed" if broken else "ok")
+            assert len(one["call_ids"]) == (2 if broken else 1), "it is asked for again once"
+            assert not broken or "half of a character" in one["error"]
+            assert broken or one["evaluator"] != "rubric" or one["rationale"] == "\U0001f600 and \\ud800"
+        (unmade,) = map(json.loads, (tmp_path / "run/unmade.jsonl").read_text().splitlines())
+        assert unmade["row"] == 2
+        assert "half of a character" in unmade["reason"]
+
+
+@pytest.mark.parametrize(
+    "said", [r'{"a": "\ud800"}', r'{"\uDFFF": 1}', r'{"a": [{"b": "\udc00\ud800"}]}', '{"a": "\ud800"}']
+)
+def test_no_half_of_a_character_is_read_wherever_it_stands(said):
+    with pytest.raises(Unparsable, match="half of a character"):
+        json_object(Choice(text=said))
+
+
+def test_half_of_a_character_in_a_plain_answer_costs_that_call_alone(tmp_path):
+    async def chat(request):
+        asked = (await request.json())["messages"][-1]["content"]
+        said = "half \ud800 of one" if "3" in asked else "fine"
+        return aiohttp.web.json_response({"choices": [{"message": {"content": said}}]})
+
+    responses = asyncio.run(run_against(chat, tmp_path, max_retries=1)).responses().select("status").collect()
+    assert responses["status"].to_list() == ["ok", "ok", "ok", "failed", "ok", "ok"]

@@ -85,6 +85,13 @@ def test_of_a_model_with_several_outputs_the_recipe_says_which_counts():
     assert (second.scores, second.scale) == ((0.75,), (0, 1))
 
 
+def test_a_reward_off_the_declared_scale_is_no_verdict():
+    says = Says(lambda *_: {"scores": (1.25,)}, rm=RewardModel(model="rm"))
+    (judgement,) = judged(RewardScores(model="rm", scale=(0, 1)), case("a"), says)
+    assert (judgement.status, judgement.scores, judgement.raw) == ("unparsed", None, "[1.25]")
+    assert judgement.error == "the score 1.25 is not on the declared scale 0 to 1"
+
+
 def test_a_reward_that_does_not_come_is_a_failed_judgement():
     says = Says(lambda *_: CallFailed(call_id="c", error="busy", attempts=3), rm=RewardModel(model="rm"))
     (judgement,) = judged(RewardScores(model="rm"), case("a"), says)

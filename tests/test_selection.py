@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import triptych as tp
-from judging import Scripted, case
+from judging import WHEN, Scripted, case
 from triptych.errors import RecipeError
 from triptych.evaluation.acquire import Acquire
 from triptych.evaluation.annotators import Annotators
+from triptych.models.chat import Reply, ScoreRequest
 from triptych.operators import Outlook
 from triptych.records import Criterion, Objective, draw
 from triptych.synthesis.rejection import Rejection
@@ -44,6 +45,19 @@ def says(request):
 def texts(scores):
     """Texts that the cheap judge scores so, and that differ in length."""
     return [" ".join(map(str, some)) + " ." * place for place, some in enumerate(scores)]
+
+
+class Rewarding(Scripted):
+    """Is a reward model too: a response is worth the number that it is."""
+
+    def _reply(self, request):
+        if not isinstance(request, ScoreRequest):
+            return super()._reply(request)
+        worth = (float(request.response[0].content),)
+        return Reply(call_id="c", scores=worth, prompt_tokens=1, completion_tokens=0, cost_usd=0.0, created_at=WHEN)
+
+
+REWARD = {"kind": "reward_model", "model": "judge"}
 
 
 def acquired(scores, one=None, **settings):
@@ -134,6 +148,39 @@ def test_two_that_say_the_same_are_no_pair():
     one = case("90 90 90", "10 10 10", "90 90 90")
     assert {*acquired(None, one, pairs=5)[0]} == {(0, 1), (1, 2)}
     assert acquired(None, case("90 90 90", "90 90 90"), by="thompson")[0] == []
+
+
+def asked_by_reward(rewards, **settings):
+    """The pairs that are asked about, in their order, by rewards without a scale."""
+    one = case(*map(str, rewards))
+    found = asyncio.run(Acquire(evaluator=DEAR, cheap=[REWARD], **settings).judge(one, Rewarding(says)))
+    order = {response.id: place for place, response in enumerate(one.responses)}
+    return [*dict.fromkeys(tuple(sorted(order[each] for each in judgement.response_ids)) for judgement in found)]
+
+
+@pytest.mark.parametrize("rewards", [[0.0, 0.9, 5.0, 5.8], [-30.0, 1.0, 2.5, 400.0], [-7.0, -6.5, 0.0, 0.25]])
+def test_rewards_are_as_far_apart_as_they_come(rewards):
+    gaps = {(a, b): abs(rewards[a] - rewards[b]) for a, b in combinations(range(4), 2)}
+    by_gap = sorted(gaps, key=lambda pair: -gaps[pair])
+    assert asked_by_reward(rewards, by="certainty", pairs=6) == by_gap
+    assert asked_by_reward(rewards, by="delta_ucb", pairs=6) == by_gap
+    assert asked_by_reward(rewards, by="certainty", pairs=6, min_value=gaps[by_gap[2]]) == by_gap[:3]
+
+
+def test_the_less_rewards_are_apart_the_less_certain_is_the_choice_however_far_that_is():
+    assert asked_by_reward([0.0, 0.9, 5.0, 5.8], by="uncertainty", temperature=1.0, pairs=2) == [(2, 3), (0, 1)]
+    assert asked_by_reward([-1e6, 1e6, 1e6 + 1], by="uncertainty") == [(1, 2)]
+
+
+def test_rewards_beside_scores_on_a_scale_have_no_unit_in_common_and_count_from_0_to_1():
+    one, other = response("p_0", 0), response("p_0", 1)
+    reward = verdict([one], scores=(3.0,), scale=None)
+    scored = verdict([other], scores=(0.5,), scale=(0.0, 1.0))
+    assert {name: each.mean for name, each in estimated([reward, scored], Objective()).items()} == {
+        one.id: 0.875,
+        other.id: 0.5,
+    }
+    assert estimated([reward], Objective())[one.id].mean == 3.0
 
 
 def with_logprobs(one, *logprobs):
@@ -361,6 +408,26 @@ def test_what_is_taken_is_what_the_algorithm_takes(scores, keep, beta, seed):
     )
     assert found == wanted
     assert len(found) == min(keep, len(scores))
+
+
+@given(
+    st.lists(st.integers(-400, 400).map(lambda n: n / 10), min_size=12, max_size=12), st.sampled_from([0.5, 5.0, 40.0])
+)
+@settings(deadline=None, max_examples=25)
+def test_rewards_are_sampled_by_as_they_come(rewards, beta):
+    script = Rewarding(lambda request: str(rewards[request.sample_index]))
+    sampler = {"kind": "sample", "model": "judge", "n": 12}
+    operator = Rejection(sampler=sampler, evaluator=REWARD, keep=6, beta=beta)
+    kept = asyncio.run(operator.respond(case(), script))
+    drawn = asyncio.run(operator.sampler.some(case(), script, None, operator))
+    first = {one.messages: one for one in reversed(drawn)}  # of those that say the same, the first
+    distinct = [one for one in drawn if first[one.messages] is one]
+    scores = [float(one.messages[0].content) for one in distinct]
+    wanted = statistical_rejection(
+        scores, 6, beta, lambda place, turn: draw(5, "rejection", distinct[place].id, turn) / 2**63
+    )
+    assert [one.id for one in kept] == [distinct[place].id for place in wanted]
+    assert [one.params["score"] for one in kept] == [scores[place] for place in wanted]
 
 
 def rejecting(base_url, **more):

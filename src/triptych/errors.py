@@ -58,7 +58,7 @@ class RunFolderError(TriptychError):
 
 
 class OperatorFailed(TriptychError):
-    """An operator raised something that it should not have: a defect in it, or in Triptych."""
+    """An operator raised something or gave something back that it should not have: a defect in it, or in Triptych."""
 
     exit_code = 70
 

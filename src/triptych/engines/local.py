@@ -20,6 +20,7 @@ from typing import TypeVar
 import msgspec
 
 import triptych
+from triptych.engines.checks import evolved, judged, responded
 from triptych.engines.reader import NOT_YET, Aside, NotYet, PromptReader
 from triptych.engines.tables import example_makers
 from triptych.errors import Interrupted, OperatorFailed, PromptError, RunFolderError, TriptychError
@@ -350,7 +351,7 @@ class _Sitting:
         prompts, unmade = [row.prompt], list[Unmade]()
         for turn, evolver in enumerate(self.recipe.evolution):
             cases = [self._case(prompt, turn=turn) for prompt in prompts]
-            made = await _of_each(partial(evolver.evolve, ask=self.asks[0]), cases)
+            made = await _of_each(partial(evolved, evolver, ask=self.asks[0]), cases)
             prompts = list(_told_apart(evolver.kind, chain.from_iterable(made), unmade))
         if self.recipe.evolution:
             prompts = list(self._workable(prompts, unmade))
@@ -377,7 +378,7 @@ class _Sitting:
     async def _answered(self, case: Case) -> Case:
         """The case with the responses that all generators make."""
         for generator in self.recipe.synthesis:
-            made = await generator.respond(case, self.asks[1])
+            made = await responded(generator, case, self.asks[1])
             case = msgspec.structs.replace(case, responses=(*case.responses, *made))
         return case
 
@@ -385,12 +386,12 @@ class _Sitting:
         """The case with what all evaluators say of its responses."""
         ask = self.asks[2]
         if len(self.at_once) == 1:
-            verdicts = [await self.at_once[0].judge(case, ask)]
+            verdicts = [await judged(self.at_once[0], case, ask)]
         else:
-            verdicts = await asyncio.gather(*(judge.judge(case, ask) for judge in self.at_once))
+            verdicts = await asyncio.gather(*(judged(judge, case, ask) for judge in self.at_once))
         case = msgspec.structs.replace(case, judgements=tuple(one for some in verdicts for one in some))
         for judge in self.afterwards:
-            case = msgspec.structs.replace(case, judgements=(*case.judgements, *await judge.judge(case, ask)))
+            case = msgspec.structs.replace(case, judgements=(*case.judgements, *await judged(judge, case, ask)))
         return case
 
     def _note_failure(self, task: asyncio.Task[_Finished]) -> None:

@@ -49,7 +49,9 @@ class Acquire(Operator):
 
     Bounds are `beta` standard errors from the mean, of repeats and of several cheap evaluators; a response with a
     single cheap verdict counts as if its score were known. The probability of a choice is 1 / (1 + exp(-gap /
-    temperature)).
+    temperature)). Scores count from 0 to 1 by their place on their scale; where no cheap score has a scale, as those of
+    a reward model, they count as they come, and `min_value` and `temperature` are in their unit: at temperature 1 the
+    choice is then that of a Bradley-Terry model.
 
     Papers rank the pairs of a batch of prompts, and ask about its top share. Here each prompt is decided by itself,
     so `min_value` and `min_entropy` stand for that share. The cheap verdicts steer and are not kept; list the cheap
@@ -144,7 +146,7 @@ class Acquire(Operator):
         return _entropy(fmean(chances)) - fmean(map(_entropy, chances))
 
     def _chance(self, gap: float) -> float:
-        return 1 / (1 + math.exp(-gap / self.temperature))
+        return (1 + math.tanh(gap / self.temperature / 2)) / 2  # the same as 1 / (1 + exp(-x)), of any size of x
 
     def _drawn(self, seed: int, candidates: Sequence[_Pair], known: Mapping[str, Estimate]) -> list[_Pair]:
         """Pairs by draws, each once: as many draws as pairs are wanted."""

@@ -68,6 +68,9 @@ class RewardScores(Operator):
         if place >= len(scores) or (self.output is None and len(scores) > 1):
             said = f"the model gives {len(scores)} numbers; say which with output, from 0 to {len(scores) - 1}"
             return make_judgement(**about, status="unparsed", error=said, raw=str(list(scores)))
+        if self.scale is not None and not self.scale[0] <= scores[place] <= self.scale[1]:
+            said = f"the score {scores[place]:g} is not on the declared scale {self.scale[0]:g} to {self.scale[1]:g}"
+            return make_judgement(**about, status="unparsed", error=said, raw=str(list(scores)))
         return make_judgement(**about, scores=(scores[place],), scale=self.scale)
 
     def forecast(self, outlook: Outlook) -> list[Load]:

@@ -16,6 +16,8 @@ from triptych.records import JudgementStatus, Message
 Verdict = TypeVar("Verdict")
 _ALONE = re.compile(r"(?:[^}]*\n|[^}]*```(?:json)?)?[ \t]*")
 """What may stand before the object of an answer."""
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+"""What halves of characters are written as; two of them may make a whole one."""
 
 
 class Unparsable(Exception):
@@ -86,8 +88,12 @@ def json_object(choice: Choice) -> dict[str, Any]:
         raise Unparsable("it does not end with a JSON object on a line of its own, with nothing after it")
     try:
         value: dict[str, Any] = _decode(body)
+        if _HALF.search(body):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise Unparsable("it nests JSON too deeply") from None
+    except UnicodeEncodeError:  # no table and no request can hold it
+        raise Unparsable("it holds half of a character, a surrogate without its other half") from None
     except ValueError as error:  # no JSON, something after it, or a number too long
         raise Unparsable(f"what begins with a brace is not one JSON object: {str(error)[:100]}") from None
     return value

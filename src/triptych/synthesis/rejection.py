@@ -43,7 +43,8 @@ class Rejection(Operator):
     keep: int = Field(default=8, ge=1)
     """Responses that are kept, in the order in which they were taken."""
     beta: float = Field(default=0.5, gt=0)
-    """The weight of the distance from the sampler, in scores between 0 and 1."""
+    """The weight of the distance from the sampler, in scores from 0 to 1 by their place on their scale, or, where none
+    has a scale, as rewards, in scores as they come."""
 
     @property
     def inner(self) -> dict[str, Operator]:
@@ -54,7 +55,7 @@ class Rejection(Operator):
         """Keep some of what was drawn. Where nothing could be judged, all that failed is told, and nothing kept."""
         drawn = await self.sampler.some(case, ask, None, self)
         here = msgspec.structs.replace(case, responses=tuple(drawn))
-        found = mean_verdicts(await self.evaluator.judge(here, ask), case.objective)
+        found = mean_verdicts(await self.evaluator.judge(here, ask), case.objective, as_they_come=True)
         by_text: dict[object, Response] = {}
         for response in drawn:
             if response.id in found:
