@@ -10,6 +10,7 @@ RUBRIC = {"kind": "rubric", "model": "judge", "criteria": ["good"]}
 BOTH = RUBRIC | {"criteria": ["good", "brief"]}
 STEPS = RUBRIC | {"unit": "step"}
 PAIRS = {"kind": "pairwise", "model": "judge", "criteria": ["good"]}
+LISTS = PAIRS | {"kind": "listwise"}
 RIGHT = {"kind": "verify", "constraints": [{"kind": "regex", "pattern": "x"}]}
 SAMPLE = {"kind": "sample", "model": "judge"}
 ROLLOUTS = {"kind": "rollouts", "model": "judge", "check": RIGHT}
@@ -22,7 +23,7 @@ def recipe(evaluation, instantiation, synthesis=SAMPLE):
         yaml.safe_dump(
             {
                 "name": "x",
-                "models": {"judge": {"backend": "openai", "model": "m"}},
+                "models": {"judge": {"backend": "openai", "model": "m", "logprobs": True, "given_logprobs": "vllm"}},
                 "prompts": {"kind": "inline", "prompts": ["Hi"]},
                 "synthesis": synthesis,
                 "objective": {"criteria": {"good": {"text": "Good."}, "brief": {"text": "Brief."}}},
@@ -58,6 +59,94 @@ def test_what_no_loss_can_learn_from_is_refused_with_what_would_fit(evaluation, 
     assert said in problem.message
     assert problem.field.startswith("instantiation")
     assert problem.line is not None
+
+
+STEPS_OF_BRIEF = RUBRIC | {"name": "steps", "criteria": ["brief"], "unit": "step"}
+TOKENS = {"kind": "implicit_reward", "model": "judge", "reference": "judge", "tokens": True}
+PROBABLE = PAIRS | {"read": "logprobs"}
+UNJUDGED = [
+    (RUBRIC, {"token_weights": {"criterion": "good"}}, "token_weights", "tokens: true, criterion: good"),
+    ([RUBRIC, TOKENS], {"criteria": ["good"], "token_weights": {"criterion": "good"}}, "token_weights", "tokens: true"),
+    (
+        [RUBRIC, TOKENS | {"tokens": False}],
+        {"criteria": ["good"], "token_weights": {"criterion": "implicit_reward"}},
+        "token_weights",
+        "tokens",
+    ),
+    (RUBRIC, {"kind": "groups", "token_rewards": {"criterion": "good"}}, "token_rewards", "tokens: true"),
+    (RUBRIC, {"part_weights": {}}, "part_weights", "unit: sentence or step"),
+    ([RUBRIC, STEPS_OF_BRIEF], {"part_weights": {"criteria": ["good"]}}, "part_weights.criteria.0", "whole responses"),
+    ([RUBRIC, STEPS_OF_BRIEF], {"part_weights": {"criteria": ["nosuch"]}}, "part_weights.criteria.0", "nobody"),
+    ([RUBRIC, STEPS_OF_BRIEF], {"part_weights": {"evaluators": ["rubric"]}}, "part_weights", "unit: sentence or step"),
+    ([RUBRIC, STEPS_OF_BRIEF], {"kind": "stepwise", "criteria": ["good"]}, "criteria.0", "on whole responses alone"),
+    ([RUBRIC, STEPS_OF_BRIEF], {"criteria": ["brief"]}, "criteria.0", "fold: min"),
+    ([RUBRIC, STEPS_OF_BRIEF], {"kind": "groups", "criteria": ["good", "brief"]}, "criteria.1", "on steps alone"),
+    (RUBRIC, {"criteria": ["nosuch"]}, "criteria.0", "judged are: good"),
+    (BOTH, {"evaluators": ["rubric"], "criteria": ["constraints"]}, "criteria.0", "judged are: brief, good"),
+    (RUBRIC, {"within": "prefix"}, "within", "Add branch or search"),
+    (RUBRIC, {"keep": [{"of": "chosen", "criterion": "nosuch", "min": 0.5}]}, "keep.0.criterion", "nobody"),
+    (RUBRIC, {"calibrate": {"gold": "people"}}, "calibrate", "there are: rubric"),
+    (PAIRS, {"soft_labels": {"by": "judged"}}, "soft_labels", "read: logprobs"),
+    (RUBRIC | {"read": "logprobs"}, {"soft_labels": {"by": "judged"}}, "soft_labels", "Add pairwise"),
+    (RUBRIC, {"soft_labels": {"by": "reward", "criterion": "good"}}, "soft_labels", "Add reward_model"),
+    (RUBRIC, {"fold": "min"}, "fold", "no evaluator gives any"),
+    (RUBRIC, {"weight": {"likelihood": "good"}}, "weight", "no implicit_reward"),
+]
+
+
+@pytest.mark.parametrize(("evaluation", "settings", "field", "said"), UNJUDGED)
+def test_what_rests_on_verdicts_that_nobody_gives_is_refused(evaluation, settings, field, said):
+    with pytest.raises(RecipeError) as raised:
+        recipe(evaluation, {"kind": "pairs"} | settings)
+    (problem,) = raised.value.problems
+    assert problem.field == f"instantiation.{field}"
+    assert said.replace("nobody", "no evaluator judges 'nosuch'") in problem.message
+    assert problem.line is not None
+
+
+BRANCHES = [SAMPLE | {"name": "whole"}, {"kind": "branch", "model": "judge", "evaluator": STEPS}]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "settings", "synthesis"),
+    [
+        ([RUBRIC, TOKENS], {"criteria": ["good"], "token_weights": {"criterion": "implicit_reward"}}, SAMPLE),
+        ([RUBRIC, STEPS_OF_BRIEF], {"part_weights": {"criteria": ["brief"], "evaluators": ["steps"]}}, SAMPLE),
+        ([RUBRIC, STEPS_OF_BRIEF], {"criteria": ["good", "brief"], "fold": "min"}, SAMPLE),
+        ([RUBRIC, STEPS_OF_BRIEF], {"kind": "stepwise", "criteria": ["brief"]}, SAMPLE),
+        (RUBRIC, {"within": "prefix"}, BRANCHES),
+        (BOTH, {"criteria": ["good"], "keep": [{"of": "chosen", "criterion": "brief", "min": 0.5}]}, SAMPLE),
+        ([RUBRIC, RUBRIC | {"name": "people", "scale": [0, 1]}], {"calibrate": {"gold": "people"}}, SAMPLE),
+        (PROBABLE, {"soft_labels": {"by": "judged"}}, SAMPLE),
+        ([RUBRIC, TOKENS], {"criteria": ["good"], "weight": {"likelihood": "implicit_reward"}}, SAMPLE),
+        (
+            {"kind": "verdicts", "path": "said.jsonl"},
+            {"criteria": ["any"], "calibrate": {"gold": "people"}, "fold": "min"},
+            SAMPLE,
+        ),
+        (RUBRIC, {}, {"kind": "given"}),
+        (RUBRIC, {"kind": "sft"}, SAMPLE | {"n": 1}),
+    ],
+)
+def test_what_rests_on_verdicts_that_are_given_is_taken(evaluation, settings, synthesis):
+    assert recipe(evaluation, {"kind": "pairs"} | settings, synthesis)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "groups", "rankings"])
+def test_one_response_a_prompt_gives_nothing_to_compare(kind):
+    with pytest.raises(RecipeError) as raised:
+        recipe(RUBRIC, {"kind": kind}, SAMPLE | {"n": 1})
+    (problem,) = raised.value.problems
+    assert f"{kind} need two responses to a prompt, and the synthesis makes 1" in problem.message
+    assert recipe(RUBRIC, {"kind": kind}, SAMPLE | {"n": 2})
+
+
+def test_groups_of_two_are_told_to_be_pairs():
+    def notes(n):
+        return [note for note in tp.plan(recipe(RUBRIC, {"kind": "groups"}, SAMPLE | {"n": n})).notes if "pair" in note]
+
+    assert "no more than a pair" in notes(2)[0]
+    assert not notes(3)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +217,13 @@ def test_an_evaluator_that_says_what_its_holder_asks_is_taken(by, field, evaluat
         (STEPS, {"kind": "pairs", "fold": "min"}, "loses where a response went wrong"),
         (PAIRS, {"kind": "groups"}, "which is no absolute score"),
         (PAIRS, {"kind": "unpaired"}, "which is no absolute score"),
+        (PAIRS, {"kind": "conditioned"}, "which is no absolute score"),
+        (PAIRS, {"kind": "many_outputs"}, "which is no absolute score"),
+        (LISTS, {"kind": "unpaired"}, "which is no absolute score"),
+        (LISTS, {"kind": "groups"}, "which is no absolute score"),
+        (LISTS, {"kind": "sft"}, "which is no absolute score"),
+        ([PAIRS, RUBRIC | {"criteria": ["brief"]}], {"kind": "groups", "criteria": ["good"]}, "no absolute score"),
+        (PAIRS, {"kind": "rankings"}, "ranks are made of win shares"),
         (BOTH, {"kind": "pairs"}, "dimensions: pareto or each keeps them apart"),
         (BOTH, {"kind": "groups"}, "several criteria become one score"),
     ],

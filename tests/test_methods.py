@@ -1265,6 +1265,27 @@ def test_methods_are_listed_by_their_place_shown_and_used(tmp_path):
     assert tp.load_recipe(tmp_path / "mine.yaml") == tp.load_recipe("clair")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("oaif", "4 calls, at most 6: 2 of policy (sample), 2 of judge (pairwise); in each of 10 rounds"),
+        ("nash-md", "1 of policy (sample), 0.5 of policy (sample), 0.5 of reference (sample), 2 of judge"),
+        (
+            "eva",
+            "8 calls, at most 12: 4 of policy (sample), 4 of judge (rubric); in each of the 2 later rounds 36 calls",
+        ),
+        ("spin", "1 call: 1 of policy (sample); in each of 4 rounds"),
+        ("apl", "responses with log-probabilities"),
+        ("wpo", "log-probabilities of given texts of policy"),
+        ("tis-dpo", "log-probabilities of given texts of policy"),
+        ("rto", "log-probabilities of given texts of tuned and policy"),
+        ("versaprm", "prompts with a reference"),
+    ],
+)
+def test_what_a_prompt_costs_in_a_round_and_what_a_method_needs_is_shown(name, said):
+    assert said in " ".join(triptych("methods", "show", name).stdout.split())
+
+
 @pytest.mark.parametrize("command", ["show", "use"])
 def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command):
     done = triptych("methods", command, "dqo")

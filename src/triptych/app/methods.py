@@ -12,7 +12,7 @@ import click
 
 from triptych.errors import RecipeError
 from triptych.operators import BUILT_IN, operator_classes, with_inner
-from triptych.planning.plan import plan
+from triptych.planning.plan import priced_for
 from triptych.recipes.load import find_recipe, load_recipe, shipped_recipes
 from triptych.recipes.method import AXES, Method
 from triptych.recipes.recipe import Recipe
@@ -20,6 +20,8 @@ from triptych.recipes.schema import recipe_schema
 
 _PANELS = ("synthesis", "evaluation", "instantiation")
 _PANEL_WIDTH, _WIDTH = 34, 110
+_MANY = 1000
+"""Prompts over which calls are counted."""
 
 
 def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
@@ -163,10 +165,28 @@ def _needs(recipe: Recipe) -> Iterator[str]:
 
 
 def _cost(recipe: Recipe) -> str:
-    planned = plan(recipe, limit=1)
-    calls = ", ".join(f"{stage.calls} of {stage.model} ({stage.stage.split()[-1]})" for stage in planned.stages)
-    most = f", at most {planned.most_calls}" if planned.most_calls > planned.calls else ""
-    return f"{planned.calls} calls{most}: {calls}" if calls else "no call"
+    """What a prompt costs in one round, and in which rounds."""
+    loop, first = recipe.loop, _cost_of_round(recipe)
+    if loop is None:
+        return first
+    later = first if loop.evolution is None else _cost_of_round(recipe.model_copy(update={"evolution": loop.evolution}))
+    if later == first:
+        return f"{first}; in each of {loop.rounds} rounds"
+    return f"{first}; in each of the {loop.rounds - 1} later rounds {later}"
+
+
+def _cost_of_round(recipe: Recipe) -> str:
+    stages = priced_for(recipe, _MANY)  # of a single prompt parts of a call would be lost
+    calls, most = sum(stage.calls for stage in stages), sum(stage.most_calls for stage in stages)
+    each = ", ".join(f"{_mean(stage.calls)} of {stage.model} ({stage.stage.split()[-1]})" for stage in stages)
+    bound = f", at most {_mean(most)}" if most > calls else ""
+    return f"{_mean(calls)} call{'s' * (calls != _MANY)}{bound}: {each}" if each else "no call"
+
+
+def _mean(calls: int) -> str:
+    """Calls a prompt, to a tenth, or to the first digit that tells where they are fewer."""
+    mean = calls / _MANY
+    return f"{mean:.1g}" if mean < 0.1 else f"{round(mean, 1):g}"
 
 
 def _said(name: str, text: str) -> Iterator[str]:

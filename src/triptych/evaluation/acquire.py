@@ -85,6 +85,11 @@ class Acquire(Operator):
     """With `uncertainty` and `information`: the difference of scores at which the odds are e to 1."""
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of the generators, in words."""
+        return () if self.min_entropy is None else ("responses with log-probabilities",)
+
+    @property
     def inner(self) -> dict[str, Operator]:
         """The evaluator that is wanted, and the cheap ones."""
         cheap = {f"cheap.{place}": one for place, one in enumerate(self.cheap)}

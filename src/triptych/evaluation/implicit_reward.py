@@ -56,6 +56,11 @@ class ImplicitReward(Operator):
         return self
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of its models, in words."""
+        return (f"log-probabilities of given texts of {' and '.join(dict.fromkeys(self.used_models))}",)
+
+    @property
     def used_models(self) -> tuple[str, ...]:
         """The policy and, where there is one, the reference."""
         return (self.model,) if self.reference is None else (self.model, self.reference)

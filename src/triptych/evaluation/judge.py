@@ -112,6 +112,11 @@ class Judge(Operator):
         """Say what of the recipe does not fit this judge: (field, message)."""
         yield from undefined_criteria(self.criteria, objective)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it needs of prompts, in words."""
+        return ("prompts with a reference",) if self._wants_reference else ()
+
     def lacking(self, prompt: Prompt) -> str | None:
         """Say what a prompt lacks: a reference, where the template asks for one."""
         if prompt.reference is None and self._wants_reference:
@@ -329,8 +334,8 @@ class LogprobJudge(Judge):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it needs of its model, in words."""
-        return (f"log-probabilities of {self.model}",) if self._one_token else ()
+        """What it needs of prompts and its model, in words."""
+        return (*super().needs, *((f"log-probabilities of {self.model}",) if self._one_token else ()))
 
     @property
     def _one_token(self) -> bool:

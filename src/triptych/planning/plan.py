@@ -100,6 +100,15 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
     )
 
 
+def priced_for(recipe: Recipe, rows: int, folder: str | Path = ".") -> tuple[ModelPlan, ...]:
+    """What a recipe's operators ask in one round of so many rows like those of its source, which may have fewer.
+
+    Raises `PromptError` where its prompts can't be read.
+    """
+    good, _ = _look_at(recipe.prompts, Path(folder))
+    return tuple(_stages(recipe, iter([Round(rows, _outlook(good), recipe.evolution, "evolution")])))
+
+
 def _look_at(source: PromptSource, folder: Path) -> tuple[list[PromptRow], list[BadRow]]:
     rows = list(islice(source.rows(folder), _LOOKED_AT))
     return [row for row in rows if isinstance(row, PromptRow)], [row for row in rows if isinstance(row, BadRow)]

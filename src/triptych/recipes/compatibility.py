@@ -6,52 +6,42 @@ After the survey's section on how evaluation bounds instantiation (arXiv:2605.26
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from triptych.operators import with_inner
+from triptych.recipes.judged import (
+    ANYTHING,
+    LISTS,
+    OF_ANSWERS,
+    OF_JUDGEMENTS,
+    PAIRS_ONLY,
+    REWARDS,
+    fed,
+    is_ours,
+    of_steps,
+)
+from triptych.recipes.made import made_per_prompt, too_few
+from triptych.recipes.unjudged import unjudged
 
 if TYPE_CHECKING:
     from triptych.recipes.recipe import Recipe
 
-_STEPS = frozenset({"rollouts", "atomic_consistency"})
-_REWARDS = frozenset({"reward_model", "implicit_reward"})
-_ANYTHING = frozenset({"verdicts"})
-"""Evaluators of which only their data says what they judge."""
-_PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
-_OF_JUDGEMENTS = frozenset({"compare_judgements"})
-"""Evaluators that say nothing of responses, but of what others said of them."""
-_LISTS = frozenset({"listwise"})
-_CHECKLISTS = frozenset({"checklist", "contrastive_checklist"})
 _WANT_STEPS = frozenset({"branch"})
 _WANT_POINTS = frozenset({"rollouts", "search"})
-_POINTS = frozenset({"groups", "unpaired", "sft"})
-_OF_ANSWERS = frozenset({"judge_rows"})
-"""Instantiations that learn from what judges said, and not from what it comes to as a score of a response."""
+_POINTS = frozenset({"groups", "unpaired", "sft", "conditioned", "many_outputs"})
+_LISTS_MADE = frozenset({"groups", "rankings"})
 _KEEP_CRITERIA = frozenset({"stepwise", "conditioned"})
-
-
-class _Given(NamedTuple):
-    """What an evaluation gives."""
-
-    outcomes: bool
-    steps: bool
-    comparisons: bool
-    """Whether any verdict is on two responses at once."""
-    points: bool
-    """Whether any verdict is on a response by itself, or on a list of more than two."""
-    judged: frozenset[str] | None
-    """The names of all criteria that are judged, as far as the recipe tells."""
-    criteria: frozenset[str] | None
-    """The names of the criteria that responses are scored on, as far as the recipe tells."""
 
 
 def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What no loss can learn from: (field, what is wrong and what would fit)."""
     yield from _without_scale(recipe)
     yield from _nothing_to_compare(recipe)
+    yield from unjudged(recipe)
+    yield from too_few(recipe)
     for place, operator in enumerate(recipe.instantiation):
-        yield from ((f"instantiation.{place}", said) for said in _without_parts_or_answers(recipe, operator))
-    for field, operator, given in _fed(recipe):
+        yield from ((f"instantiation.{place}", said) for said in _without_answers(recipe, operator))
+    for field, operator, given in fed(recipe):
         kind, fold = getattr(operator, "kind", ""), getattr(operator, "fold", None)
         if kind == "stepwise" and not given.steps:
             yield (
@@ -59,7 +49,7 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
                 "needs verdicts on steps, and every evaluator judges whole responses: an outcome does not say which "
                 "step went wrong. Add rollouts, which estimate steps from outcomes, or a rubric with unit: step",
             )
-        if kind not in ("stepwise", "", *_OF_ANSWERS) and _is_ours(operator) and not given.outcomes and fold is None:
+        if kind not in ("stepwise", "", *OF_ANSWERS) and is_ours(operator) and not given.outcomes and fold is None:
             yield (
                 field,
                 "needs verdicts on whole responses, and every evaluator judges steps alone. Say what steps come to with "
@@ -93,11 +83,11 @@ def _without_scale(recipe: Recipe) -> Iterator[tuple[str, str]]:
     rewards = {
         getattr(judge, "criterion", ""): judge.kind
         for judge in recipe.evaluation
-        if judge.kind in _REWARDS and getattr(judge, "scale", None) is None
+        if judge.kind in REWARDS and getattr(judge, "scale", None) is None
     }
     unweighed = {name for name, criterion in recipe.objective.criteria.items() if criterion.weight == 0}
     for place, operator in enumerate(recipe.instantiation):
-        if not _is_ours(operator) or getattr(operator, "rescale", "none") is not None:
+        if not is_ours(operator) or getattr(operator, "rescale", "none") is not None:
             continue
         criteria, keep = getattr(operator, "criteria", None), getattr(operator, "keep", ())
         scored = set(rewards) - unweighed if criteria is None else set(criteria)
@@ -113,21 +103,19 @@ def _without_scale(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def _nothing_to_compare(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Judges of judgements where nobody scores responses by themselves."""
-    scoring = [judge for judge in recipe.evaluation if judge.kind not in _PAIRS_ONLY | _LISTS | _OF_JUDGEMENTS]
+    scoring = [judge for judge in recipe.evaluation if judge.kind not in PAIRS_ONLY | LISTS | OF_JUDGEMENTS]
     for place, judge in enumerate(recipe.evaluation):
-        if judge.kind in _OF_JUDGEMENTS and not scoring:
+        if judge.kind in OF_JUDGEMENTS and not scoring:
             said = "compares scores of one response, and no other evaluator gives any: add a rubric with repeats"
             yield f"evaluation.{place}", said
 
 
-def _without_parts_or_answers(recipe: Recipe, operator: Any) -> Iterator[str]:
-    """What an instantiation lacks that weighs parts, or learns from what judges answered."""
-    judges = [judge for judge in recipe.evaluation if _is_ours(judge)]
+def _without_answers(recipe: Recipe, operator: Any) -> Iterator[str]:
+    """What an instantiation lacks that learns from what judges answered."""
+    judges = [judge for judge in recipe.evaluation if is_ours(judge)]
     if len(judges) < len(recipe.evaluation):
         return
-    if getattr(operator, "part_weights", None) is not None and not any(map(_of_steps, judges)):
-        yield "part_weights needs verdicts on sentences or steps: add a rubric with unit: sentence or step, or rollouts"
-    if getattr(operator, "kind", "") not in _OF_ANSWERS:
+    if getattr(operator, "kind", "") not in OF_ANSWERS:
         return
     names = operator.evaluators
     heard = [judge for judge in judges if names is None or (getattr(judge, "name", None) or judge.kind) in names]
@@ -139,7 +127,7 @@ def _without_parts_or_answers(recipe: Recipe, operator: Any) -> Iterator[str]:
             "can't tell what its evaluators were asked and answered; it learns from rubrics without a critic, pairwise, "
             "listwise and checklist judges, with read: json"
         )
-    if operator.form == "pair" and not any(judge.kind in _OF_JUDGEMENTS for judge in judges):
+    if operator.form == "pair" and not any(judge.kind in OF_JUDGEMENTS for judge in judges):
         yield "form: pair needs comparisons of judgements: add compare_judgements to the evaluation"
 
 
@@ -149,7 +137,7 @@ def misplaced(recipe: Recipe) -> Iterator[tuple[str, str]]:
         for place, operator in enumerate(getattr(recipe, panel)):
             for field, holder in with_inner(f"{panel}.{place}", operator):
                 for name, inner in getattr(holder, "inner", {}).items():
-                    if hasattr(inner, "judge") and _is_ours(holder) and _is_ours(inner):
+                    if hasattr(inner, "judge") and is_ours(holder) and is_ours(inner):
                         yield from ((f"{field}.{name}", said) for said in _unfit(holder, inner))
 
 
@@ -157,23 +145,23 @@ def _unfit(holder: Any, judge: Any) -> Iterator[str]:
     if judge.reads_judgements:
         yield f"{judge.kind} judges by what other evaluators said, and {holder.kind} has nobody else judge"
     elif holder.kind in _WANT_STEPS:
-        if not _of_steps(judge):
+        if not of_steps(judge):
             yield (
                 f"{holder.kind} looks for wrong steps, and {judge.kind} judges whole responses; take rollouts, or a "
                 "rubric with unit: step"
             )
-    elif holder.kind == "annotators" and (judge.kind in _PAIRS_ONLY) != (holder.about == "pair"):
+    elif holder.kind == "annotators" and (judge.kind in PAIRS_ONLY) != (holder.about == "pair"):
         yield (
             f"a question to annotators is about a {holder.about}, and {judge.kind} "
             + ("scores single responses" if holder.about == "pair" else "compares two")
             + f"; set about: {'response' if holder.about == 'pair' else 'pair'}"
         )
-    elif _of_steps(judge) and judge.kind not in _ANYTHING:
+    elif of_steps(judge) and judge.kind not in ANYTHING:
         yield (
             f"{holder.kind} asks how good whole responses are, and {judge.kind} judges steps alone; take verify, or a "
             "rubric with unit: response"
         )
-    elif holder.kind in _WANT_POINTS and judge.kind in _PAIRS_ONLY | _LISTS:
+    elif holder.kind in _WANT_POINTS and judge.kind in PAIRS_ONLY | LISTS:
         yield (
             f"{holder.kind} needs a score of each response by itself, and {judge.kind} compares responses, so that all "
             "might be right and half of them lose; take verify or a rubric"
@@ -182,82 +170,29 @@ def _unfit(holder: Any, judge: Any) -> Iterator[str]:
 
 def lossy(recipe: Recipe) -> Iterator[str]:
     """What gives up some of what was paid for, in a sentence each."""
-    for field, operator, given in _fed(recipe):
+    made = made_per_prompt(recipe)
+    for field, operator, given in fed(recipe):
         kind = getattr(operator, "kind", "")
         if getattr(operator, "fold", None) is not None:
             yield f"{field}: fold makes one score of the steps, which loses where a response went wrong"
         if kind in _POINTS and given.outcomes and not given.points:
             yield (
-                f"{field}: the evaluation compares pairs, and {kind} needs a score of each response: its share of "
+                f"{field}: the evaluation compares responses, and {kind} needs a score of each: its share of "
                 "comparisons won among those of its prompt stands for it, which is no absolute score"
+            )
+        if kind == "rankings" and given.outcomes and not given.lists:
+            yield (
+                f"{field}: the evaluation compares pairs, so that ranks are made of win shares, which hide circles; "
+                "listwise ranks all responses at once, and compared_pairs keeps the comparisons"
+            )
+        if kind in _LISTS_MADE and made == 2:
+            yield (
+                f"{field}: two responses a prompt make {kind} of two, which say no more than a pair; make more of them"
             )
         several = given.criteria is not None and len(given.criteria - {getattr(operator, "diversity", "")}) > 1
         joined = getattr(operator, "dimensions", "joined") == "joined"
-        if several and joined and _is_ours(operator) and kind not in _KEEP_CRITERIA | _OF_ANSWERS:
+        if several and joined and is_ours(operator) and kind not in _KEEP_CRITERIA | OF_ANSWERS:
             yield (
                 f"{field}: several criteria become one score, which hides where they disagree"
                 + ("; dimensions: pareto or each keeps them apart" if kind == "pairs" else "")
             )
-
-
-def _fed(recipe: Recipe) -> Iterator[tuple[str, Any, _Given]]:
-    """Each instantiation with what the evaluators that it takes give it."""
-    if not recipe.evaluation:
-        return
-    for place, operator in enumerate(recipe.instantiation):
-        names, criteria = (getattr(operator, field, None) for field in ("evaluators", "criteria"))
-        heard = [
-            judge
-            for one in recipe.evaluation
-            for called, judge in _voices(one)
-            if judge.kind not in _OF_JUDGEMENTS
-            if names is None or called in names or judge.kind in _ANYTHING
-        ]
-        if heard and all(_is_ours(judge) for judge in heard):
-            yield (
-                f"instantiation.{place}",
-                operator,
-                _given(heard, criteria, fold=getattr(operator, "fold", None) is not None),
-            )
-
-
-def _voices(judge: Any) -> list[tuple[str, Any]]:
-    """Who judges, each under the name in its judgements: the evaluators that another one only passes questions on to."""
-    if judge.kind == "annotators" and _is_ours(judge):
-        return [(judge.called(place), one) for place, one in enumerate(judge.pool)]
-    called = getattr(judge, "name", None) or judge.kind
-    return [(called, judge.evaluator if judge.kind == "acquire" and _is_ours(judge) else judge)]
-
-
-def _is_ours(operator: Any) -> bool:
-    """Whether it is one of Triptych's own, of which it is known what they give and take."""
-    return type(operator).__module__.startswith("triptych.")
-
-
-def _given(judges: list[Any], wanted: tuple[str, ...] | None, *, fold: bool) -> _Given:
-    steps = [judge for judge in judges if _of_steps(judge)]
-    whole = [judge for judge in judges if not _of_steps(judge) or judge.kind in _ANYTHING]
-    named = [_criteria(judge) for judge in (judges if fold else whole)]
-    known = None if any(names is None for names in named) else frozenset().union(*(names or () for names in named))
-    return _Given(
-        outcomes=bool(whole),
-        steps=bool(steps),
-        comparisons=any(judge.kind in _PAIRS_ONLY | _LISTS | _ANYTHING for judge in whole),
-        points=any(judge.kind not in _PAIRS_ONLY for judge in whole),
-        judged=known,
-        criteria=known if known is None or wanted is None else known & frozenset(wanted),
-    )
-
-
-def _of_steps(judge: Any) -> bool:
-    return judge.kind in _STEPS | _ANYTHING or getattr(judge, "unit", "response") != "response"
-
-
-def _criteria(judge: Any) -> frozenset[str] | None:
-    """The criteria that an evaluator judges; None where only its data says."""
-    if judge.kind in _ANYTHING:
-        return None
-    if judge.kind in _CHECKLISTS:
-        return frozenset({judge.criterion})
-    named = getattr(judge, "criteria", None)
-    return frozenset(named) if named else frozenset({getattr(judge, "criterion", "")})
