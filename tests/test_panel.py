@@ -197,15 +197,18 @@ def test_too_little_gold_is_said_and_loses_nothing(tmp_path):
             "name": "few",
             "prompts": {"kind": "inline", "prompts": [{"prompt": "Hi", "responses": ["a", "b"]}]},
             "synthesis": {"kind": "given"},
-            "evaluation": {"kind": "verify", "constraints": [{"kind": "regex", "pattern": "a"}]},
+            "evaluation": [
+                {"kind": "verify", "constraints": [{"kind": "regex", "pattern": "a"}]},
+                {"kind": "verify", "name": "people", "constraints": [{"kind": "regex", "pattern": "a|z"}]},
+            ],
             "instantiation": [{"kind": "pairs"}, {"kind": "pairs", "calibrate": {"gold": "people"}}],
         }
     )
-    with pytest.raises(TriptychError, match="0 of the responses that it judged have a gold verdict"):
+    with pytest.raises(TriptychError, match="2 of the responses that it judged have a gold verdict"):
         tp.run(recipe, tmp_path / "run")
     run = tp.open_run(tmp_path / "run")
     assert run.examples().collect().height == 1
-    assert run.judgements().collect().height == 2
+    assert run.judgements().collect().height == 4
     assert "can't be calibrated" in run.manifest.status
 
 
