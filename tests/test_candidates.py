@@ -119,11 +119,11 @@ def test_a_nested_operator_is_checked_like_any_other():
 def test_the_best_of_n_is_kept(tmp_path, worst):
     keep = {"kind": "best_of_n", "sampler": {"kind": "sample", "model": "policy", "n": 6}, "evaluator": JUDGE}
     with world() as (asked, base_url):
-        run = tp.run(recipe(base_url, keep | {"worst": worst}), tmp_path / "best", limit=8)
+        run = tp.run(recipe(base_url, keep | {"worst": worst}, instantiation={"kind": "sft"}), tmp_path / "best", limit=8)
         everything = tp.run(recipe(base_url, keep["sampler"]), tmp_path / "all", limit=8)
         assert asked.asked["policy", "sample"] == 2 * 6 * 8
         assert asked.asked["judge", "judge"] == 6 * 8
-    planned = tp.plan(recipe(base_url, keep), limit=8)
+    planned = tp.plan(recipe(base_url, keep, instantiation={"kind": "sft"}), limit=8)
     assert planned.calls == 12 * 8
     for kept, drawn in zip(by_prompt(run), by_prompt(everything), strict=True):
         seen = [quality(row["messages"][0]["content"]) for row in drawn]

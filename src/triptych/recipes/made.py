@@ -30,7 +30,7 @@ def made_per_prompt(recipe: Recipe) -> int | None:
 def too_few(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Instantiations of several responses where one is made, and of branches where none are: (field, what is wrong)."""
     made = made_per_prompt(recipe)
-    branched = any(not is_ours(generator) or generator.kind in _BRANCHES for generator in recipe.synthesis)
+    branched = any(not is_ours(generator) or generator.kind in _UNCOUNTED for generator in recipe.synthesis)
     instantiation: tuple[Any, ...] = recipe.instantiation
     for place, operator in enumerate(instantiation):
         if not is_ours(operator):
