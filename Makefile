@@ -43,7 +43,7 @@ bench: $(VENV)/test.ready
 lock: $(VENV)/test.ready
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra verify -o requirements/demo.txt pyproject.toml requirements/build.in
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra panels --extra verify --group dev -c requirements/demo.txt -o requirements/test.txt pyproject.toml requirements/build.in
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra audit --extra embedded --extra panels --extra verify --group dev -c requirements/demo.txt -o requirements/test.txt pyproject.toml requirements/build.in
 # Without what torch of the package index asks for to use a GPU: gigabytes, which the build for CPUs does not need.
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --no-annotate --extra embedded --extra verify --extra prove --group dev -c requirements/test.txt pyproject.toml requirements/build.in | grep -vE '^(cuda|nvidia|triton)' > requirements/prove.txt
 

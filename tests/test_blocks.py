@@ -17,7 +17,7 @@ import triptych as tp
 from endpoint import endpoint
 from runs import recipe
 from triptych.app.summary import summary, summary_json
-from triptych.audit.findings import findings, findings_of_blocks
+from triptych.audit.run import findings_of_blocks
 from triptych.export import export_run
 from triptych.export.card import tallies
 from triptych.export.trl import export_trl
@@ -105,7 +105,7 @@ def judgement(shown, by: str, **more):
 @pytest.mark.parametrize("seed", range(3))
 def test_findings_over_blocks_are_those_over_the_whole_tables(tmp_path, monkeypatch, seed, size):
     run = drawn_run(tmp_path / "run", seed)
-    whole = findings(**{name: run.table(name).collect().lazy() for name in TABLES})
+    whole = findings_of_blocks([{name: run.table(name).collect().lazy() for name in TABLES}])
     monkeypatch.setattr("triptych.store.blocks._PROMPTS_A_BLOCK", size)
     seen = list(blocks(run, *TABLES))
     assert len(seen) == -(-60 // size)

@@ -217,6 +217,20 @@ def formats_table(_: str) -> str:
     return table(("format", "its rows"), [(f"`{name}`", formats()[name].about) for name in sorted(BUILT_IN)])
 
 
+def diagnostics_table(stage: str) -> str:
+    """The diagnostics of a stage, from their classes."""
+    from triptych.audit.audit import DIAGNOSTICS
+
+    rows = [
+        (f"`{each.name}`", each.failure_mode, " ".join(inspect.getdoc(each).split()),
+         "; ".join(need.what for need in each.needs) or "-", *(each.range_of(ends).replace("any", "-") for ends in (each.good, each.error)),
+         each.source)
+        for each in DIAGNOSTICS
+        if type(each).__module__.split(".")[2] == stage
+    ]  # fmt: skip
+    return table(("finding", "mode", "what is measured", "needs", "expected", "error beyond", "source"), rows)
+
+
 def operator_table(cls: type[BaseModel]) -> str:
     kind = cls.model_fields["kind"].default
     return f"### `{kind}`\n\n{paragraphs(cls)}\n\n{model_table(cls)}"
@@ -313,6 +327,7 @@ GENERATORS = {
     "exit-codes": exit_code_table,
     "methods": methods_table,
     "formats": formats_table,
+    "diagnostics": diagnostics_table,
 }
 ORDINARY = ("random", "none", "outcome", "one")
 """Places in the taxonomy that go without saying."""
@@ -420,57 +435,6 @@ def test_links_lead_somewhere(path):
 def test_the_map_names_every_page():
     linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
     assert linked == {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
-
-
-def test_the_findings_of_the_docs_are_those_of_the_audit(base_url, tmp_path, monkeypatch):
-    """Name, failure mode, expected range and source of each share, taken where the audit states it."""
-    from triptych.audit import agreement, contrast, finding, findings, length, statuses
-
-    stated: dict[str, tuple[str, str, str, str]] = {}
-
-    def note(share, **said):
-        good, error = said["good"], said.get("error", (0.0, 1.0))
-        source = said.get("source", finding.OURS)
-        stated[said["name"]] = (said["failure_mode"], said_range(good), said_range(error), source)
-        return finding.share_finding(share, **said)
-
-    for module in (agreement, contrast, length, statuses):
-        monkeypatch.setattr(module, "share_finding", note)
-    run = judged_run(base_url, tmp_path)
-    findings.findings(responses=run.responses(), judgements=run.judgements(), examples=run.examples())
-    text = (ROOT / "docs" / "findings.md").read_text()
-    told = {
-        row[0].strip("`"): (row[1], row[3], row[4], row[5])
-        for line in re.findall(r"^\| (`\w+`.*) \|$", text, re.MULTILINE)
-        if len(row := line.split(" | ")) == 6
-    }
-    assert told == stated
-
-
-def said_range(ends: tuple[float, float]) -> str:
-    low, high = (f"{100 * end:g} %" for end in ends)
-    if ends == (0.0, 1.0):
-        return "-"
-    return f"at least {low}" if ends[1] >= 1 else f"at most {high}" if ends[0] <= 0 else f"{low} to {high}"
-
-
-def judged_run(base_url: str, folder: Path) -> Any:
-    """A small run on which every diagnostic has something to say."""
-    import triptych as tp
-
-    content = {
-        "name": "all-findings",
-        "models": {"m": {"backend": "openai", "model": "m", "base_url": f"{base_url}/v1"}},
-        "prompts": {"kind": "inline", "prompts": [f"Write about {number}." for number in range(12)]},
-        "synthesis": {"kind": "sample", "model": "m", "n": 3},
-        "objective": {"criteria": {"good": {"text": "It is good."}}},
-        "evaluation": [
-            {"kind": "pairwise", "model": "m", "criteria": ["good"]},
-            {"kind": "verify", "constraints": [{"kind": "words", "max": 40}]},
-        ],
-        "instantiation": {"kind": "pairs", "criteria": ["good"]},
-    }
-    return tp.run(tp.Recipe.model_validate(content), folder / "run")
 
 
 def anchors(text: str) -> set[str]:

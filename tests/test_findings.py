@@ -7,14 +7,17 @@ import random
 import msgspec
 import pytest
 
-from triptych.audit.agreement import first_slot_rate, judge_verifier_agreement, orders_asked, swap_consistency
-from triptych.audit.contrast import unique_answers, verifier_contrast
-from triptych.audit.diagnostic import measure
+from triptych.audit.data import Data
+from triptych.audit.evaluation.length import JudgePrefersLonger
+from triptych.audit.evaluation.position import FirstSlotRate, OrdersAsked, SwapConsistency
+from triptych.audit.evaluation.statuses import JudgementsWithoutAnswer, UnparsedJudgements
+from triptych.audit.evaluation.verifier import JudgeVerifierAgreement
 from triptych.audit.finding import Finding
-from triptych.audit.findings import findings
+from triptych.audit.instantiation.length import ChosenLonger
 from triptych.audit.intervals import ratio, wilson
-from triptych.audit.length import chosen_longer, judge_prefers_longer
-from triptych.audit.statuses import unjudged, unparsed, without_answer
+from triptych.audit.run import findings_of_blocks
+from triptych.audit.synthesis.contrast import NoContrast, UniqueAnswers
+from triptych.audit.synthesis.no_answer import ResponsesWithoutAnswer
 from triptych.records import Message, make_example, make_judgement, make_response
 from triptych.store.tables import frame
 
@@ -80,8 +83,16 @@ def many(*parts):
     return made, said
 
 
-def only(diagnostic):
-    found = measure([[diagnostic]])
+def told(diagnostic, **tables):
+    return list(diagnostic.measure(Data({name: lazy(name, rows) for name, rows in tables.items()})))
+
+
+def findings(**tables):
+    return findings_of_blocks([{name: lazy(name, rows) for name, rows in tables.items()}])
+
+
+def only(diagnostic, **tables):
+    found = told(diagnostic, **tables)
     assert len(found) == 1, found
     return found[0]
 
@@ -89,7 +100,7 @@ def only(diagnostic):
 def test_swap_consistency_counts_pairs_judged_in_both_orders():
     # 20 the same winner, 10 the other one (always the first shown), 5 with one tie, 5 two ties (name nobody)
     _, said = many((20, "a", "a"), (10, "a", "b"), (5, "a", "tie"), (5, "tie", "tie"))
-    found = only(swap_consistency(lazy("judgements", said)))
+    found = only(SwapConsistency(), judgements=said)
     assert (found.value, found.n, found.failure_mode, found.subject) == (20 / 35, 35, "E1", "judge")
     assert found.low < 20 / 35 < found.high < 0.8 == found.threshold
     assert found.severity == "warn"
@@ -102,8 +113,8 @@ def test_swap_consistency_counts_pairs_judged_in_both_orders():
 
 def test_a_judge_that_always_names_the_first_is_told_as_an_error():
     _, said = many((40, "a", "b"))
-    consistency = only(swap_consistency(lazy("judgements", said)))
-    first = only(first_slot_rate(lazy("judgements", said)))
+    consistency = only(SwapConsistency(), judgements=said)
+    first = only(FirstSlotRate(), judgements=said)
     assert (consistency.value, consistency.severity) == (0.0, "error")
     assert (first.value, first.n, first.severity) == (1.0, 80, "error")
 
@@ -111,31 +122,31 @@ def test_a_judge_that_always_names_the_first_is_told_as_an_error():
 def test_first_slot_rate_leaves_ties_out():
     _, said = many((10, "a", "a"), (6, "a", "b"), (4, "b", "tie"))
     # Shown first and named: 10 of 20; 12 of 12; (a, b) says b and (b, a) a tie: 0 of 4.
-    found = only(first_slot_rate(lazy("judgements", said)))
+    found = only(FirstSlotRate(), judgements=said)
     assert (found.value, found.n) == (22 / 36, 36)
     assert found.severity == "info"
 
 
 def test_a_judge_without_position_bias_is_no_warning():
     _, said = many((30, "a", "a"), (30, "b", "b"))
-    assert only(first_slot_rate(lazy("judgements", said))).value == 0.5
-    found = only(swap_consistency(lazy("judgements", said)))
+    assert only(FirstSlotRate(), judgements=said).value == 0.5
+    found = only(SwapConsistency(), judgements=said)
     assert (found.value, found.severity, found.rows, found.change) == (1.0, "info", (), "")
     assert found.high == 1.0 > found.low > 0.8
 
 
 def test_pairs_judged_in_one_order_leave_position_bias_unmeasured():
     _, said = many((30, "a", "a"))
-    said = lazy("judgements", said[::2])
-    found = only(orders_asked(said))
+    said = said[::2]
+    found = only(OrdersAsked(), judgements=said)
     assert (found.value, found.low, found.high, found.n, found.severity) == (None, None, None, 30, "warn")
     assert "one order only" in found.message
-    assert measure([[swap_consistency(said), first_slot_rate(said)]]) == []
+    assert told(SwapConsistency(), judgements=said) + told(FirstSlotRate(), judgements=said) == []
 
 
 def test_few_prompts_are_too_few_to_tell():
     _, said = many((19, "a", "b"))
-    found = only(swap_consistency(lazy("judgements", said)))
+    found = only(SwapConsistency(), judgements=said)
     assert (found.value, found.severity) == (0.0, "info")
     assert "too few to tell" in found.message
 
@@ -143,7 +154,7 @@ def test_few_prompts_are_too_few_to_tell():
 def test_many_pairs_of_one_prompt_do_not_make_many_prompts():
     made = [response("p_0", i) for i in range(9)]
     said = [v for a in made for b in made if a.id < b.id for v in both_orders(a, b, "a", "b")]
-    found = only(swap_consistency(lazy("judgements", said)))
+    found = only(SwapConsistency(), judgements=said)
     assert (found.n, found.severity) == (36, "info")
     assert found.high > 0.9
 
@@ -153,7 +164,7 @@ def test_judges_are_told_apart_and_repeats_go_by_the_majority():
     a, b = response("p_r", 0), response("p_r", 1)
     votes = [judged([a, b], by="other", ranks=r, repeat=i) for i, r in enumerate([(1, 2), (1, 2), (2, 1)])]
     votes += [judged([b, a], by="other", ranks=(2, 1))]
-    judge, other = measure([[swap_consistency(lazy("judgements", said + votes))]])
+    judge, other = told(SwapConsistency(), judgements=said + votes)
     assert (judge.subject, judge.n, other.subject, other.n, other.value) == ("judge", 30, "other", 1, 1.0)
 
 
@@ -163,7 +174,7 @@ def test_judge_verifier_agreement_counts_every_verdict_where_the_verifier_differ
     for number, (first, second, score_a, score_b) in enumerate(cases):
         a, b = response(f"p_{number}", 0), response(f"p_{number}", 1)
         said += [*both_orders(a, b, first, second), verified(a, float(score_a)), verified(b, float(score_b))]
-    found = only(judge_verifier_agreement(lazy("judgements", said)))
+    found = only(JudgeVerifierAgreement(), judgements=said)
     assert (found.value, found.n, found.failure_mode) == ((12 + 12 + 5) / 70, 70, "E4")
     assert found.severity == "warn"  # below 0.7 for sure, below 0.5 perhaps
     wrong = {j.id for j in said if j.prompt_id in {f"p_{i}" for i in range(12, 35)}}
@@ -185,7 +196,7 @@ def test_a_rubric_judge_is_compared_by_its_scores_and_a_verifier_by_the_mean_of_
         ]
     # Told apart by both: b over a (agree), a over c by the verifier but c over a by the judge.
     # The verifier alone tells b and c apart.
-    found = only(judge_verifier_agreement(lazy("judgements", said)))
+    found = only(JudgeVerifierAgreement(), judgements=said)
     assert (found.value, found.n, found.subject) == (0.5, 50, "rubric: good")
 
 
@@ -197,7 +208,7 @@ def test_the_judge_prefers_the_longer_response():
         said += both_orders(long, short, *(("a", "a") if number < 36 else ("b", "b")))
     same = [response("p_same", 0, "xx"), response("p_same", 1, "yy")]
     said += both_orders(*same, "a", "a")
-    found = only(judge_prefers_longer(lazy("responses", made + same), lazy("judgements", said)))
+    found = only(JudgePrefersLonger(), responses=made + same, judgements=said)
     assert (found.value, found.n, found.failure_mode, found.severity) == (0.9, 40, "E2", "warn")
 
 
@@ -220,22 +231,22 @@ def test_the_chosen_response_is_longer():
         examples.append(pair(long, short) if number < 49 else pair(short, long))
     tied = [response("p_tie", 0, "x"), response("p_tie", 1, "xyz")]
     examples.append(pair(*tied, margin=0.0))
-    found = only(chosen_longer(lazy("responses", made + tied), lazy("examples", examples)))
+    found = only(ChosenLonger(), responses=made + tied, examples=examples)
     assert (found.value, found.n, found.failure_mode, found.severity) == (0.98, 50, "I5", "error")
 
 
 def test_statuses_are_counted_for_each_model_and_evaluator():
     made = [response(f"p_{i}", 0, status="ok" if i < 21 else "failed") for i in range(30)]
     made += [response(f"p_{i}", 1, status="ok" if i < 29 else "refused", model="n") for i in range(30)]
-    lost, fine = measure([[without_answer(lazy("responses", made))]])
+    lost, fine = told(ResponsesWithoutAnswer(), responses=made)
     assert (lost.subject, lost.value, lost.n, lost.severity, len(lost.rows)) == ("m", 0.3, 30, "warn", 9)
     assert (fine.subject, fine.value, fine.severity) == ("n", 1 / 30, "info")
     status = ["ok"] * 5 + ["unparsed"] * 20 + ["failed"] * 4 + ["refused"]
     said = [judged([r], scores=(0.5,) if s == "ok" else None, status=s) for r, s in zip(made, status, strict=False)]
-    bad = only(unparsed(lazy("judgements", said)))
+    bad = only(UnparsedJudgements(), judgements=said)
     assert (bad.value, bad.n, bad.severity) == (20 / 30, 30, "warn")
     assert set(bad.rows) <= {j.id for j in said[5:25]}
-    assert only(unjudged(lazy("judgements", said))).value == 5 / 30
+    assert only(JudgementsWithoutAnswer(), judgements=said).value == 5 / 30
 
 
 def test_answers_that_say_the_same_are_counted_within_their_prompt():
@@ -244,7 +255,7 @@ def test_answers_that_say_the_same_are_counted_within_their_prompt():
         texts = ["a", "a", "a"] if number < 26 else ["a", "b", "a"]
         made += [response(f"p_{number}", i, text) for i, text in enumerate(texts)]
     made.append(response("p_alone", 0, "a"))
-    found = only(unique_answers(lazy("responses", made)))
+    found = only(UniqueAnswers(), responses=made)
     assert (found.value, found.n, found.severity) == ((26 + 4 * 2) / 90, 90, "warn")
 
 
@@ -254,7 +265,7 @@ def test_prompts_without_contrast_under_the_verifier():
         scores = (1.0, 1.0, 1.0) if number < 30 else (1.0, 0.0, 1.0)
         said += [verified(response(f"p_{number}", i), s) for i, s in enumerate(scores)]
     said.append(verified(response("p_alone", 0), 1.0))
-    found = only(verifier_contrast(lazy("judgements", said)))
+    found = only(NoContrast(), judgements=said)
     assert (found.value, found.n, found.failure_mode, found.severity) == (0.75, 40, "S4", "warn")
     assert set(found.rows) <= {f"p_{i}" for i in range(30)}
 
@@ -262,9 +273,7 @@ def test_prompts_without_contrast_under_the_verifier():
 def test_all_findings_come_with_the_gravest_first_and_can_be_written_as_json():
     made, said = many((40, "a", "b"))
     said += [verified(r, 1.0) for r in made]
-    found = findings(
-        responses=lazy("responses", made), judgements=lazy("judgements", said), examples=lazy("examples", [])
-    )
+    found = findings(responses=made, judgements=said, examples=[])
     order = [["error", "warn", "info"].index(f.severity) for f in found]
     assert order == sorted(order)
     assert order[0] == 0
@@ -273,17 +282,17 @@ def test_all_findings_come_with_the_gravest_first_and_can_be_written_as_json():
         "judgements_without_answer", "responses_without_answer",
     }  # fmt: skip
     assert msgspec.json.decode(msgspec.json.encode(found), type=list[Finding]) == found
-    assert findings(responses=lazy("responses", []), judgements=lazy("judgements", [])) == []
+    assert findings(responses=[], judgements=[]) == []
 
 
 def test_findings_do_not_depend_on_the_order_of_rows():
     made, said = many((20, "a", "a"), (10, "a", "b"))
     said += [verified(r, float(i % 2)) for i, r in enumerate(made)]
     rng = random.Random(1)
-    first = findings(responses=lazy("responses", made), judgements=lazy("judgements", said))
+    first = findings(responses=made, judgements=said)
     for table in (made, said):
         rng.shuffle(table)
-    assert findings(responses=lazy("responses", made), judgements=lazy("judgements", said)) == first
+    assert findings(responses=made, judgements=said) == first
 
 
 def estimate(clusters):

@@ -10,7 +10,7 @@ import msgspec
 
 from triptych.app.text import count, duration, json_text, many, one_line, usd
 from triptych.audit.finding import FEWEST_PROMPTS, Finding
-from triptych.audit.findings import findings_of_blocks
+from triptych.audit.run import findings_of_blocks
 from triptych.export.card import tallies
 from triptych.store.blocks import blocks
 from triptych.store.run import Manifest, Run

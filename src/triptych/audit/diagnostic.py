@@ -1,45 +1,197 @@
-"""The diagnostic: whose share of which rows it looks at, and what it says of it. Measured some prompts at a time."""
+"""The diagnostic: one statistic for one failure mode, what it needs, and what it says of what it finds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import msgspec
-
-from triptych.audit.finding import Finding
-from triptych.audit.intervals import shares, sums
+from triptych.audit.finding import FEWEST_PROMPTS, OURS, Finding, Plot, Severity
+from triptych.audit.intervals import Estimate, shares, sums
+from triptych.audit.needs import Need
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from triptych.audit.data import Data
 
-class Diagnostic(msgspec.Struct, frozen=True):
-    """A share of rows of some whole prompts, for each group of them."""
+ANY = (-math.inf, math.inf)
 
-    rows: pl.LazyFrame
-    """What `triptych.audit.intervals.sums` takes."""
-    by: tuple[str, ...]
+
+class Diagnostic(ABC):
+    """One statistic. Its docstring is its definition: the report prints it beside the number."""
+
+    name: ClassVar[str]
+    """What it is called everywhere, such as `swap_consistency`."""
+    failure_mode: ClassVar[str]
+    """What it looks for, such as `E1`."""
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What must be there for it to be measured."""
+    good: ClassVar[tuple[float, float]] = ANY
+    """The range in which the value should lie."""
+    error: ClassVar[tuple[float, float]] = ANY
+    """The range outside of which it is an error, if the whole interval is."""
+    source: ClassVar[str] = OURS
+    """Where that range comes from: an arXiv id, or `Triptych's default`."""
+    unit: ClassVar[Literal["share", "number"]] = "number"
+    """Whether it is told in per cent."""
+    change: ClassVar[str] = ""
+    """What to change in the recipe."""
+    repair: ClassVar[str] = ""
+    """The repair that needs no new call, by its name."""
+
+    @abstractmethod
+    def measure(self, data: Data) -> Iterable[Finding]:
+        """Measure it, for each evaluator, model or strategy that it is about."""
+
+    def lacks(self, data: Data) -> Need | None:
+        """Name the first thing that it needs and `data` does not have."""
+        return next((need for need in self.needs if not need.met(data)), None)
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Which settings of the recipe would mitigate it, by their dotted places; asked where something is found."""
+        return {}
+
+    def found(
+        self,
+        estimate: Estimate,
+        said: str,
+        *,
+        subject: str = "",
+        rows: Sequence[str] = (),
+        plot: Plot | None = None,
+        data: Data | None = None,
+        change: str | None = None,
+    ) -> Finding:
+        """Say what an estimate means. `said` is the sentence's beginning, up to the number."""
+        outside = not self.good[0] <= estimate.value <= self.good[1]
+        severity, verdict = self._verdict(estimate, outside)
+        return Finding(
+            name=self.name,
+            failure_mode=self.failure_mode,
+            subject=subject,
+            value=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            n=estimate.n,
+            prompts=estimate.prompts,
+            threshold=self._threshold(estimate.value),
+            threshold_source=self.source,
+            severity=severity,
+            message=f"{said} {self._number(estimate)}, {verdict}.",
+            rows=tuple(rows) if outside else (),
+            change=(self.change if change is None else change) if outside else "",
+            edits=dict(self.edits(data, subject)) if severity != "info" and data is not None else {},
+            repair=self.repair if severity != "info" else "",
+            plot=plot,
+        )
+
+    def _verdict(self, estimate: Estimate, outside: bool) -> tuple[Severity, str]:
+        least, most = self.good
+        wanted = self.range_of(self.good)
+        if estimate.prompts < FEWEST_PROMPTS:
+            return "info", f"from {estimate.prompts} prompt{'s' * (estimate.prompts != 1)}, too few to tell"
+        if estimate.high < least or estimate.low > most:
+            grave = estimate.high < self.error[0] or estimate.low > self.error[1]
+            return "error" if grave else "warn", f"where {wanted} is expected"
+        if wanted == "any":
+            return "info", "for you to judge"
+        return "info", f"{'perhaps not' if outside else 'as expected:'} {wanted}"
+
+    def _threshold(self, value: float) -> float | None:
+        least, most = self.good
+        if self.unit == "share":
+            return least if most >= 1 or value < least else most
+        near = [edge for edge in (least, most) if math.isfinite(edge)]
+        return min(near, key=lambda edge: abs(edge - value), default=None)
+
+    def _number(self, estimate: Estimate) -> str:
+        if self.unit == "number":
+            reach = f"95 % interval {_short(estimate.low)} to {_short(estimate.high)}"
+            return f"{_short(estimate.value)} ({reach}; {estimate.n:,} rows)"
+        fine = estimate.high - estimate.low < 0.02
+        value, low, high = (_percent(each, fine) for each in (estimate.value, estimate.low, estimate.high))
+        return f"{value} of {estimate.n:,} (95 % interval {low} to {high})"
+
+    def range_of(self, ends: tuple[float, float]) -> str:
+        """A range in words, such as `at most 5 %`."""
+        least, most = ends
+        write = _percent if self.unit == "share" else _short
+        bottom, top = (0.0, 1.0) if self.unit == "share" else ANY
+        if least <= bottom and most >= top:
+            return "any"
+        if most >= top:
+            return f"at least {write(least)}"
+        return f"at most {write(most)}" if least <= bottom else f"{write(least)} to {write(most)}"
+
+
+class Share(Diagnostic):
+    """A share of rows, for each group of them. It can be measured some whole prompts at a time."""
+
+    unit = "share"
+    by: ClassVar[tuple[str, ...]] = ()
     """The columns that make the groups."""
-    say: Callable[..., Finding | None]
-    """From a share, the ids of rows that show it, and the group's values in `by`, to a finding, if there is one."""
+
+    @abstractmethod
+    def rows(self, data: Data) -> pl.LazyFrame:
+        """The rows: what `triptych.audit.intervals.sums` takes."""
+
+    @abstractmethod
+    def say(self, *group: str) -> tuple[str, str]:
+        """From the group's values in `by` to whom it is about, and the sentence's beginning."""
+
+    def tell(
+        self, share: Estimate, shown: tuple[str, ...], group: tuple[str, ...], data: Data | None
+    ) -> Finding | None:
+        """Say what a group's share means; None where that is not worth a finding."""
+        subject, said = self.say(*group)
+        return self.found(share, said, subject=subject, rows=shown, data=data)
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Measure it on all rows at once."""
+        counted = sums(self._grouped(data), self._by).collect()
+        yield from self._told([counted], data)
+
+    def measure_blocks(self, counted: Sequence[pl.DataFrame]) -> Iterator[Finding]:
+        """Say what the sums of several blocks of whole prompts come to."""
+        yield from self._told(counted, None)
+
+    def count(self, data: Data) -> pl.LazyFrame:
+        """What `measure_blocks` wants to know of a block."""
+        return sums(self._grouped(data), self._by)
+
+    @property
+    def _by(self) -> tuple[str, ...]:
+        return self.by or ("all",)
+
+    def _grouped(self, data: Data) -> pl.LazyFrame:
+        import polars as pl
+
+        rows = self.rows(data)
+        return rows if self.by else rows.with_columns(all=pl.lit(""))
+
+    def _told(self, counted: Sequence[pl.DataFrame], data: Data | None) -> Iterator[Finding]:
+        for group, share, shown in shares(counted, self._by):
+            finding = self.tell(share, shown, group if self.by else (), data)
+            if finding is not None:
+                yield finding
 
 
-def measure(blocks: Iterable[Sequence[Diagnostic]]) -> list[Finding]:
-    """Measure the same diagnostics on blocks of whole prompts, one after another, as if they were one table."""
+def measure_blocks(diagnostics: Sequence[Share], blocks: Iterable[Data]) -> list[Finding]:
+    """Measure on blocks of whole prompts, one after another, as if they were one table; memory is that of one block."""
     import polars as pl
 
-    counted: list[list[pl.DataFrame]] = []
-    diagnostics: Sequence[Diagnostic] = ()
-    for diagnostics in blocks:
-        parts = pl.collect_all([sums(each.rows, each.by) for each in diagnostics])
-        counted.append([_apart(part) for part in parts])
-    found = (
-        each.say(share, shown, *group)
-        for each, *parts in zip(diagnostics, *counted, strict=True)
-        for group, share, shown in shares(parts, each.by)
-    )
-    return [finding for finding in found if finding is not None]
+    counted: list[list[pl.DataFrame]] = [[] for _ in diagnostics]
+    for block in blocks:
+        for kept, part in zip(counted, pl.collect_all([each.count(block) for each in diagnostics]), strict=True):
+            kept.append(_apart(part))
+    return [
+        finding
+        for each, parts in zip(diagnostics, counted, strict=True)
+        if parts
+        for finding in each.measure_blocks(parts)
+    ]
 
 
 def _apart(few: pl.DataFrame) -> pl.DataFrame:
@@ -47,3 +199,11 @@ def _apart(few: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     return pl.DataFrame(few.rows(), few.schema, orient="row")
+
+
+def _percent(value: float, fine: bool = False) -> str:
+    return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.{1 if fine else 0}f} %"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from triptych.audit.intervals import Share
-
 Severity = Literal["info", "warn", "error"]
+Stage = Literal["synthesis", "evaluation", "instantiation", "loop", "principle"]
 
 OURS = "Triptych's default"
 """Source of a threshold that no publication fixes."""
 FEWEST_PROMPTS = 20
-"""With fewer prompts a share says too little, whatever it is."""
+"""With fewer prompts a statistic says too little, whatever it is."""
+
+_STAGES: dict[str, Stage] = {"S": "synthesis", "E": "evaluation", "I": "instantiation", "L": "loop", "R": "principle"}
+
+
+class Histogram(msgspec.Struct, frozen=True, tag="histogram"):
+    """How often values fall between neighbouring edges."""
+
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+    axis: str
+    """What the values are, with their unit."""
+
+
+class Bars(msgspec.Struct, frozen=True, tag="bars"):
+    """A number for each of a few names, with an interval where there is one."""
+
+    labels: tuple[str, ...]
+    values: tuple[float, ...]
+    axis: str
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+class Curve(msgspec.Struct, frozen=True, tag="curve"):
+    """y over x, with an interval where there is one; `diagonal` draws what perfect calibration would be."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    x_axis: str
+    y_axis: str
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    diagonal: bool = False
+
+
+Plot = Histogram | Bars | Curve
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +57,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The statistic, such as `swap_consistency`."""
     failure_mode: str
-    """The failure mode that it looks for, such as `E1` (position bias)."""
+    """The failure mode that it looks for, such as `E1` (position bias), or the rule, such as `R3.2`."""
     subject: str = ""
     """What it is about where a run has several: an evaluator, a model, a strategy."""
     value: float | None
@@ -32,7 +67,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None
     """to here."""
     n: int
-    """How many rows, pairs or prompts it is a share of."""
+    """How many rows, pairs or prompts it is measured on."""
     prompts: int
     """How many prompts these come from."""
     threshold: float | None = None
@@ -44,64 +79,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[str, ...] = ()
     """Ids of some rows that show it."""
     change: str = ""
-    """What to change in the recipe."""
+    """What to change in the recipe, in words."""
+    edits: dict[str, Any] = {}
+    """The same as settings of the recipe, by their dotted places: what `--set` takes."""
+    repair: str = ""
+    """The repair that needs no new call (see `triptych.audit.repairs`)."""
+    plot: Plot | None = None
+    """What shows it to the eye."""
 
-
-def share_finding(
-    share: Share,
-    *,
-    name: str,
-    failure_mode: str,
-    subject: str,
-    said: str,
-    good: tuple[float, float],
-    error: tuple[float, float] = (0.0, 1.0),
-    source: str = OURS,
-    rows: tuple[str, ...] = (),
-    change: str,
-) -> Finding:
-    """Say what a share means. `good` is the range that it should lie in, `error` the one that it must lie in.
-
-    `said` is the sentence's beginning, up to the number.
-    """
-    least, most = good
-    fine = share.high - share.low < 0.02
-    value, low, high = (_percent(each, fine) for each in (share.value, share.low, share.high))
-    number = f"{value} of {share.n:,} (95 % interval {low} to {high})"
-    wanted = _range(least, most)
-    few = share.prompts < FEWEST_PROMPTS
-    outside = not least <= share.value <= most
-    severity: Severity = "info"
-    if few:
-        verdict = f"from {share.prompts} prompt{'s' * (share.prompts != 1)}, too few to tell"
-    elif share.high < least or share.low > most:
-        severity = "error" if share.high < error[0] or share.low > error[1] else "warn"
-        verdict = f"where {wanted} is expected"
-    else:
-        verdict = f"{'perhaps not' if outside else 'as expected:'} {wanted}"
-    return Finding(
-        name=name,
-        failure_mode=failure_mode,
-        subject=subject,
-        value=share.value,
-        low=share.low,
-        high=share.high,
-        n=share.n,
-        prompts=share.prompts,
-        threshold=least if most >= 1 or share.value < least else most,
-        threshold_source=source,
-        severity=severity,
-        message=f"{said} {number}, {verdict}.",
-        rows=rows if outside else (),
-        change=change if outside else "",
-    )
-
-
-def _percent(value: float, fine: bool = False) -> str:
-    return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.{1 if fine else 0}f} %"
-
-
-def _range(least: float, most: float) -> str:
-    if most >= 1:
-        return f"at least {_percent(least)}"
-    return f"at most {_percent(most)}" if least <= 0 else f"{_percent(least)} to {_percent(most)}"
+    @property
+    def stage(self) -> Stage:
+        """The stage at which it arises."""
+        return _STAGES[self.failure_mode[0]]

@@ -15,14 +15,14 @@ _Z = 1.959963984540054
 _MOST_ROWS = 10
 
 
-class Share(msgspec.Struct, frozen=True):
-    """A share of something, with its 95 % interval."""
+class Estimate(msgspec.Struct, frozen=True):
+    """A number measured on rows, with its 95 % interval."""
 
     value: float
     low: float
     high: float
     n: int
-    """Of how many."""
+    """Of how many rows."""
     prompts: int
     """From how many prompts: the clusters."""
 
@@ -53,7 +53,7 @@ def sums(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
 
 def shares(
     parts: Sequence[pl.DataFrame], by: Sequence[str]
-) -> Iterator[tuple[tuple[str, ...], Share, tuple[str, ...]]]:
+) -> Iterator[tuple[tuple[str, ...], Estimate, tuple[str, ...]]]:
     """Estimate sum(part) / sum(whole) for each group of `by`, clustered by prompt, from `sums` of different prompts.
 
     Yields the group, its share, and the ids of up to ten rows that show it.
@@ -73,7 +73,7 @@ def _first_ids() -> pl.Expr:
     return pl.col("id").explode().drop_nulls().sort().head(_MOST_ROWS)
 
 
-def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> Share:
+def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> Estimate:
     """The ratio y / m of two sums over prompts, with its 95 % interval, from sums and sums of squares.
 
     The variance is that of the ratio estimator under cluster sampling (Cochran, Sampling Techniques, 1977,
@@ -87,9 +87,9 @@ def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> 
     if prompts > 1 and 0 < value < 1:
         variance = prompts / (prompts - 1) * max(yy - 2 * value * ym + value * value * mm, 0.0) / (m * m)
         effective = min(m, value * (1 - value) / variance) if variance > 0 else m
-    effective *= (_Z / _student(prompts - 1)) ** 2
+    effective *= (_Z / student(prompts - 1)) ** 2
     low, high = wilson(value, effective)
-    return Share(value, low, high, round(m), prompts)
+    return Estimate(value, low, high, round(m), prompts)
 
 
 def wilson(value: float, n: float) -> tuple[float, float]:
@@ -100,7 +100,7 @@ def wilson(value: float, n: float) -> tuple[float, float]:
     return max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
 
 
-def _student(freedom: int) -> float:
+def student(freedom: int) -> float:
     """The 97.5 % point of Student's t (expansion 26.7.5 of Abramowitz and Stegun, 1964)."""
     z, v = _Z, max(freedom, 1)
     return (

@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from triptych.audit.finding import Finding
-from triptych.audit.findings import findings_of_blocks
+from triptych.audit.run import findings_of_blocks
 from triptych.export.target import Part, Target
 from triptych.export.trainer import trainer_settings
 from triptych.operators import operator_classes

@@ -1,0 +1,174 @@
+"""What is audited: the tables of a run, and the smaller tables that many diagnostics look at, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from triptych.audit import agreement
+from triptych.audit.features import features
+from triptych.instantiation.scores import objective_scores, verdicts
+from triptych.recipes.load import parse_recipe
+from triptych.recipes.recipe import Recipe
+from triptych.records import Objective
+from triptych.store.run import Run
+from triptych.store.tables import TABLES, schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Data:
+    """A run's tables as the audit sees them.
+
+    `tables` has any of `prompts`, `responses`, `judgements`, `examples`; those that are not there are empty.
+    `gold` names the evaluators whose verdicts count as true; if not given, all that judge without a model: people and
+    verifiers. `logprobs` is what a policy says of the responses (see `triptych.audit.signal`).
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, pl.LazyFrame],
+        *,
+        recipe: Recipe | None = None,
+        gold: Sequence[str] | None = None,
+        logprobs: pl.DataFrame | None = None,
+    ) -> None:
+        import polars as pl
+
+        def table(name: str) -> pl.LazyFrame:
+            return tables[name] if name in tables else pl.LazyFrame(schema=schema(name))
+
+        self.prompts, self.responses = table("prompts"), table("responses")
+        self.judgements, self.examples = table("judgements"), table("examples")
+        self.recipe = recipe
+        self.gold_evaluators = None if gold is None else tuple(gold)
+        self.logprobs = logprobs
+
+    @classmethod
+    def of(cls, run: Run, *, gold: Sequence[str] | None = None, logprobs: pl.DataFrame | None = None) -> Data:
+        """Take a run's tables. Raises `RunFolderError` where one is missing, `RecipeError` where the recipe is broken."""
+        tables = {name: run.table(name) for name in TABLES}
+        return cls(tables, recipe=parse_recipe(run.recipe_text(), str(run.path)), gold=gold, logprobs=logprobs)
+
+    @cached_property
+    def features(self) -> pl.DataFrame:
+        """Numbers on each response's text; see `triptych.audit.features`."""
+        return features(self.responses)
+
+    @cached_property
+    def chars(self) -> pl.DataFrame:
+        """How many characters the assistant says in each response. Columns: response_id, chars."""
+        import polars as pl
+
+        message = pl.element().struct
+        by_assistant = (message.field("role") == "assistant").cast(pl.UInt32)
+        spoken = by_assistant * message.field("content").str.len_chars()
+        chars = pl.col("messages").list.eval(spoken).list.sum().cast(pl.Int64)
+        told = self.responses.select(pl.col("id").alias("response_id"), chars.alias("chars"))
+        return told.unique("response_id").collect()
+
+    @cached_property
+    def pairs(self) -> pl.DataFrame:
+        """Training pairs that have a winner. Columns: id, prompt_id, chosen, rejected (response ids), margin, weight, strategy,
+        strategy_id, row (its place in the table)."""
+        import polars as pl
+
+        place = pl.col("response_ids").list
+        return (
+            self.examples.with_row_index("row")
+            .filter((pl.col("kind") == "pair") & (pl.col("margin").is_null() | (pl.col("margin") > 0)))
+            .select(
+                *("id", "prompt_id", "margin", "weight", "strategy", "strategy_id", "row"),
+                chosen=place.get(0, null_on_oob=True),
+                rejected=place.get(1, null_on_oob=True),
+            )
+            .collect()
+        )
+
+    @cached_property
+    def pair_features(self) -> pl.DataFrame:
+        """`pairs` with the features of both responses, as chosen_... and rejected_...; pairs that lack a text are left out."""
+        import polars as pl
+
+        numbers = self.features.drop("prompt_id")
+        sides = [numbers.select(pl.all().name.prefix(f"{side}_")) for side in ("chosen", "rejected")]
+        return self.pairs.join(
+            sides[0], left_on="chosen", right_on="chosen_response_id", how="inner", maintain_order="left"
+        ).join(sides[1], left_on="rejected", right_on="rejected_response_id", how="inner", maintain_order="left")
+
+    @cached_property
+    def said(self) -> pl.DataFrame:
+        """What each judgement says of each whole response, in [0, 1]; see `triptych.instantiation.scores.verdicts`."""
+        return verdicts(self.judgements).collect()
+
+    @cached_property
+    def scored(self) -> pl.DataFrame:
+        """What each evaluator says of a response that it judged by itself or in a list, in the mean over repeats.
+
+        Columns: prompt_id, response_id, evaluator, evaluator_id, model, criterion, score in [0, 1], judgement_id (one).
+        """
+        import polars as pl
+
+        alone = self.judgements.filter(pl.col("response_ids").list.len() != 2)
+        key = ["prompt_id", "response_id", "evaluator", "evaluator_id", "model", "criterion"]
+        return (
+            verdicts(alone)
+            .group_by(key, maintain_order=True)
+            .agg(pl.col("verdict").mean().alias("score"), pl.col("judgement_id").first())
+            .collect()
+        )
+
+    @cached_property
+    def overall(self) -> pl.DataFrame:
+        """The objective's score of each response. Columns: prompt_id, response_id, score in [0, 1]."""
+        import polars as pl
+
+        objective = self.recipe.objective if self.recipe is not None else Objective()
+        scored = objective_scores(self.responses, self.judgements, objective)
+        return scored.select("prompt_id", "response_id", "score").filter(pl.col("score").is_not_null()).collect()
+
+    @property
+    def by_models(self) -> pl.LazyFrame:
+        """Judgements by models that don't count as gold."""
+        import polars as pl
+
+        gold = pl.col("evaluator").is_in(list(self.gold_evaluators or ()))
+        return self.judgements.filter(pl.col("model").is_not_null() & ~gold)
+
+    @property
+    def by_gold(self) -> pl.LazyFrame:
+        """Judgements that count as true."""
+        import polars as pl
+
+        if self.gold_evaluators is not None:
+            return self.judgements.filter(pl.col("evaluator").is_in(list(self.gold_evaluators)))
+        return self.judgements.filter(pl.col("model").is_null())
+
+    @cached_property
+    def duels(self) -> pl.DataFrame:
+        """What judges said of the pairs that they were shown; see `triptych.audit.agreement.pair_verdicts`."""
+        return agreement.pair_verdicts(self.by_models).collect()
+
+    @cached_property
+    def preferences(self) -> pl.DataFrame:
+        """Which of two responses a judge clearly prefers; see `triptych.audit.agreement.preferences`."""
+        return agreement.preferences(self.by_models).collect()
+
+    @cached_property
+    def gold(self) -> pl.DataFrame:
+        """Which of two responses is truly the better one, where all that count as gold say the same.
+
+        Columns: prompt_id, a, b (response ids, a < b), truth (1 for a, -1 for b).
+        """
+        import polars as pl
+
+        return (
+            agreement.preferences(self.by_gold)
+            .group_by("prompt_id", "a", "b")
+            .agg(pl.col("prefers").min().alias("truth"), pl.col("prefers").max().alias("other"))
+            .filter(pl.col("truth") == pl.col("other"))
+            .drop("other")
+            .collect()
+        )

@@ -1,0 +1,147 @@
+"""Estimates of what is no share: correlations, coefficients, areas under curves; their intervals know of prompts too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from triptych.audit.intervals import Estimate, student, wilson
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+Floats = Any
+"""An array of floats."""
+_NEARLY = 1e-9
+
+
+def cluster_sums(rows: pl.DataFrame, columns: list[str], cluster: str = "prompt_id") -> np.ndarray:
+    """Sum some columns up within each cluster: an array of shape (clusters, columns)."""
+    import polars as pl
+
+    return rows.group_by(cluster).agg(pl.col(columns).cast(pl.Float64).sum()).select(columns).to_numpy()
+
+
+def smooth(
+    sums: Floats,
+    statistic: Callable[[Floats], Floats],
+    *,
+    n: int,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate | None:
+    """A smooth function of sums over prompts, with the interval that the jackknife gives; None where it is not defined.
+
+    `sums` has shape (prompts, p); `statistic` maps an array of shape (..., p) to one of shape (...), so that all
+    prompts are left out, one after the other, in one call. The interval is made on a scale on which the statistic has
+    no bounds (the logit of shares, Fisher's z of correlations, the logarithm of what is positive), with Student's t and
+    one degree of freedom for each prompt but one (Efron and Stein, Annals of Statistics 9, 1981; Miller, Biometrika 61,
+    1974). `within` is the statistic's range.
+    """
+    import numpy as np
+
+    sums = np.asarray(sums, dtype=float)
+    prompts = len(sums)
+    if prompts == 0:
+        return None
+    total = sums.sum(axis=0)
+    with np.errstate(all="ignore"):
+        value = float(statistic(total))
+        if not math.isfinite(value):
+            return None
+        if prompts == 1:
+            return Estimate(value, *within, n, 1)
+        scale, back = _scale(within)
+        left_out = scale(np.asarray(statistic(total - sums), dtype=float))
+    left_out = left_out[np.isfinite(left_out)]
+    low, high = within
+    bound = value - low < _NEARLY or high - value < _NEARLY
+    if bound and math.isfinite(low) and math.isfinite(high):
+        place = (value - low) / (high - low)
+        first, last = wilson(place, prompts * (1.959963984540054 / student(prompts - 1)) ** 2)
+        return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts)
+    if len(left_out) < 2:
+        return Estimate(value, low, high, n, prompts)
+    k = len(left_out)
+    error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
+    middle, reach = float(scale(np.asarray(value))), student(k - 1) * error
+    return Estimate(value, float(back(middle - reach)), float(back(middle + reach)), n, prompts)
+
+
+def _scale(within: tuple[float, float]) -> tuple[Callable[[Floats], Floats], Callable[[float], float]]:
+    """The map to a scale without bounds, and the way back."""
+    import numpy as np
+
+    low, high = within
+    if math.isfinite(low) and math.isfinite(high):
+        span = high - low
+
+        def logit(value: Floats) -> Floats:
+            place = (value - low) / span
+            return np.log(place) - np.log1p(-place)
+
+        return logit, lambda z: low + span / (1 + math.exp(-min(max(z, -700.0), 700.0)))
+    if math.isfinite(low):
+        return lambda value: np.log(value - low), lambda z: low + math.exp(min(z, 700.0))
+    return lambda value: value, lambda z: z
+
+
+def mean(rows: pl.DataFrame, column: str, cluster: str = "prompt_id") -> Estimate | None:
+    """The mean of a column over rows."""
+    rows = rows.select(cluster, value=column).drop_nulls().with_columns(one=1.0)
+    return smooth(cluster_sums(rows, ["value", "one"], cluster), lambda s: s[..., 0] / s[..., 1], n=rows.height)
+
+
+def correlation(
+    rows: pl.DataFrame, x: str, y: str, *, ranks: bool = False, cluster: str = "prompt_id"
+) -> Estimate | None:
+    """Pearson's correlation of two columns, or Spearman's, which is that of their ranks."""
+    import polars as pl
+
+    rows = rows.select(cluster, x=pl.col(x).cast(pl.Float64), y=pl.col(y).cast(pl.Float64)).drop_nulls()
+    if ranks:
+        rows = rows.with_columns(pl.col("x", "y").rank("average"))
+    centred = rows.with_columns(pl.col("x", "y") - pl.col("x", "y").mean()).with_columns(
+        xx=pl.col("x") ** 2, yy=pl.col("y") ** 2, xy=pl.col("x") * pl.col("y"), one=1.0
+    )
+
+    def pearson(s: Floats) -> Floats:
+        sx, sy, sxx, syy, sxy, n = (s[..., i] for i in range(6))
+        return (sxy - sx * sy / n) / ((sxx - sx**2 / n) * (syy - sy**2 / n)) ** 0.5
+
+    sums = cluster_sums(centred, ["x", "y", "xx", "yy", "xy", "one"], cluster)
+    return smooth(sums, pearson, n=rows.height, within=(-1.0, 1.0))
+
+
+def auc(rows: pl.DataFrame, score: str, label: str, cluster: str = "prompt_id") -> Estimate | None:
+    """The probability that a row with a true label has the higher score than one with a false label; ties count half.
+
+    The variance is that of placement values, clustered (Obuchowski, Biometrics 53, 1997); None without both labels.
+    """
+    import numpy as np
+    import polars as pl
+
+    rows = rows.select(cluster, score=pl.col(score).cast(pl.Float64), label=pl.col(label).cast(pl.Boolean)).drop_nulls()
+    positives = int(rows["label"].sum())
+    negatives = rows.height - positives
+    if not positives or not negatives:
+        return None
+    score_, label_ = rows["score"].to_numpy(), rows["label"].to_numpy()
+    other = [np.sort(score_[~label_]), np.sort(score_[label_])]
+
+    def below(values: Floats, among: Floats) -> Floats:
+        return (np.searchsorted(among, values, "left") + np.searchsorted(among, values, "right")) / 2 / len(among)
+
+    placed = np.where(label_, below(score_, other[0]), 1 - below(score_, other[1]))
+    value = float(placed[label_].mean())
+    pulls = np.where(label_, (placed - value) / positives, (placed - value) / negatives)
+    by_cluster = rows.select(cluster).with_columns(pull=pl.Series(pulls)).group_by(cluster).agg(pl.col("pull").sum())
+    clusters = by_cluster.height
+    if clusters < 2:
+        return Estimate(value, 0.0, 1.0, rows.height, clusters)
+    variance = clusters / (clusters - 1) * float((by_cluster["pull"] ** 2).sum())
+    # As an effective number of rows, so that Wilson's interval keeps it in [0, 1] (as in `ratio`).
+    effective = min(float(rows.height), value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else clusters
+    low, high = wilson(value, effective * (1.959963984540054 / student(clusters - 1)) ** 2)
+    return Estimate(value, low, high, rows.height, clusters)

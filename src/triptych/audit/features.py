@@ -1,0 +1,89 @@
+"""What can be counted in a response's text, of all responses in one pass. Later statistics see these numbers, not texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_BULLET = r"(?m)^\s*(?:[-*•+]|\d+[.)])\s"
+_HEADING = r"(?m)^#{1,6}\s"
+_BOLD = r"\*\*[^*\n]+\*\*"
+_CODE = r"(?m)^\s*```"
+_REFUSAL = (
+    r"(?i)^\W*(?:i['’]?m (?:very |really |so )?sorry|sorry,|i (?:can(?:no|['’])t|am (?:not able|unable)|won['’]t|must decline)|"
+    r"as an ai\b|i apologi[sz]e|unfortunately,? i (?:can|am))"
+)
+_HEDGE = (
+    r"(?i)\b(?:perhaps|maybe|might|possibly|it seems|i think|i believe|probably|likely|could be|generally|typically)\b"
+)
+_FLATTERY = (
+    r"(?i)\b(?:great|excellent|good|wonderful|fantastic|brilliant|insightful) (?:question|point|idea|observation)\b|"
+    r"\byou(?:['’]re| are) (?:absolutely|completely|so|totally) right\b"
+)
+_TEMPLATE = (
+    r"<\|[a-z_]{2,20}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>|"
+    r"(?m)^###? (?:Human|Assistant|Instruction|Response):|^(?:Human|Assistant|USER|ASSISTANT): "
+)
+
+
+def texts(responses: pl.LazyFrame) -> pl.LazyFrame:
+    """What the assistant says in each response whose status is ok. Columns: response_id, prompt_id, text."""
+    import polars as pl
+
+    message = pl.element().struct
+    spoken = pl.when(message.field("role") == "assistant").then(message.field("content"))
+    text = pl.col("messages").list.eval(spoken).list.drop_nulls().list.join("\n").alias("text")
+    ok = responses.filter(pl.col("status") == "ok") if "status" in responses.collect_schema() else responses
+    return ok.select(pl.col("id").alias("response_id"), "prompt_id", text).unique("response_id", maintain_order=True)
+
+
+def features(responses: pl.LazyFrame) -> pl.DataFrame:
+    """Count what there is in each response whose status is ok, in table order.
+
+    Columns: response_id, prompt_id, model, generator, generator_id, model_version, finish_reason, completion_tokens; chars,
+    words, lines; bullets, headings, bold, code_blocks, exclamations, questions; hedges, flatteries; refuses,
+    leaks_template (booleans); same (a number that is equal for equal texts) and alike (the same, of texts whose case and
+    white space don't count).
+    """
+    import polars as pl
+
+    text = pl.col("text")
+    known = responses.collect_schema().names()
+    about = [
+        name if name in known else pl.lit(None, dtype=kind).alias(name)
+        for name, kind in (
+            ("model", pl.String),
+            ("generator", pl.String),
+            ("generator_id", pl.String),
+            ("model_version", pl.String),
+            ("finish_reason", pl.String),
+            ("completion_tokens", pl.Int32),
+        )
+    ]
+    made_by = responses.select(pl.col("id").alias("response_id"), *about).unique("response_id")
+    flat = text.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    return (
+        texts(responses)
+        .with_columns(
+            chars=text.str.len_chars().cast(pl.Int64),
+            words=text.str.count_matches(r"\S+").cast(pl.Int64),
+            lines=text.str.count_matches("\n", literal=True).cast(pl.Int64) + 1,
+            bullets=text.str.count_matches(_BULLET).cast(pl.Int64),
+            headings=text.str.count_matches(_HEADING).cast(pl.Int64),
+            bold=text.str.count_matches(_BOLD).cast(pl.Int64),
+            code_blocks=text.str.count_matches(_CODE).cast(pl.Int64) // 2,
+            exclamations=text.str.count_matches("!", literal=True).cast(pl.Int64),
+            questions=text.str.count_matches("?", literal=True).cast(pl.Int64),
+            hedges=text.str.count_matches(_HEDGE).cast(pl.Int64),
+            flatteries=text.str.count_matches(_FLATTERY).cast(pl.Int64),
+            refuses=text.str.head(300).str.contains(_REFUSAL),
+            leaks_template=text.str.contains(_TEMPLATE),
+            same=text.hash(),
+            alike=flat.hash(),
+        )
+        .drop("text")
+        .join(made_by, on="response_id", how="left", maintain_order="left")
+        .collect()
+    )
