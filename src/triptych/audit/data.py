@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_OF_TEXTS_AND_VERDICTS = ("features", "chars", "prompt_keys", "said", "scored", "overall", "duels", "preferences", "gold")
+"""Tables that don't depend on the examples."""
+
+
 class Data:
     """A run's tables as the audit sees them.
 
@@ -52,6 +56,18 @@ class Data:
         tables = {name: run.table(name) for name in TABLES}
         return cls(tables, recipe=parse_recipe(run.recipe_text(), str(run.path)), gold=gold, logprobs=logprobs)
 
+    def with_examples(self, examples: pl.DataFrame) -> Data:
+        """The same data with other examples; what is known of the texts is kept."""
+        tables = {
+            "prompts": self.prompts,
+            "responses": self.responses,
+            "judgements": self.judgements,
+            "examples": examples.lazy(),
+        }
+        other = Data(tables, recipe=self.recipe, gold=self.gold_evaluators, logprobs=self.logprobs)
+        other.__dict__.update({name: self.__dict__[name] for name in _OF_TEXTS_AND_VERDICTS if name in self.__dict__})
+        return other
+
     @cached_property
     def features(self) -> pl.DataFrame:
         """Numbers on each response's text; see `triptych.audit.features`."""
@@ -68,6 +84,17 @@ class Data:
         chars = pl.col("messages").list.eval(spoken).list.sum().cast(pl.Int64)
         told = self.responses.select(pl.col("id").alias("response_id"), chars.alias("chars"))
         return told.unique("response_id").collect()
+
+    @cached_property
+    def prompt_keys(self) -> pl.DataFrame:
+        """Columns: prompt_id, prompt_alike (a number that is equal for prompts that differ in case and white space alone),
+        family_id."""
+        import polars as pl
+
+        said = pl.col("messages").list.eval(pl.element().struct.field("content").fill_null("")).list.join("\n")
+        flat = said.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+        keys = self.prompts.select(pl.col("id").alias("prompt_id"), flat.hash().alias("prompt_alike"), "family_id")
+        return keys.unique("prompt_id", maintain_order=True).collect()
 
     @cached_property
     def pairs(self) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import triptych
+from triptych.engines.derived import not_in_place, share_tables, sign
 from triptych.engines.tables import made_by, within_and_across
 from triptych.errors import Problem, RecipeError, RunFolderError
 from triptych.operators import Instantiator
@@ -18,7 +18,7 @@ from triptych.recipes.load import load_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.store.blocks import blocks
-from triptych.store.run import RECIPE, Manifest, Run, claim, read_manifest, write_manifest, write_whole
+from triptych.store.run import RECIPE, Run, claim, write_manifest
 from triptych.store.tables import schema
 from triptych.store.writer import PROMPTS_A_PART, ROWS_A_GROUP
 
@@ -49,14 +49,14 @@ def instantiate(
     """
     out = Path(out)
     _as_it_was_judged(run, recipe)
-    _not_in_place(run, out)
+    not_in_place(run, out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id, imported=run.manifest.imported)
     manifest.verdicts_of = str(run.path.resolve())
     try:
         write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
-        _share_tables(run, out)
+        share_tables(run, out, _SHARED)
         _write_examples(run, recipe, out, progress)
-        _sign(run, recipe, out, manifest)
+        sign(run, recipe.id, recipe_yaml(recipe), out, manifest)
     except OSError as error:
         raise RunFolderError(f"can't write to {out}: {error.strerror or error}") from error
     finally:
@@ -76,38 +76,6 @@ def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
     ]
     if problems:
         raise RecipeError(recipe.name, problems)
-
-
-def _not_in_place(run: Run, out: Path) -> None:
-    before = read_manifest(out)
-    if out.resolve() == run.path.resolve() or (before is not None and not before.verdicts_of):
-        what = "imported data" if run.manifest.imported else "a run that calls were made for"
-        raise RunFolderError(f"{out} holds {what}; name another folder for the new examples")
-    if before is not None and before.verdicts_of != str(run.path.resolve()):
-        raise RunFolderError(f"{out} holds examples made of {before.verdicts_of}; name another folder")
-
-
-def _share_tables(run: Run, out: Path) -> None:
-    for name in _SHARED:
-        source, place = run.path / f"{name}.parquet", out / f"{name}.parquet"
-        if not source.exists():
-            raise RunFolderError(f"{run.path} has no table of {name} yet; run its recipe again to complete it")
-        place.unlink(missing_ok=True)
-        try:
-            os.link(source, place)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(source, place)
-
-
-def _sign(run: Run, recipe: Recipe, out: Path, manifest: Manifest) -> None:
-    """Say what the folder holds, and what it was made of."""
-    before = run.manifest
-    manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
-    manifest.status, manifest.prompts, manifest.set_aside = before.status, before.prompts, before.set_aside
-    manifest.addresses = before.addresses
-    manifest.calls = "" if before.imported else str(run.calls_path.resolve())
-    write_whole(out / RECIPE, recipe_yaml(recipe).encode())
-    write_manifest(out, manifest)
 
 
 def _write_examples(run: Run, recipe: Recipe, out: Path, progress: Callable[[int, int], None] | None) -> None:

@@ -54,6 +54,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     """The file that the tables were imported from, and as which format; empty for a run."""
     verdicts_of: str = ""
     """The run folder whose verdicts the examples were made of anew; empty for a run that calls were made for."""
+    repairs: tuple[str, ...] = ()
+    """The repairs that its examples went through, in their order; `repair.json` tells what each changed."""
     version: str = ""
     """The Triptych that wrote the folder."""
 
