@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from triptych.audit.data import Data
 
-_BANDS = 20
+_WIDTH = 0.1
 
 
 class LengthMatch(Repair):
     """Among pairs of a strategy whose lengths differ about as much, as many keep the longer response chosen as the shorter.
 
-    Pairs fall into 20 bands by the ratio of their lengths; of each band the side that there is more of loses rows by a draw.
+    Pairs fall into bands by the ratio of their lengths, each a tenth of a natural logarithm wide; of each band the side that there is more of loses rows by a draw.
     Pairs of equal length stay.
     """
 
@@ -38,14 +38,11 @@ class LengthMatch(Repair):
             .filter(pl.col("ratio") != 0)
             .with_columns(
                 longer=pl.col("ratio") > 0,
-                band=pl.col("ratio").abs().rank("ordinal").over("strategy_id")
-                * _BANDS
-                // (pl.len().over("strategy_id") + 1),
+                band=(pl.col("ratio").abs() / _WIDTH).floor(),
                 response_id="id",
             )
         )
         place = pl.col("drawn").rank("ordinal").over("strategy_id", "band", "longer")
-        side = pl.len().over("strategy_id", "band", "longer")
-        other = pl.len().over("strategy_id", "band") - side
+        other = pl.len().over("strategy_id", "band") - pl.len().over("strategy_id", "band", "longer")
         excess = with_draw(told.lazy(), seed).filter(place > other)
         return dropped(excess, "its chosen response is on the side of length that there is too much of")
