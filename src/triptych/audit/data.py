@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-_OF_TEXTS_AND_VERDICTS = ("features", "chars", "prompt_keys", "said", "scored", "overall", "duels", "preferences", "gold")
+_OF_TEXTS_AND_VERDICTS = (
+    "features",
+    "chars",
+    "prompt_keys",
+    "said",
+    "scored",
+    "overall",
+    "duels",
+    "preferences",
+    "gold",
+)
 """Tables that don't depend on the examples."""
 
 
