@@ -7,8 +7,8 @@ find it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from planted.world import MODELS, SCALE, Answer, Choice, Pair, Question, Score, World, compare, question_of, seen
 
@@ -26,14 +26,20 @@ class Fault:
     moderate: float
     says: str
     """What strength means."""
+    truth: Mapping[str, Callable[[float], float]] = field(default_factory=dict)
+    """What a statistic's value is then, by the statistic's name, from the strength."""
+    most: float = 1.0
+    """The highest strength that makes sense."""
 
 
 FAULTS: list[Fault] = []
 
 
-def fault(mode: str, moderate: float, says: str) -> Callable[[Plant], Plant]:
+def fault(
+    mode: str, moderate: float, says: str, most: float = 1.0, **truth: Callable[[float], float]
+) -> Callable[[Plant], Plant]:
     def note(plant: Plant) -> Plant:
-        FAULTS.append(Fault(mode, plant.__name__, plant, moderate, says))
+        FAULTS.append(Fault(mode, plant.__name__, plant, moderate, says, truth, most))
         return plant
 
     return note

@@ -1,8 +1,8 @@
 """A clean world: real solutions of four models to real problems, with what people, judges and a program say of them.
 
 The texts are those of `gsm8k_example_model_solutions` (MIT): each solution is marked correct or not. All verdicts but that
-mark are drawn here, by rules that are written out below, so that what is true of them is known. Nothing of `triptych.audit`
-is used.
+mark are drawn here, by rules that are written out below, so that what is true of them is known. Of `triptych.audit` nothing is used
+but the form in which it takes data.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from triptych.audit.data import Data
 from triptych.recipes.load import build_recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.records import Message, StepLocator, make_example, make_judgement, make_prompt, make_response
@@ -119,6 +120,10 @@ class World:
     def unanimous(self) -> list[dict[str, Any]]:
         """Problems that all models solve, or none."""
         return list(_solved(self.file)[1])
+
+    def data(self) -> Data:
+        """The world as the audit is given it."""
+        return Data(self.tables())
 
     def tables(self) -> dict[str, Any]:
         """The four tables, as Polars LazyFrames."""
