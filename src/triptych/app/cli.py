@@ -167,6 +167,41 @@ def instantiate(
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="NEW", help="The new run folder.")
+@click.option(
+    "--findings",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Findings, as triptych audit --json wrote them; DIR is audited if not given.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Only this repair, found or not; may be repeated.")
+@click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
+@json_option
+def repair(
+    folder: str,
+    out: str,
+    findings: str | None,
+    only: tuple[str, ...],
+    gold: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Repair the training examples of the run in DIR, into the folder NEW. Makes no call.
+
+    Drops and weighs rows anew where that mitigates what the audit finds, and shows the audit before and after.
+
+    \b
+    NAME is one of drop_defective, drop_duplicates, drop_contradictions, swap_average,
+    cap_per_prompt, length_match, drop_zero_groups, balance_labels, resplit.
+    """
+    from triptych.app.repair import repair_command
+
+    repair_command(folder, out, findings, only, gold, quiet=quiet, as_json=as_json)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
 @click.argument("row_id", metavar="[ID]", required=False)
 @json_option
 def show(folder: str, row_id: str | None, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import msgspec
 from triptych.audit.data import Data
 from triptych.audit.repairs import REPAIRS, Repair, Resplit
 from triptych.engines.derived import not_in_place, share_tables, sign
-from triptych.errors import RunFolderError
+from triptych.errors import RunFolderError, TriptychError
 from triptych.records import Example, make_example
 from triptych.store.run import Run, claim, write_manifest, write_whole
 from triptych.store.tables import TABLES, frame, records
@@ -55,10 +56,11 @@ def repair_run(
     """Apply repairs, by their names, to a run's examples, into the run folder `out`, with a log of the changes there.
 
     They are applied in the order of `triptych.audit.repairs.REPAIRS`, each to what those before have left; draws come from
-    the recipe's seed. Responses and judgements are shared with `run`. Raises `RunFolderError` where `out` can't be written,
-    or where nothing would be left.
+    the recipe's seed. Responses and judgements are shared with `run`. Raises `TriptychError` for an unknown name, and
+    `RunFolderError` where `out` can't be written or nothing would be left.
     """
     out = Path(out)
+    _known(names)
     not_in_place(run, out)
     data = Data.of(run, gold=gold)
     manifest, lock = claim(
@@ -82,6 +84,14 @@ def repair_run(
     finally:
         lock.release()
     return Run(out, manifest), done
+
+
+def _known(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in REPAIRS:
+            near = get_close_matches(name, REPAIRS, 1)
+            meant = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(REPAIRS)}"
+            raise TriptychError(f"there is no repair `{name}`; {meant}")
 
 
 def _repaired(run: Run, data: Data, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame | None, Repaired]:
