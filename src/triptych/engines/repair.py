@@ -30,7 +30,9 @@ class Change(msgspec.Struct, frozen=True):
     id: str
     """The example's id, or the prompt's."""
     repair: str
+    """The repair that changed it."""
     why: str
+    """The reason."""
     became: str | None = None
     """The id of the example that replaces it, where it was weighed anew; the prompt's new family; null of what was dropped."""
     weight: float | None = None
