@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from triptych.audit.data import Data
 
 _FEWEST = 4
-_SIZES = (4, 5, 6, 8, 12, 16, 24, 32, 64)
+_SIZES = (4, 6, 8, 16, 32, 64)
 
 
 def _has_pools(data: Data) -> bool:
@@ -70,7 +70,10 @@ def _by_size(pairs: pl.DataFrame) -> Bars:
     """The mean by how many responses the prompt has."""
     import polars as pl
 
-    up_to = pl.col("size").cut(list(_SIZES), labels=[*(f"{size}" for size in _SIZES), f"> {_SIZES[-1]}"])
-    rows = pairs.group_by(up_to.alias("up_to")).agg(pl.col("z").mean(), pl.col("size").min()).sort("size")
-    axis = "standard deviations from the prompt's mean, by responses (up to)"
-    return Bars(tuple(map(str, rows["up_to"])), tuple(map(float, rows["z"])), axis)
+    size = pl.col("size")
+    up_to = pl.lit(1)
+    for least in _SIZES:
+        up_to = pl.when(size >= least).then(least).otherwise(up_to)
+    rows = pairs.group_by(least=up_to).agg(pl.col("z").mean()).sort("least")
+    axis = "standard deviations from the prompt's mean, by the least number of responses"
+    return Bars(tuple(f"from {least}" for least in rows["least"]), tuple(map(float, rows["z"])), axis)

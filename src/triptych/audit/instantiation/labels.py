@@ -149,7 +149,7 @@ class SecondOpinionAgainst(Share):
         )
         against = pl.col("prefers") != pl.col("label")
         return (
-            agreement.preferences(data.judgements)
+            pl.concat([data.preferences.lazy(), agreement.preferences(data.by_gold)])
             .join(pairs, on=["prompt_id", "a", "b"])
             .join(rests_on, on=["id", "evaluator_id"], how="anti")
             .with_columns(part=against, whole=1, shows=against)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CHANGE = "drop pairs that hardly differ, add a term for the likelihood of the chosen response to the loss, or sample more diversely"
 _NEAR = 0.95
-_MOST_PAIRS = 20_000
+_MOST_PAIRS = 10_000
 _MOST_CHARS = 20_000
 _BLOCK = 4_000
 """Pairs whose words are in memory at one time."""
@@ -52,7 +52,7 @@ class NearIdenticalPairs(Share):
 
     The share of words in common is estimated from sets of pairs of neighbouring words as (2J / (1 + J))^(1/2), where J is
     Jaccard's index (the estimate of Mash, B. Ondov et al., Genome Biology 17, 2016, with words in place of bases). The first
-    20,000 characters of each text count, of at most 20,000 pairs, those with the least ids. Such pairs lower the likelihood of
+    20,000 characters of each text count, of at most 10,000 pairs, those with the least ids. Such pairs lower the likelihood of
     the chosen response with that of the rejected (arXiv:2402.13228, arXiv:2410.08847).
     """
 
@@ -95,12 +95,8 @@ def pair_similarity(data: Data, most: int = _MOST_PAIRS) -> pl.DataFrame:
 
     pairs = data.pairs.select("id", "chosen", "rejected").unique("id").sort("id").head(most)
     wanted = pl.concat([pairs.select(response_id=side) for side in ("chosen", "rejected")]).unique()
-    said = (
-        texts(data.responses)
-        .join(wanted.lazy(), on="response_id", how="semi")
-        .select("response_id", pl.col("text").str.head(_MOST_CHARS))
-        .collect()
-    )
+    theirs = data.responses.join(wanted.lazy(), left_on="id", right_on="response_id", how="semi")
+    said = texts(theirs).select("response_id", pl.col("text").str.head(_MOST_CHARS)).collect()
     parts = [_similarity(block, said) for block in pairs.iter_slices(_BLOCK)]
     return pl.concat(parts) if parts else pl.DataFrame(schema={"id": pl.String, "similarity": pl.Float64})
 

@@ -16,39 +16,19 @@ _TRAIN = ("train", "training", "split:train")
 _TEST = ("test", "validation", "valid", "dev", "eval", "held_out", "split:test", "split:validation")
 
 
-def _asked(data: Data) -> pl.LazyFrame:
-    """Prompts by what they ask: equal numbers for chats of the same letters and digits, whatever their case, marks and spaces.
-
-    Columns: prompt_id, family, tags, asks.
-    """
-    import polars as pl
-
-    message = pl.element().struct
-    said = pl.concat_str(message.field("role"), pl.lit("\n"), message.field("content"))
-    bare = pl.col("messages").list.eval(said).list.join("\n").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ")
-    return data.prompts.select(
-        prompt_id="id", family=pl.coalesce("family_id", "id"), tags=pl.col("tags"), asks=bare.str.strip_chars().hash()
-    )
-
-
 def _has_prompts(data: Data) -> bool:
     return not data.prompts.head(1).collect().is_empty()
 
 
 def _is_split(data: Data) -> bool:
-    import polars as pl
-
-    sides = [_in(names) for names in (_TRAIN, _TEST)]
-    found = _asked(data).select(train=sides[0].any(), test=sides[1].any()).select(pl.col("train") & pl.col("test"))
-    return bool(found.collect().item())
+    return all(bool(data.asked.select(_in(names).any()).item()) for names in (_TRAIN, _TEST))
 
 
 def _in(names: tuple[str, ...]) -> pl.Expr:
-    """Whether one of a prompt's tags is among these, in any case."""
+    """Whether one of a prompt's tags is among these."""
     import polars as pl
 
-    tags = pl.col("tags").list.eval(pl.element().str.to_lowercase().is_in(list(names)))
-    return tags.list.any().fill_null(False)
+    return pl.col("tags").list.eval(pl.element().is_in(list(names))).list.any().fill_null(False)
 
 
 PROMPTS = Need("prompts", "run a recipe, or import data that has them", _has_prompts)
@@ -76,7 +56,7 @@ class SameQuestionApart(Share):
 
         apart = pl.col("family").n_unique().over("asks") > 1
         # Copies of a prompt come and go together, so they are what the interval must take for one.
-        return _asked(data).select(
+        return data.asked.lazy().select(
             part=apart, whole=1, id="prompt_id", prompt_id=pl.col("asks").cast(pl.String), shows=apart
         )
 
@@ -103,7 +83,7 @@ class TestPromptsInTraining(Share):
         """Each test prompt, and whether it is in the training set."""
         import polars as pl
 
-        asked = _asked(data)
+        asked = data.asked.lazy()
         train = asked.filter(_in(_TRAIN))
         leaked = pl.col("asks").is_in(train.select("asks").collect().to_series().implode()) | pl.col("family").is_in(
             train.select("family").collect().to_series().implode()
