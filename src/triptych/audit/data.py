@@ -209,3 +209,19 @@ class Data:
             .drop("other")
             .collect()
         )
+
+    @cached_property
+    def asked(self) -> pl.DataFrame:
+        """Prompts by what they ask. Columns: prompt_id, family (the prompt's own id where it has none), tags (in lower case), asks
+        (a number that is equal for chats of the same letters and digits, whatever their case, marks and spaces)."""
+        import polars as pl
+
+        message = pl.element().struct
+        said = pl.concat_str(message.field("role"), pl.lit("\n"), message.field("content"), ignore_nulls=True)
+        bare = pl.col("messages").list.eval(said).list.join("\n").str.to_lowercase()
+        return self.prompts.select(
+            prompt_id="id",
+            family=pl.coalesce("family_id", "id"),
+            tags=pl.col("tags").list.eval(pl.element().str.to_lowercase()),
+            asks=bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars().hash(),
+        ).collect()
