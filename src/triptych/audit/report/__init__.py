@@ -1,0 +1,5 @@
+"""The report: what an audit found, for a team to read and for machines."""
+
+from triptych.audit.report.report import Definition, Report, Verdict, report_of
+
+__all__ = ["Definition", "Report", "Verdict", "report_of"]
