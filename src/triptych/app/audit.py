@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 
 import click
 
 from triptych.app.imports import telling
-from triptych.app.text import console, duration, json_text, many, one_line, say
+from triptych.app.text import console, duration, many, one_line, say
 from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding, Severity
-from triptych.audit.report import Report, report_of
+from triptych.audit.report import Report, page, report_json, report_of
 from triptych.audit.source import opened
 from triptych.errors import FoundErrors, FoundWarnings
+from triptych.store.run import write_whole
 
 _WIDTH = 110
 _SUBJECT = 40
@@ -38,6 +40,7 @@ def audit_command(
     verdicts: str | None,
     gold: Sequence[str],
     *,
+    html: str | None,
     fail_on: str,
     baseline: str | None,
     write_baseline_to: str | None,
@@ -52,12 +55,15 @@ def audit_command(
         opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
     ):
         with _measuring(quiet=silent) as progress:
-            audited = audit(Data.of(run, gold=gold or None), progress=progress)
-        report = report_of(audited, run, data, known)
+            looked_at = Data.of(run, gold=gold or None)
+            audited = audit(looked_at, progress=progress)
+        report = report_of(audited, looked_at, run, data, known)
+    if html is not None:
+        write_whole(Path(html), page(report).encode())
     if write_baseline_to is not None:
         write_baseline(write_baseline_to, audited.findings)
     if as_json:
-        click.echo(json_text(report))
+        click.echo(report_json(report))
     else:
         say(_head(report) if quiet else report_text(report))
     _end(report, fail_on)

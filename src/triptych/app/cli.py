@@ -186,6 +186,7 @@ def instantiate(
     metavar="EVALUATOR",
     help="Whose verdicts count as true; may be repeated. All that judge without a model if not given.",
 )
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report as one HTML file.")
 @click.option(
     "--fail-on",
     type=click.Choice(["error", "warn", "never"]),
@@ -211,6 +212,7 @@ def audit(
     scale: tuple[float, float] | None,
     verdicts: str | None,
     gold: tuple[str, ...],
+    html: str | None,
     fail_on: str,
     baseline: str | None,
     write_baseline: str | None,
@@ -230,6 +232,7 @@ def audit(
         scale or None,
         verdicts,
         gold,
+        html=html,
         fail_on=fail_on,
         baseline=baseline,
         write_baseline_to=write_baseline,
