@@ -51,6 +51,7 @@ def cli() -> None:
     triptych plan recipe.yaml            check it; see calls, tokens, money and time
     triptych run recipe.yaml --out DIR   run it; run it again to resume
     triptych import FILE --out DIR       take in preference data that is there already
+    triptych audit DATA                  say what is wrong with data, how sure that is, and what to change
     triptych show DIR [ID]               read what came out, row by row
     triptych export DIR --to trl         write training files
     triptych convert IN --to trl OUT     turn data that is there into training files
@@ -163,6 +164,81 @@ def instantiate(
     from triptych.app.instantiate import instantiate_command
 
     instantiate_command(folder, out, recipe, changes, quiet=quiet, as_json=as_json)
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--as", "as_", metavar="FORMAT", help="The format of a file; guessed from its columns if not given.")
+@click.option(
+    "--file-format",
+    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
+    help="What sort of file it is; by its ending if not given.",
+)
+@click.option(
+    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
+)
+@click.option(
+    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
+)
+@click.option(
+    "--gold",
+    multiple=True,
+    metavar="EVALUATOR",
+    help="Whose verdicts count as true; may be repeated. All that judge without a model if not given.",
+)
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report as one HTML file.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warn", "never"]),
+    default="never",
+    show_default=True,
+    help="From which severity on to end with an exit code: 9 for errors, 8 for warnings.",
+)
+@click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Findings that are known and accepted; told again where they have grown worse.",
+)
+@click.option(
+    "--write-baseline", type=click.Path(dir_okay=False), metavar="FILE", help="Accept what is found: write it there."
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress, and nothing but the verdict.")
+@json_option
+def audit(
+    data: str,
+    as_: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    verdicts: str | None,
+    gold: tuple[str, ...],
+    html: str | None,
+    fail_on: str,
+    baseline: str | None,
+    write_baseline: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Say what is wrong with DATA, how sure that is, and what to change. Makes no call.
+
+    DATA is a run's folder, or preference data in any format of triptych import.
+    """
+    from triptych.app.audit import audit_command
+
+    audit_command(
+        data,
+        as_,
+        file_format,
+        scale or None,
+        verdicts,
+        gold,
+        html=html,
+        fail_on=fail_on,
+        baseline=baseline,
+        write_baseline_to=write_baseline,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 @cli.command()

@@ -68,7 +68,7 @@ def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str]
         _code("yaml", run.recipe_text().strip()),
     ]
     written = "\n\n".join(part for part in text if part) + "\n"
-    for secret in _secrets(recipe):
+    for secret in secrets(recipe):
         written = written.replace(secret, "[left out]")
     return written
 
@@ -269,7 +269,7 @@ def _code(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
+def secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
     """What must not be published, longest first: the keys' values, and secrets in `extra_body`."""
     models = [spec for spec in (recipe.get("models") or {}).values() if isinstance(spec, dict)]
     variables = {spec.get("api_key_env") for spec in models} | {"OPENAI_API_KEY"}
