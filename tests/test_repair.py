@@ -208,3 +208,65 @@ def test_groups_without_contrast_go(planted, tmp_path):
     frame("examples", groups).write_parquet(run.path / "examples.parquet")
     done, _ = repair_run(run, tmp_path / "new", ["drop_zero_groups"])
     assert [row["scores"] for row in rows(done)] == [[0.25, 0.75]]
+
+
+def test_pairs_of_nearly_the_same_text_go(planted, tmp_path):
+    run = planted("pairs_nearly_alike")
+    text = texts(run)
+
+    def differ(row):
+        chosen, rejected = (text[id].split(" ") for id in row["response_ids"])
+        return len(chosen) != len(rejected) or sum(a != b for a, b in zip(chosen, rejected, strict=True)) > 1
+
+    wanted = [row["id"] for row in rows(run) if differ(row)]
+    assert 0 < len(wanted) < len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_near_identical"])
+    # of a text of few words, one that differs is more than one in twenty: such a pair may stay
+    left = [row["id"] for row in rows(done)]
+    assert set(wanted) <= set(left)
+    assert all(len(text[row["response_ids"][0]].split(" ")) < 25 for row in rows(done) if not differ(row))
+
+
+def test_pairs_weigh_as_their_margins_are(planted, tmp_path):
+    run = planted()
+    before = {tuple(row["response_ids"]): row for row in rows(run)}
+    done, _ = repair_run(run, tmp_path / "new", ["weight_by_margin"])
+    total = sum(row["margin"] for row in before.values())
+    for row in rows(done):
+        assert row["weight"] == pytest.approx(len(before) * before[tuple(row["response_ids"])]["margin"] / total)
+
+
+def test_pairs_whose_chosen_side_is_poor_go(planted, tmp_path):
+    def marked_down(world):
+        for said in world.scores:
+            said.score = max(said.score - 6 * (said.question < 40), 1.0)
+        world.checks = [said for said in world.checks if said.question >= 40]
+        world.choices = []
+
+    run = planted(change=marked_down)
+    scores = {}
+    for row in run.judgements().filter(pl.col("evaluator").is_in(["alpha", "beta"])).collect().iter_rows(named=True):
+        scores.setdefault((row["response_ids"][0], row["criterion"]), []).append((row["scores"][0] - 1) / 9)
+    for row in run.judgements().filter(pl.col("evaluator") == "verify").collect().iter_rows(named=True):
+        scores.setdefault((row["response_ids"][0], "correct"), []).append(row["scores"][0])
+    means = {}
+    for (id, _), said in scores.items():
+        means.setdefault(id, []).append(sum(said) / len(said))
+
+    def poor(row):
+        of = means[row["response_ids"][0]]
+        return sum(of) / len(of) < 0.5
+
+    wanted = [row["id"] for row in rows(run) if not poor(row)]
+    assert 0 < len(wanted) < len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_low_chosen"])
+    assert [row["id"] for row in rows(done)] == wanted
+
+
+def test_every_repair_that_a_diagnostic_names_is_there():
+    from triptych.audit.audit import DIAGNOSTICS
+    from triptych.audit.repairs import REPAIRS
+
+    named = {each.repair for each in DIAGNOSTICS if each.repair}
+    assert named <= set(REPAIRS)
+    assert {"length_match", "drop_contradictions", "swap_average", "resplit"} <= named

@@ -268,8 +268,10 @@ def repair(
     Drops and weighs rows anew where that mitigates what the audit finds, and shows the audit before and after.
 
     \b
-    NAME is one of drop_defective, drop_duplicates, drop_contradictions, swap_average,
-    cap_per_prompt, length_match, drop_zero_groups, balance_labels, resplit.
+    NAME is one of drop_defective, drop_duplicates, drop_contradictions,
+    drop_near_identical, swap_average, drop_within_noise, drop_low_chosen,
+    cap_per_prompt, length_match, drop_zero_groups, balance_labels,
+    weight_by_margin, resplit.
     """
     from triptych.app.repair import repair_command
 

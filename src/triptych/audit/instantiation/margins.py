@@ -92,7 +92,7 @@ class WeightFollowsMargin(Diagnostic):
     good = (0.0, 1.0)
     error = (-0.7, 1.0)
     change = "weigh pairs by their margins, or all alike"
-    repair = "reweight"
+    repair = "weight_by_margin"
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy with weights."""
@@ -125,7 +125,7 @@ class PairsWithinNoise(Share):
     error = (0.0, 0.6)
     by = ("strategy", "strategy_id")
     change = "keep pairs of greater margin or certainty, judge with more repeats, or pass the doubt on as soft labels"
-    repair = "min_margin"
+    repair = "drop_within_noise"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair whose margin's standard error is known, and whether the margin is below twice that."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from triptych.audit.data import Data
 
 _CHANGE = "drop pairs that hardly differ, add a term for the likelihood of the chosen response to the loss, or sample more diversely"
-_NEAR = 0.95
+NEAR = 0.95
 _MOST_PAIRS = 10_000
 _MOST_CHARS = 20_000
 _BLOCK = 4_000
@@ -69,7 +69,7 @@ class NearIdenticalPairs(Share):
         """Each pair, and whether it is nearly the same text twice."""
         import polars as pl
 
-        near = pl.col("similarity") >= _NEAR
+        near = pl.col("similarity") >= NEAR
         return data.pairs.join(pair_similarity(data), on="id").lazy().with_columns(part=near, whole=1, shows=near)
 
     def say(self, strategy: str, _id: str) -> tuple[str, str]:  # type: ignore[override]

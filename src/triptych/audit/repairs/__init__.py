@@ -6,6 +6,7 @@ from triptych.audit.repairs.defective import DropDefective
 from triptych.audit.repairs.duplicates import CapPerPrompt, DropDuplicates
 from triptych.audit.repairs.families import Resplit
 from triptych.audit.repairs.length_match import LengthMatch
+from triptych.audit.repairs.margins import DropLowChosen, DropNearIdentical, DropWithinNoise, WeightByMargin
 from triptych.audit.repairs.repair import Repair
 
 REPAIRS: dict[str, Repair | Resplit] = {
@@ -14,11 +15,15 @@ REPAIRS: dict[str, Repair | Resplit] = {
         DropDefective(),
         DropDuplicates(),
         DropContradictions(),
+        DropNearIdentical(),
         SwapAverage(),
+        DropWithinNoise(),
+        DropLowChosen(),
         CapPerPrompt(),
         LengthMatch(),
         DropZeroGroups(),
         BalanceLabels(),
+        WeightByMargin(),
         Resplit(),
     )
 }
