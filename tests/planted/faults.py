@@ -10,7 +10,21 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from planted.world import MODELS, SCALE, Answer, Choice, Pair, Question, Score, World, compare, question_of, seen
+from planted.world import (
+    MODELS,
+    SCALE,
+    Answer,
+    Choice,
+    Pair,
+    Question,
+    Score,
+    World,
+    compare,
+    more_answers,
+    question_of,
+    score_pairs,
+    seen,
+)
 
 Plant = Callable[[World, float, random.Random], None]
 
@@ -248,6 +262,78 @@ def judges_that_err_together(world: World, strength: float, rng: random.Random) 
 
 
 # --- instantiation
+
+
+@fault("I1", 0.3, "share of rows of steps to whose answer nobody said a thing about steps")
+def steps_that_nobody_judged(world: World, strength: float, rng: random.Random) -> None:
+    for pair in world.pairs:
+        for place in (pair.chosen, pair.rejected):
+            lines = world.questions[pair.question].answers[place].text.splitlines()
+            labels = [float(rng.random() < 0.7) for _ in lines]
+            world.stepwise.append((pair.question, place, labels))
+            if rng.random() >= strength:
+                world.scores += [
+                    Score("alpha", pair.question, place, "step", 1 + 9 * label, step=step)
+                    for step, label in enumerate(labels)
+                ]
+
+
+@fault("I2", 0.6, "share of prompts on which a second criterion of equal weight says the opposite")
+def weights_that_decide(world: World, strength: float, rng: random.Random) -> None:
+    swayed = {q for q in range(len(world.questions)) if rng.random() < strength}
+    for s in world.scores:
+        if s.question in swayed and s.criterion == "clarity":
+            s.score = seen(-0.9 * world.questions[s.question].answers[s.answer].quality, rng)
+
+
+@fault("I3", 0.8, "by how much of itself the quality that judges see is flattened, while their noise stays")
+def margins_lost_in_noise(world: World, strength: float, rng: random.Random) -> None:
+    for s in world.scores:
+        s.score = seen((1 - strength) * world.questions[s.question].answers[s.answer].quality, rng)
+    score_pairs(world)
+    world.pairs = [pair for pair in world.pairs if pair.margin is not None and pair.margin > 0]
+
+
+@fault("I7", 0.9, "share of prompts of twelve answers whose rejected one lies far below all others")
+def rejected_far_below(world: World, strength: float, rng: random.Random) -> None:
+    for pair in world.pairs:
+        more_answers(world, pair.question, 8, rng, (0.8, 0.2))
+        if rng.random() < strength:
+            for s in world.scores:
+                if s.question == pair.question:
+                    s.score = SCALE[0] if s.answer == pair.rejected else round(rng.uniform(7.5, 8.5), 1)
+
+
+@fault("I8", 0.6, "share of pairs both of whose sides are poor in the judges' eyes")
+def chosen_that_are_poor(world: World, strength: float, rng: random.Random) -> None:
+    poor = {pair.question for pair in some(world.pairs, strength, rng)}
+    for s in world.scores:
+        if s.question in poor:
+            s.score = round(1 + (s.score - 1) / 4, 1)
+    world.checks = [s for s in world.checks if s.question not in poor]
+    world.choices = [c for c in world.choices if c.question not in poor]
+
+
+@fault("I9", 0.7, "how much of the advantage is length, of both in standard deviations")
+def advantages_of_length(world: World, strength: float, rng: random.Random) -> None:
+    for q, question in enumerate(world.questions):
+        lengths = [float(len(a.text)) for a in question.answers]
+        scores = [min(max(0.5 + (a.quality + rng.gauss(0, 0.5)) / 5, 0.0), 1.0) for a in question.answers]
+        parts = [_standard(values) for values in (lengths, scores)]
+        mixed = [strength * long + (1 - strength) * good for long, good in zip(*parts, strict=True)]
+        world.groups.append((q, scores, _standard(mixed)))
+
+
+def _standard(values: list[float]) -> list[float]:
+    mean = sum(values) / len(values)
+    sd = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
+    return [(value - mean) / sd if sd else 0.0 for value in values]
+
+
+@fault("I11", 0.8, "share of prompts that have sixteen answers and still one pair")
+def lists_thrown_away(world: World, strength: float, rng: random.Random) -> None:
+    for pair in some(world.pairs, strength, rng):
+        more_answers(world, pair.question, 12, rng, (0.0, 1.0))
 
 
 @fault("I4", 0.4, "share of pairs whose rejected side is the chosen one with a word changed")

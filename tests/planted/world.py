@@ -112,7 +112,10 @@ class World:
     checks: list[Score] = field(default_factory=list)
     """What the verifier says: 1 or 0."""
     pairs: list[Pair] = field(default_factory=list)
-    groups: bool = True
+    groups: list[tuple[int, list[float], list[float]]] = field(default_factory=list)
+    """Groups of all answers to a question: question, scores in [0, 1], advantages."""
+    stepwise: list[tuple[int, int, list[float]]] = field(default_factory=list)
+    """Rows of labelled steps: question, answer, labels."""
     labels: list[tuple[int, int, bool]] = field(default_factory=list)
     """Unpaired rows: question, answer, whether it is good."""
     rankings: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
@@ -208,6 +211,23 @@ def judge(world: World, rng: random.Random) -> None:
     world.pairs = [pair for pair in world.pairs if pair.margin is not None and pair.margin > 0]
     for pair in world.pairs:
         compare(world, pair, rng)
+
+
+def more_answers(world: World, q: int, count: int, rng: random.Random, quality: tuple[float, float]) -> None:
+    """Give a question more answers: those it has, with a sentence of their own, judged like the others.
+
+    `quality` is the mean and the standard deviation of how good the judges find them.
+    """
+    answers = world.questions[q].answers
+    for number in range(count):
+        like = answers[number % 4]
+        skill = rng.gauss(*quality) - (1.0 if like.right else -1.0)
+        text = f"{like.text}\nThat is answer {rng.randrange(10**6)} of this kind."
+        answers.append(Answer(text, like.model, like.right, index=len(answers), skill=skill))
+        for who in ("alpha", "beta"):
+            for criterion in ("correctness", "clarity"):
+                score = seen(answers[-1].quality, rng)
+                world.scores.append(Score(who, q, len(answers) - 1, criterion, score))
 
 
 def seen(quality: float, rng: random.Random) -> float:
@@ -315,6 +335,20 @@ def _records(world: World) -> dict[str, list[Any]]:
             strategy="unpaired", strategy_id="i_unpaired",
         )
         for q, a, good in world.labels
+    ]  # fmt: skip
+    examples += [
+        make_example(
+            kind="group", prompt_id=prompts[q].id, response_ids=tuple(one.id for one in answers[q]), scores=tuple(scores),
+            labels=tuple(advantages), strategy="groups", strategy_id="i_groups",
+        )
+        for q, scores, advantages in world.groups
+    ]  # fmt: skip
+    examples += [
+        make_example(
+            kind="stepwise", prompt_id=prompts[q].id, response_ids=(answers[q][a].id,), labels=tuple(labels),
+            strategy="stepwise", strategy_id="i_stepwise",
+        )
+        for q, a, labels in world.stepwise
     ]  # fmt: skip
     return {
         "prompts": prompts,

@@ -159,11 +159,24 @@ class Data:
 
     @cached_property
     def overall(self) -> pl.DataFrame:
-        """The objective's score of each response. Columns: prompt_id, response_id, score in [0, 1]."""
+        """The objective's score of each response. Columns: prompt_id, response_id, score in [0, 1].
+
+        A criterion on which not all responses to a prompt are judged is left out of the scores of that prompt.
+        """
         import polars as pl
 
         objective = self.recipe.objective if self.recipe is not None else Objective()
-        scored = objective_scores(self.responses, self.judgements, objective)
+        judged = (
+            self.said.lazy()
+            .group_by("prompt_id", "criterion")
+            .agg(pl.col("response_id").n_unique().alias("judged"))
+            .with_columns(most=pl.col("judged").max().over("prompt_id"))
+        )
+        partly = judged.filter(pl.col("judged") < pl.col("most")).select("prompt_id", "criterion").collect()
+        judgements = self.judgements
+        if partly.height:
+            judgements = judgements.join(partly.lazy(), on=["prompt_id", "criterion"], how="anti")
+        scored = objective_scores(self.responses, judgements, objective)
         return scored.select("prompt_id", "response_id", "score").filter(pl.col("score").is_not_null()).collect()
 
     @property
