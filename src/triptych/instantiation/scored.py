@@ -10,6 +10,7 @@ import msgspec
 from pydantic import Field
 
 from triptych.instantiation.adjust import Calibration, without_length
+from triptych.instantiation.bradley_terry import BradleyTerry
 from triptych.instantiation.join import Join
 from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
@@ -72,6 +73,8 @@ class Scored(MakesExamples):
     join: Join = "mean"
     """How the scores on several criteria become one: their weighted mean, the least of them, by the weightiest criterion
     and the next one only where that is equal, or under the constraint that hard criteria are met first."""
+    bradley_terry: BradleyTerry | None = None
+    """Scores by a model of the choices between responses: a `BradleyTerry`; None takes the share that a response won."""
     panel: Panel | None = None
     """How the verdicts of several evaluators become one score: a `Panel`; None takes their mean."""
     calibrate: Calibration | None = None
@@ -115,15 +118,16 @@ class Scored(MakesExamples):
         """
         import polars as pl
 
+        told = rescaled(judgements, self.rescale)
         scores = objective_scores(
             responses,
-            rescaled(judgements, self.rescale),
+            told,
             objective,
             self.criteria,
             self._evaluators,
             fold=self.fold,
             panel=self.panel,
-            adjust=lambda said: self._adjusted(said, responses),
+            adjust=lambda said: self._adjusted(self._modelled(said, told), responses),
             join=self.join,
         )
         return (
@@ -138,6 +142,9 @@ class Scored(MakesExamples):
         if self.evaluators is None or self.calibrate is None or self.calibrate.gold in self.evaluators:
             return self.evaluators
         return (*self.evaluators, self.calibrate.gold)
+
+    def _modelled(self, said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
+        return said if self.bradley_terry is None else self.bradley_terry.scored(said, judgements)
 
     def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
         if self.calibrate is not None:

@@ -40,6 +40,8 @@ class Stepwise(Scored):
     def _keeps_steps_apart(self) -> Stepwise:
         if self.fold is not None:
             raise ValueError("fold makes one score of the steps, and stepwise keeps a label for each; leave fold out")
+        if self.bradley_terry is not None:
+            raise ValueError("bradley_terry is of choices between responses, and steps are not chosen between; leave it out")
         if self.length != "keep":
             raise ValueError("length: residual takes the length of responses out, not that of steps; leave it out")
         return self
