@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from triptych.instantiation.adjust import Calibration, without_length
 from triptych.instantiation.bradley_terry import BradleyTerry
 from triptych.instantiation.join import Join
 from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
+from triptych.instantiation.schedule import Schedule
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
 from triptych.records import Objective, content_ids, draw
@@ -29,6 +30,28 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 class MakesExamples(Operator):
     """An instantiation that gives its rows the columns that all examples have."""
+
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"schedule"})
+    has_margins: ClassVar[bool] = True
+    """Whether its examples have a margin."""
+
+    schedule: Schedule | None = None
+    """The order of the examples, over all prompts: a `Schedule`; None leaves them in the order of the prompts."""
+
+    @model_validator(mode="after")
+    def _has_what_it_is_ordered_by(self) -> Self:
+        if self.schedule is not None and self.schedule.by == "margin" and not self.has_margins:
+            raise ValueError("its examples have no margin to be ordered by; schedule them by difficulty")
+        return self
+
+    @property
+    def across_prompts(self) -> bool:
+        """Whether the examples of all prompts are put in one order."""
+        return self.schedule is not None
+
+    def scheduled(self, examples: pl.LazyFrame) -> pl.LazyFrame:
+        """Put examples in the order that is asked for."""
+        return examples if self.schedule is None else self.schedule.ordered(examples)
 
     def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
         """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
@@ -47,7 +70,7 @@ class MakesExamples(Operator):
             **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
         }
         columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
-        return rows.select(columns).map_batches(_with_ids)
+        return self.scheduled(rows.select(columns)).map_batches(_with_ids)
 
 
 class Scored(MakesExamples):
@@ -87,7 +110,9 @@ class Scored(MakesExamples):
 
     @property
     def across_prompts(self) -> bool:
-        """Whether verdicts on other prompts bear on the score of a response."""
+        """Whether verdicts on other prompts bear on the score of a response, or on the place of an example."""
+        if super().across_prompts:
+            return True
         panel = self.panel is not None and self.panel.across_prompts
         return panel or self.calibrate is not None or self.length == "residual" or self.rescale == "standard"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,8 @@ class Stepwise(Scored):
     follow on one another from the first: where judging stopped, as at a first error, the labels end; a response of
     which a part in between does not count, or in which evaluators saw parts of different extent, is left out.
     """
+
+    has_margins: ClassVar[bool] = False
 
     kind: Literal["stepwise"] = "stepwise"
     criteria: Names | None = None
