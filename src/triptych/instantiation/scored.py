@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from triptych.instantiation.adjust import Calibration, without_length
+from triptych.instantiation.bradley_terry import BradleyTerry
 from triptych.instantiation.join import Join
 from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
+from triptych.instantiation.schedule import Schedule
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
 from triptych.records import Objective, content_ids, draw
@@ -28,6 +30,28 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 class MakesExamples(Operator):
     """An instantiation that gives its rows the columns that all examples have."""
+
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"schedule"})
+    has_margins: ClassVar[bool] = True
+    """Whether its examples have a margin."""
+
+    schedule: Schedule | None = None
+    """The order of the examples, over all prompts: a `Schedule`; None leaves them in the order of the prompts."""
+
+    @model_validator(mode="after")
+    def _has_what_it_is_ordered_by(self) -> Self:
+        if self.schedule is not None and self.schedule.by == "margin" and not self.has_margins:
+            raise ValueError("its examples have no margin to be ordered by; schedule them by difficulty")
+        return self
+
+    @property
+    def across_prompts(self) -> bool:
+        """Whether the examples of all prompts are put in one order."""
+        return self.schedule is not None
+
+    def scheduled(self, examples: pl.LazyFrame) -> pl.LazyFrame:
+        """Put examples in the order that is asked for."""
+        return examples if self.schedule is None else self.schedule.ordered(examples)
 
     def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
         """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
@@ -46,7 +70,7 @@ class MakesExamples(Operator):
             **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
         }
         columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
-        return rows.select(columns).map_batches(_with_ids)
+        return self.scheduled(rows.select(columns)).map_batches(_with_ids)
 
 
 class Scored(MakesExamples):
@@ -72,6 +96,8 @@ class Scored(MakesExamples):
     join: Join = "mean"
     """How the scores on several criteria become one: their weighted mean, the least of them, by the weightiest criterion
     and the next one only where that is equal, or under the constraint that hard criteria are met first."""
+    bradley_terry: BradleyTerry | None = None
+    """Scores by a model of the choices between responses: a `BradleyTerry`; None takes the share that a response won."""
     panel: Panel | None = None
     """How the verdicts of several evaluators become one score: a `Panel`; None takes their mean."""
     calibrate: Calibration | None = None
@@ -84,7 +110,9 @@ class Scored(MakesExamples):
 
     @property
     def across_prompts(self) -> bool:
-        """Whether verdicts on other prompts bear on the score of a response."""
+        """Whether verdicts on other prompts bear on the score of a response, or on the place of an example."""
+        if super().across_prompts:
+            return True
         panel = self.panel is not None and self.panel.across_prompts
         return panel or self.calibrate is not None or self.length == "residual" or self.rescale == "standard"
 
@@ -115,15 +143,16 @@ class Scored(MakesExamples):
         """
         import polars as pl
 
+        told = rescaled(judgements, self.rescale)
         scores = objective_scores(
             responses,
-            rescaled(judgements, self.rescale),
+            told,
             objective,
             self.criteria,
             self._evaluators,
             fold=self.fold,
             panel=self.panel,
-            adjust=lambda said: self._adjusted(said, responses),
+            adjust=lambda said: self._adjusted(self._modelled(said, told), responses),
             join=self.join,
         )
         return (
@@ -138,6 +167,9 @@ class Scored(MakesExamples):
         if self.evaluators is None or self.calibrate is None or self.calibrate.gold in self.evaluators:
             return self.evaluators
         return (*self.evaluators, self.calibrate.gold)
+
+    def _modelled(self, said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
+        return said if self.bradley_terry is None else self.bradley_terry.scored(said, judgements)
 
     def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
         if self.calibrate is not None:
