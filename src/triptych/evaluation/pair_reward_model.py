@@ -19,9 +19,10 @@ _ROUNDING = 1e-3
 class PairRewardModel(Operator):
     """Compares responses two by two by a reward model that is shown both at once.
 
-    The first of these was PairRM (arXiv:2306.02561). Each order of a pair is a judgement of its own, with the probability that the first one shown is better; where the
-    two orders disagree, both verdicts stay. The model says how it is shown a pair with `pair` (see its declaration). It
-    gives one number, of the first response against the second, or one for each of the two.
+    The first of these was PairRM (arXiv:2306.02561). Each order of a pair is a judgement of its own, with the
+    probability that the first one shown is better; where the two orders disagree, both verdicts stay. The model says how
+    it is shown a pair with `pair` (see its declaration). It gives one number, of the first response against the second,
+    or one for each of the two.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "pairs", "max_pairs", "both_orders"})
