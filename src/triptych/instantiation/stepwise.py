@@ -40,8 +40,9 @@ class Stepwise(Scored):
     def _keeps_steps_apart(self) -> Stepwise:
         if self.fold is not None:
             raise ValueError("fold makes one score of the steps, and stepwise keeps a label for each; leave fold out")
-        if self.length != "keep":
-            raise ValueError("length: residual takes the length of responses out, not that of steps; leave it out")
+        for field in ("length", "style"):
+            if getattr(self, field) != "keep":
+                raise ValueError(f"{field}: residual takes the {field} of responses out, not that of steps; leave it out")
         return self
 
     def instantiate(

@@ -28,16 +28,13 @@ _POOLS = {"insert_fact": "facts", "mismatch": "others"}
 class Corrupt(Operator):
     """Makes a worse version of each response so far, as a negative whose fault is known.
 
-    One change, drawn among `changes` that can be made to the text:
-
-    - a sentence dropped, said twice, or swapped with the one after it (`drop_sentence`, `repeat_sentence`,
-      `swap_sentences`), or the text cut off half-way (`truncate`);
-    - a digit of a number made another: anywhere (`change_number`), or in a step before the last (`wrong_step`), after
-      which the other steps go on as they were;
-    - a name exchanged for another one of the text, the prompt or the other responses (`swap_names`). Names are words with
-      a capital inside of a sentence, so there are none in scripts without capitals, and in German too many;
-    - one of the `facts` put in (`insert_fact`), which are yours to make false;
-    - an answer to another prompt in its place, one of the `others` (`mismatch`).
+    One change, drawn among `changes` that can be made to the text. A sentence is dropped, said twice, or swapped with the
+    one after it; the text is cut off half-way (`truncate`). A digit of a number becomes another: anywhere
+    (`change_number`), or in a step before the last, after which the other steps go on as they were (`wrong_step`). A name
+    is exchanged for another one of the text, the prompt or the other responses (`swap_names`); names are words with a
+    capital inside of a sentence, so that scripts without capitals have none, and German has too many. One of the `facts`
+    is put in (`insert_fact`); they are yours to make false. The answer to another prompt, one of the `others`, takes its
+    place (`mismatch`).
 
     What was done and where stands in `params`; the response that was corrupted, or whose place is taken, is the parent.
     A text to which none of the changes can be made gives no response.
