@@ -119,6 +119,17 @@ def best_imitated(here, examples):
     assert qualities(here, example) == [max(row["quality"] for row in here.values())]
 
 
+def imitated_above_a_rising_threshold(here, examples):
+    """Each set holds what reaches its threshold on the scale from 1 to 10, each text once."""
+    reached = {row["messages"][-1]["content"]: (round(1 + 9 * row["quality"] / 10) - 1) / 9 for row in here.values()}
+    wanted = [sorted(text for text, score in reached.items() if score >= least) for least in (0.5, 0.7, 0.9)]
+    made = {}
+    for example in examples:
+        (response,) = example["response_ids"]
+        made.setdefault(example["strategy_id"], []).append(here[response]["messages"][-1]["content"])
+    assert sorted(map(sorted, made.values())) == sorted(texts for texts in wanted if texts)
+
+
 def right_imitated(here, examples):
     right = [row for row in here.values() if row["quality"] > 5]
     assert len(examples) == min(10, len(right))
@@ -701,6 +712,7 @@ WANTED = {
     "pro": (4, 2, "ranking", in_order),
     "raft": (8, 8, "sft", best_imitated),
     "rdpo": (2, 2, "pair", best_against_worst),
+    "rest": (16, 16, "sft", imitated_above_a_rising_threshold),
     "rest-em": (32, 0, "sft", right_imitated),
     "rlaif": (2, 2, "pair", best_against_worst),
     "rlcd": (2, 0, "pair", from_to("positive", "negative")),
