@@ -20,6 +20,7 @@ from triptych.errors import AwaitsPolicy
 from triptych.export.trainer import trainer_of
 from triptych.export.trl import export_trl
 from triptych.recipes.load import find_recipe, parse_recipe, shipped_recipes
+from triptych.records import draw
 from world import SLIP, World, quality, responses_in, token_logprobs, world
 
 DATA = Path(__file__).parent / "data"
@@ -325,6 +326,12 @@ def two_annotated(here, examples):
 
 
 def right_against_wrong_with_certainties(here, examples):
+    """Beside the policy's eight solutions stands the given one, which all of them lose to where none is right."""
+    assert sorted(row["generator"] for row in here.values()) == ["given", *["sample"] * 8]
+    (given,) = (name for name, row in here.items() if row["generator"] == "given")
+    wrong = {name for name, row in here.items() if row["generator"] == "sample" and row["quality"] <= 5}
+    pairs = [example["response_ids"] for example in examples if example["kind"] == "pair"]
+    assert {rejected for chosen, rejected in pairs if chosen == given} == wrong
     right_against_wrong(here, [example for example in examples if example["kind"] == "pair"])
     steps = [example for example in examples if example["kind"] == "stepwise"]
     assert [example["response_ids"] for example in steps] == [
@@ -400,6 +407,8 @@ def by_a_noisy_annotator(here, examples):
     assert said["evaluator"] in {f"annotators:{name}" for name in ("careful", "hurried", "strict", "generous")}
     wanted = second_unless_worse(here, said["response_ids"])
     flipped = said["rationale"].startswith("[flipped on purpose")
+    assert flipped == (draw(0, "flip", *here) / 2**63 < 0.25)  # a quarter, drawn for each question
+    assert len({each["id"] for row in here.values() for each in row["said"]}) == 1  # one annotator, asked once
     assert [tuple(example["response_ids"]) for example in examples] == [wanted[::-1] if flipped else wanted]
 
 
@@ -1132,10 +1141,12 @@ def test_a_ranked_list_is_shown_in_different_orders(tmp_path):
 def test_a_share_of_the_pool_of_annotators_errs_on_purpose(tmp_path):
     with world() as (_, base_url):
         _, run = run_method("alpacafarm", tmp_path / "run", base_url, prompts=64)
-    flipped = 0
+    flipped, heard = 0, set()
     for here, examples in of_prompts(run):
         by_a_noisy_annotator(here, examples)
+        heard |= {said["evaluator"] for row in here.values() for said in row["said"]}
         flipped += any(said["rationale"].startswith("[flipped") for row in here.values() for said in row["said"])
+    assert heard == {f"annotators:{name}" for name in ("careful", "hurried", "strict", "generous")}
     assert abs(flipped / 64 - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 64)
 
 
