@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import msgspec
 from pydantic import Field, model_validator
 
-from triptych.instantiation.adjust import Calibration, without_length
+from triptych.instantiation.adjust import Calibration, without_length, without_style
 from triptych.instantiation.bradley_terry import BradleyTerry
 from triptych.instantiation.join import Join
 from triptych.instantiation.panel import Panel
@@ -104,6 +104,8 @@ class Scored(MakesExamples):
     """Calibration of evaluators on gold verdicts: a `Calibration`."""
     length: Literal["keep", "residual"] = "keep"
     """Whether verdicts are taken as they are, or without what the length of responses explains of them."""
+    style: Literal["keep", "residual"] = "keep"
+    """The same of length, headings, lists and bold text together."""
     rescale: Rescale | None = None
     """How scores without a scale, such as rewards, come between 0 and 1: by a `sigmoid`, as `standard` scores over all
     prompts, or by their `rank` within the prompt. None leaves them out."""
@@ -114,7 +116,8 @@ class Scored(MakesExamples):
         if super().across_prompts:
             return True
         panel = self.panel is not None and self.panel.across_prompts
-        return panel or self.calibrate is not None or self.length == "residual" or self.rescale == "standard"
+        residual = "residual" in (self.length, self.style)
+        return panel or self.calibrate is not None or residual or self.rescale == "standard"
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
@@ -174,7 +177,9 @@ class Scored(MakesExamples):
     def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
         if self.calibrate is not None:
             said = self.calibrate.calibrated(said)
-        if self.length == "residual":
+        if self.style == "residual":
+            said = without_style(said, responses)
+        elif self.length == "residual":
             said = without_length(said, responses)
         return said
 

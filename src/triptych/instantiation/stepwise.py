@@ -44,8 +44,9 @@ class Stepwise(Scored):
             raise ValueError("fold makes one score of the steps, and stepwise keeps a label for each; leave fold out")
         if self.bradley_terry is not None:
             raise ValueError("bradley_terry is of choices between responses, and steps are not chosen between; leave it out")
-        if self.length != "keep":
-            raise ValueError("length: residual takes the length of responses out, not that of steps; leave it out")
+        for field in ("length", "style"):
+            if getattr(self, field) != "keep":
+                raise ValueError(f"{field}: residual takes the {field} of responses out, not that of steps; leave it out")
         return self
 
     def instantiate(
