@@ -322,12 +322,14 @@ def _guarded(command: Callable[[], Any]) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
         return _say_error(f"can't write all that there is to say: {error.strerror}", 3, error)
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of Polars is no Exception
         return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
     return 0
 
 
-def _say_error(message: str, exit_code: int, error: Exception) -> int:
+def _say_error(message: str, exit_code: int, error: BaseException) -> int:
     if os.environ.get("TRIPTYCH_DEBUG"):
         import traceback
 

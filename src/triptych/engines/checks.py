@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf, isfinite
 from sys import float_info
@@ -67,7 +68,9 @@ async def _awaited(who: str, work: Callable[[], Awaitable[_Out]]) -> _Out:
         return await work()
     except TriptychError:
         raise
-    except Exception as error:
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of Polars, or sys.exit(): neither is an Exception
         raise OperatorFailed(f"{who} failed with {type(error).__name__}: {error}") from error
 
 

@@ -49,7 +49,7 @@ class TableWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
         self._at_work: deque[Future[None]] = deque()
         self._failed: TriptychError | None = None
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def add(self, prompt: Prompt, responses: tuple[Response, ...], judgements: tuple[Judgement, ...]) -> None:
@@ -103,7 +103,7 @@ class TableWriter:
     def _wait_for_a_part(self) -> None:
         try:
             self._at_work.popleft().result()
-        except Exception as error:
+        except BaseException as error:  # a panic of Polars is no Exception
             self._broken = error
             raise
 
