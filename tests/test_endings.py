@@ -186,6 +186,25 @@ def test_a_progress_that_raises_at_the_very_end_costs_nothing(tmp_path):
     assert run.prompts().collect().height == 60
 
 
+def test_calls_that_nobody_waits_for_any_more_come_in_before_the_run_ends(tmp_path, monkeypatch):
+    """A judge is still out when a verifier of the same prompt fails, and with it all work on that prompt."""
+
+    async def failing(self, case, ask):
+        while server.stats()["answered"] < 3 or server.stats()["in_flight"] == 0:
+            await asyncio.sleep(0.02)
+        raise ValueError("no")
+
+    with endpoint(latency_ms=400) as server:
+        value = sampled(server.base_url, prompts=1)
+        with monkeypatch.context() as patch:
+            patch.setattr("triptych.evaluation.verify.Verify.judge", failing)
+            with pytest.raises(OperatorFailed, match="the evaluator 'verify' failed"):
+                tp.run(value, tmp_path / "run")
+        assert tp.open_run(tmp_path / "run").manifest.spent["calls"] == server.stats()["answered"] == 9
+        tp.run(value, tmp_path / "run")
+        assert server.stats()["repeated_bodies"] == 0
+
+
 def test_a_panic_in_a_command_is_said_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr("triptych.app.cli.cli.main", raising(Panic("of a table")))
     with pytest.raises(SystemExit) as ended:

@@ -454,6 +454,62 @@ def test_killed_twenty_times_at_random_it_ends_as_if_undisturbed(tmp_path):
     assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
 
 
+KILLED_BEFORE_A_TABLE_HAS_ITS_NAME = """
+import os, signal, sys
+import triptych as tp
+from runs import recipe
+again, left = os.replace, [int(sys.argv[3])]
+def dying(source, target):
+    if str(target).endswith(".parquet"):
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+    again(source, target)
+os.replace = dying
+run = tp.open_run(sys.argv[2])
+if sys.argv[1] == "instantiate":
+    tp.instantiate(run, recipe("http://127.0.0.1:9/v1", instantiation={"kind": "sft"}), sys.argv[4])
+else:
+    tp.run(recipe(sys.argv[1], n=3, prompts=5), sys.argv[2])
+"""
+
+
+def killed_while_tables_get_their_names(*arguments: object) -> None:
+    command = [sys.executable, "-c", KILLED_BEFORE_A_TABLE_HAS_ITS_NAME, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("named_before", [0, 1, 2, 3])
+def test_killed_while_the_tables_get_their_names_old_and_new_ones_are_never_mixed(tmp_path, named_before):
+    with endpoint() as server:
+        after = tp.run(recipe(server.base_url, prompts=5), tmp_path / "calm")
+        tp.run(recipe(server.base_url, n=2, prompts=5), tmp_path / "run", calls=after.calls_path)
+        killed_while_tables_get_their_names(server.base_url, tmp_path / "run", named_before)
+        for table in ("prompts", "responses", "judgements", "examples"):
+            with pytest.raises(RunFolderError, match=f"no table of {table} yet; run its recipe again"):
+                tp.open_run(tmp_path / "run").table(table)
+        server.reset()
+        with pytest.raises(BudgetReached):  # there are no tables of a sitting before to keep
+            tp.run(recipe(server.base_url, prompts=6, budget={"calls": 0}), tmp_path / "run")
+        assert tables(tmp_path / "run")["prompts"].height == 5
+        tp.run(recipe(server.base_url, prompts=5), tmp_path / "run")
+        assert server.stats()["requests"] == 0
+    assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
+
+
+def test_killed_while_examples_made_anew_get_their_names_they_are_never_mixed_with_old_ones(tmp_path):
+    with endpoint() as server:
+        run = tp.run(recipe(server.base_url, prompts=5), tmp_path / "run")
+    sft = recipe("http://127.0.0.1:9/v1", instantiation={"kind": "sft"})
+    tp.instantiate(run, recipe("http://127.0.0.1:9/v1"), tmp_path / "anew")
+    killed_while_tables_get_their_names("instantiate", tmp_path / "run", 2, tmp_path / "anew")
+    with pytest.raises(RunFolderError, match="no table of examples yet"):
+        tp.open_run(tmp_path / "anew").examples()
+    again = tp.instantiate(run, sft, tmp_path / "anew").examples().collect()
+    assert set(again["kind"]) == {"sft"}
+
+
 def test_ctrl_c_ends_in_order_and_the_run_goes_on_later(tmp_path):
     with endpoint(latency_ms=50) as server:
         value = recipe(server.base_url, prompts=100, model={"concurrency": 8})

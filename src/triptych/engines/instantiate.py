@@ -18,7 +18,7 @@ from triptych.recipes.load import load_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.store.blocks import blocks
-from triptych.store.run import RECIPE, Manifest, Run, claim, read_manifest, write_manifest, write_whole
+from triptych.store.run import RECIPE, Manifest, Run, claim, place_tables, read_manifest, write_manifest, write_whole
 from triptych.store.tables import schema
 from triptych.store.writer import PROMPTS_A_PART, ROWS_A_GROUP
 
@@ -54,8 +54,12 @@ def instantiate(
     manifest.verdicts_of = str(run.path.resolve())
     try:
         write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
-        _share_tables(run, out)
-        _write_examples(run, recipe, out, progress)
+        parts = out / ".parts"
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        _share_tables(run, parts)
+        _write_examples(run, recipe, parts, progress)
+        place_tables(parts, out)
         _sign(run, recipe, out, manifest)
     except OSError as error:
         raise RunFolderError(f"can't write to {out}: {error.strerror or error}") from error
@@ -87,12 +91,10 @@ def _not_in_place(run: Run, out: Path) -> None:
         raise RunFolderError(f"{out} holds examples made of {before.verdicts_of}; name another folder")
 
 
-def _share_tables(run: Run, out: Path) -> None:
+def _share_tables(run: Run, parts: Path) -> None:
     for name in _SHARED:
-        source, place = run.path / f"{name}.parquet", out / f"{name}.parquet"
-        if not source.exists():
-            raise RunFolderError(f"{run.path} has no table of {name} yet; run its recipe again to complete it")
-        place.unlink(missing_ok=True)
+        run.table(name)  # raises where it is not there, or damaged
+        source, place = run.path / f"{name}.parquet", parts / f"{name}.parquet"
         try:
             os.link(source, place)
         except OSError:  # another disk, or one without links
@@ -110,12 +112,9 @@ def _sign(run: Run, recipe: Recipe, out: Path, manifest: Manifest) -> None:
     write_manifest(out, manifest)
 
 
-def _write_examples(run: Run, recipe: Recipe, out: Path, progress: Callable[[int, int], None] | None) -> None:
+def _write_examples(run: Run, recipe: Recipe, parts: Path, progress: Callable[[int, int], None] | None) -> None:
     import polars as pl
 
-    parts = out / ".parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
     pl.DataFrame(schema=schema("examples")).write_ipc(parts / "000000.arrow")
     for number, made in enumerate(_made(run, recipe, progress), 1):
         made.write_ipc(parts / f"{number:06d}.arrow", compression="lz4")
@@ -124,8 +123,7 @@ def _write_examples(run: Run, recipe: Recipe, out: Path, progress: Callable[[int
             parts / "examples.parquet", row_group_size=ROWS_A_GROUP, compression_level=1
         )
     except pl.exceptions.PolarsError as error:  # Polars hides a full disk in one of its own
-        raise RunFolderError(f"can't write the examples in {out}: {error}") from error
-    os.replace(parts / "examples.parquet", out / "examples.parquet")
+        raise RunFolderError(f"can't write the examples in {parts.parent}: {error}") from error
 
 
 def _made(run: Run, recipe: Recipe, progress: Callable[[int, int], None] | None) -> Iterator[pl.DataFrame]:

@@ -70,7 +70,7 @@ class Run:
         import polars as pl
 
         file = self.path / f"{name}.parquet"
-        if not file.exists():
+        if not file.exists() or not has_tables(self.path):
             todo = "import the file again" if self.manifest.imported else "run its recipe again"
             raise RunFolderError(f"{self.path} has no table of {name} yet; {todo} to complete it")
         try:
@@ -149,6 +149,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def has_tables(folder: Path) -> bool:
     """Whether an earlier sitting left its tables in the folder."""
     return (folder / "prompts.parquet").exists()
+
+
+def place_tables(parts: Path, folder: Path) -> None:
+    """Give new tables their names in the folder, in place of those that it has.
+
+    By its table of prompts a folder is known to have tables, so that one goes first and comes last: a process that is
+    killed in between leaves a folder without tables, never old and new ones together.
+    """
+    (folder / "prompts.parquet").unlink(missing_ok=True)
+    for name in ("responses", "judgements", "examples", "prompts"):
+        os.replace(parts / f"{name}.parquet", folder / f"{name}.parquet")
 
 
 def write_whole(file: Path, content: bytes) -> None:
