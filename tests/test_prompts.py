@@ -4,8 +4,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -453,6 +456,26 @@ def test_columns_that_the_first_hundred_rows_all_lack_are_an_error(tmp_path):
     write(100)
     with pytest.raises(PromptError, match="there is no column 'question2'"):
         read(tmp_path, columns={"prompt": "question2"})
+
+
+@pytest.mark.parametrize("columns", [{"prompt": "questt"}, {}], ids=["a wrong name", "no name"])
+def test_a_pipe_without_the_column_is_told_by_its_first_row(tmp_path, columns):
+    told = threading.Event()
+
+    def write():
+        with open(tmp_path / "pipe.jsonl", "wb", buffering=0) as pipe:
+            pipe.write(b'{broken\n{"quest": "x"}\n')
+            told.wait(10)  # and nothing more comes
+
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    writer = threading.Thread(target=write)
+    writer.start()
+    began = time.monotonic()
+    with pytest.raises(PromptError, match=r"there is no.* 'quest'"):
+        read(tmp_path, "pipe.jsonl", columns=columns)
+    assert time.monotonic() - began < 8
+    told.set()
+    writer.join()
 
 
 def test_broken_rows_do_not_say_that_a_column_is_not_there(tmp_path):
