@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -347,6 +348,16 @@ def test_broken_json_is_reported_with_its_line_and_column(tmp_path):
     assert texts(found)[-1] == "last"
     assert found[6].content == '{"prompt": "éé" 5}'
     assert found[-1].row == 9
+
+
+def test_a_number_beyond_reason_is_a_bad_row_in_every_kind_of_json(tmp_path):
+    jsonl(tmp_path / "p.jsonl", b'{"prompt": "a", "more": 1e400}', {"prompt": "b"}, b'{"prompt": "c", "more": [-1E999]}')
+    shutil.copy(tmp_path / "p.jsonl", tmp_path / "lines.json")
+    (tmp_path / "p.json").write_text('[{"prompt": "a", "more": 1e400}, {"prompt": "b"}, {"prompt": "c", "more": -1E999}]')
+    for file in ("p.jsonl", "lines.json", "p.json"):
+        found = read(tmp_path, file)
+        assert bad(found) == dict.fromkeys((1, 3), "holds a number that is too large")
+        assert texts(found) == ["b"]
 
 
 def test_json_nested_beyond_reason_is_a_bad_row(tmp_path):

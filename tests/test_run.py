@@ -20,6 +20,7 @@ import pytest
 import triptych as tp
 from endpoint import endpoint
 from runs import assert_same_tables, recipe, tables
+from triptych.app.summary import summary
 from triptych.errors import BudgetReached, EndpointDown, KeyRefused, OperatorFailed, PromptError, RunFolderError
 from triptych.recipes.write import recipe_yaml
 from triptych.store.run import read_manifest, write_whole
@@ -396,6 +397,36 @@ def test_a_folder_of_another_recipe_or_of_strangers_is_left_alone(tmp_path):
     assert tables(tmp_path / "run")["prompts"].height == 2
 
 
+@pytest.mark.parametrize("left", [None, b"\xff", b"a: [", b"- a", b"models: [1]", b"objective: {criteria: [3]}"])
+def test_a_run_folder_without_a_readable_recipe_says_so(tmp_path, left):
+    with endpoint() as server:
+        run = tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
+        (tmp_path / "run" / "recipe.yaml").unlink()
+        if left is not None:
+            (tmp_path / "run" / "recipe.yaml").write_bytes(left)
+        others = (
+            lambda: summary(run),
+            lambda: tp.export_run(run, to="trl", out=tmp_path / "out"),
+            lambda: tp.instantiate(run, recipe(server.base_url), tmp_path / "out"),
+        )
+        for read in others:
+            with pytest.raises(RunFolderError, match=r"recipe.yaml can't be read: .*; run its recipe again") as raised:
+                read()
+            assert "\n" not in str(raised.value)
+            assert not (tmp_path / "out").exists()
+        tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
+    assert summary(run).examples > 0
+
+
+@pytest.mark.parametrize("left", ["letter.txt", "run.json"])
+def test_a_folder_that_is_refused_is_left_as_it_is(tmp_path, left):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / left).write_text('{"run": "1", "recipe": "other", "recipe_id": "2"}')
+    with pytest.raises(RunFolderError):
+        tp.run(recipe("http://127.0.0.1:9/v1"), tmp_path / "home")
+    assert [entry.name for entry in (tmp_path / "home").iterdir()] == [left]
+
+
 def test_a_folder_that_can_not_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with endpoint() as server:
@@ -410,6 +441,11 @@ def test_a_folder_that_can_not_be_made_is_said(tmp_path):
 def start(recipe_file: Path, out: Path, *more: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "triptych", "run", str(recipe_file), "--out", str(out), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def triptych(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "triptych", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def written(tmp_path: Path, value: tp.Recipe) -> Path:
@@ -698,6 +734,55 @@ def test_a_disk_that_is_full_before_anything_or_of_bad_rows(tmp_path, size, said
         again = start(tmp_path / "r.yaml", tmp_path / "disk" / "run", "--quiet")
         assert again.communicate(timeout=60)[1] == ""
         assert len((tmp_path / "disk" / "run" / "set_aside.jsonl").read_text().splitlines()) == 300
+
+
+@contextmanager
+def only_to_be_read(folder: Path) -> Iterator[None]:
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield
+        folder.chmod(0o755)
+    else:  # who may write whatever the mode says
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        yield
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+
+
+def test_a_run_is_shown_where_nothing_can_be_written(tmp_path):
+    with endpoint() as server, small_disk(tmp_path / "disk", "60m"):
+        run = tp.run(recipe(server.base_url, prompts=2), tmp_path / "disk" / "run")
+        call_id = run.responses().collect()["call_ids"][0][0]
+        with only_to_be_read(tmp_path / "disk"):
+            for arguments in ((), ("1",), (call_id,)):
+                shown = triptych("show", tmp_path / "disk" / "run", *arguments)
+                assert (shown.returncode, shown.stderr) == (0, "")
+            assert "tokens not known" not in triptych("show", tmp_path / "disk" / "run", "1").stdout
+            refused = triptych("run", written(tmp_path, recipe(server.base_url)), "--out", tmp_path / "disk" / "run")
+            assert refused.returncode == 3
+            assert "can't write to" in refused.stderr
+        (tmp_path / "disk" / "run" / "calls.sqlite-wal").write_bytes(b"what a kill leaves")
+        with only_to_be_read(tmp_path / "disk"):
+            cut = triptych("show", tmp_path / "disk" / "run", call_id)
+            assert cut.returncode == 3
+            assert "needs a folder that can be written" in cut.stderr
+
+
+def test_a_call_log_that_another_program_holds_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("triptych.store.call_log._BUSY_S", 0.1)
+    monkeypatch.setattr("triptych.store.call_log._OPENING_S", 0.1)
+    with endpoint() as server, closing(sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)) as other:
+        value, log = recipe(server.base_url, prompts=5), tmp_path / "log.sqlite"
+        run = tp.run(value, tmp_path / "run", calls=log, limit=1)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RunFolderError, match=r"database is locked.* another program holds it, end that one, then run"):
+            tp.run(value, tmp_path / "run", calls=log)
+        assert tp.open_run(run.path).manifest.status.startswith("stopped: can't write to the call log")
+        other.execute("ROLLBACK")
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RunFolderError, match=r"can't open the call log .*; another program holds it, end that one"):
+            tp.run(value, tmp_path / "run", calls=log)
+        other.execute("ROLLBACK")
 
 
 def test_progress_and_json_for_machines(tmp_path):

@@ -14,7 +14,6 @@ import triptych
 from triptych.engines.tables import made_by, within_and_across
 from triptych.errors import Problem, RecipeError, RunFolderError
 from triptych.operators import Instantiator
-from triptych.recipes.load import load_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.store.blocks import blocks
@@ -71,7 +70,7 @@ def instantiate(
 
 def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
     """Refuse criteria whose text is not that which the run's judgements are about."""
-    before = load_recipe(str(run.path / RECIPE)).objective.criteria
+    before = run.objective().criteria
     said = "has another text than the one that was judged; run the recipe to have it judged anew"
     problems = [
         Problem(said, f"objective.criteria.{name}")
