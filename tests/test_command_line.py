@@ -344,6 +344,26 @@ def test_prompts_can_come_from_standard_input(folder):
     assert json.loads(done.stdout)["manifest"]["prompts"] == 1
 
 
+@pytest.mark.parametrize("arguments", [("--help",), ("methods",), ("schema",), ("run", "recipe.yaml", "--out", "run")])
+def test_output_that_nobody_reads_ends_quietly_as_by_sigpipe(folder, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "triptych", *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=folder, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+    if "run" in arguments:
+        assert tp.open_run(folder / "run").manifest.status == "finished"
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_harm_nothing(folder, closed):
+    """Without care, the call log would be opened under their numbers, and written into."""
+    run = f"{sys.executable} -m triptych run recipe.yaml --out run {closed}"
+    assert subprocess.run(["bash", "-c", run], cwd=folder, capture_output=True, check=False).returncode == 0
+    assert triptych("show", folder / "run").returncode == 0
+
+
 def test_bad_rows_are_set_aside_with_their_number(folder):
     lines = (folder / "prompts.jsonl").read_text().splitlines()
     (folder / "prompts.jsonl").write_text("\n".join([lines[0], '{"prompt": "broken', lines[1], '{"prompt": ""}']))

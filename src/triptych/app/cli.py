@@ -41,6 +41,10 @@ push_option = click.option(
 )
 
 
+_NOBODY_READS = 128 + 13
+"""The exit code of what a broken pipe ends: that of SIGPIPE."""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="triptych", message="triptych %(version)s")
 def cli() -> None:
@@ -300,7 +304,15 @@ def _with_budget(changes: tuple[str, ...], budget: float | None) -> tuple[str, .
 
 def main() -> None:
     """Run the command line; errors are sentences and exit codes, never tracebacks."""
+    _open_what_is_closed()
     sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+
+
+def _open_what_is_closed() -> None:
+    """Put nothing in the place of standard streams that are closed: the next file opened would be taken for one."""
+    for name in ("stdin", "stdout", "stderr"):  # in this order: what is opened gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _guarded(command: Callable[[], Any]) -> int:
@@ -315,15 +327,12 @@ def _guarded(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
         return _say_error(f"can't write all that there is to say: {error.strerror}", 3, error)
-    except SystemExit:
-        raise
+    except SystemExit:  # so click ends where nobody reads what is said, and only there
+        return _NOBODY_READS
     except BaseException as error:  # a panic of Polars is no Exception
         return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
     return 0
