@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -354,6 +355,19 @@ def test_output_that_nobody_reads_ends_quietly_as_by_sigpipe(folder, arguments):
     assert (done.returncode, done.stderr) == (141, "")
     if "run" in arguments:
         assert tp.open_run(folder / "run").manifest.status == "finished"
+
+
+def test_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback(tmp_path):
+    """The import of click waits for it here."""
+    (tmp_path / "click.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(20)\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    command, environment = [sys.executable, "-m", "triptych", "plan", "quickstart"], os.environ | {"PYTHONPATH": path}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])

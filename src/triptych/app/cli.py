@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -305,7 +306,13 @@ def _with_budget(changes: tuple[str, ...], budget: float | None) -> tuple[str, .
 def main() -> None:
     """Run the command line; errors are sentences and exit codes, never tracebacks."""
     _open_what_is_closed()
-    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+    sys.exit(_guarded(_command))
+
+
+def _command() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while all this was imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main(standalone_mode=False)
 
 
 def _open_what_is_closed() -> None:
