@@ -22,13 +22,14 @@ def not_in_place(run: Run, out: Path) -> None:
         raise RunFolderError(f"{out} holds examples made of {before.verdicts_of}; name another folder")
 
 
-def share_tables(run: Run, out: Path, names: Collection[str]) -> None:
-    """Give `out` tables of `run`, as hard links where the disk has them. Raises `RunFolderError` where one is missing."""
+def share_tables(run: Run, parts: Path, names: Collection[str]) -> None:
+    """Put tables of `run` into the folder `parts`, as hard links where the disk has them.
+
+    Raises `RunFolderError` where one is missing or damaged.
+    """
     for name in names:
-        source, place = run.path / f"{name}.parquet", out / f"{name}.parquet"
-        if not source.exists():
-            raise RunFolderError(f"{run.path} has no table of {name} yet; run its recipe again to complete it")
-        place.unlink(missing_ok=True)
+        run.table(name)
+        source, place = run.path / f"{name}.parquet", parts / f"{name}.parquet"
         try:
             os.link(source, place)
         except OSError:  # another disk, or one without links

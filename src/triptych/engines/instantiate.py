@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,11 +13,10 @@ from triptych.engines.derived import not_in_place, share_tables, sign
 from triptych.engines.tables import made_by, within_and_across
 from triptych.errors import Problem, RecipeError, RunFolderError
 from triptych.operators import Instantiator
-from triptych.recipes.load import load_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.store.blocks import blocks
-from triptych.store.run import RECIPE, Run, claim, write_manifest
+from triptych.store.run import Run, claim, place_tables, write_manifest
 from triptych.store.tables import schema
 from triptych.store.writer import PROMPTS_A_PART, ROWS_A_GROUP
 
@@ -54,8 +52,12 @@ def instantiate(
     manifest.verdicts_of = str(run.path.resolve())
     try:
         write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
-        share_tables(run, out, _SHARED)
-        _write_examples(run, recipe, out, progress)
+        parts = out / ".parts"
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        share_tables(run, parts, _SHARED)
+        _write_examples(run, recipe, parts, progress)
+        place_tables(parts, out)
         sign(run, recipe.id, recipe_yaml(recipe), out, manifest)
     except OSError as error:
         raise RunFolderError(f"can't write to {out}: {error.strerror or error}") from error
@@ -67,7 +69,7 @@ def instantiate(
 
 def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
     """Refuse criteria whose text is not that which the run's judgements are about."""
-    before = load_recipe(str(run.path / RECIPE)).objective.criteria
+    before = run.objective().criteria
     said = "has another text than the one that was judged; run the recipe to have it judged anew"
     problems = [
         Problem(said, f"objective.criteria.{name}")
@@ -78,12 +80,9 @@ def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
         raise RecipeError(recipe.name, problems)
 
 
-def _write_examples(run: Run, recipe: Recipe, out: Path, progress: Callable[[int, int], None] | None) -> None:
+def _write_examples(run: Run, recipe: Recipe, parts: Path, progress: Callable[[int, int], None] | None) -> None:
     import polars as pl
 
-    parts = out / ".parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
     pl.DataFrame(schema=schema("examples")).write_ipc(parts / "000000.arrow")
     for number, made in enumerate(_made(run, recipe, progress), 1):
         made.write_ipc(parts / f"{number:06d}.arrow", compression="lz4")
@@ -92,8 +91,7 @@ def _write_examples(run: Run, recipe: Recipe, out: Path, progress: Callable[[int
             parts / "examples.parquet", row_group_size=ROWS_A_GROUP, compression_level=1
         )
     except pl.exceptions.PolarsError as error:  # Polars hides a full disk in one of its own
-        raise RunFolderError(f"can't write the examples in {out}: {error}") from error
-    os.replace(parts / "examples.parquet", out / "examples.parquet")
+        raise RunFolderError(f"can't write the examples in {parts.parent}: {error}") from error
 
 
 def _made(run: Run, recipe: Recipe, progress: Callable[[int, int], None] | None) -> Iterator[pl.DataFrame]:

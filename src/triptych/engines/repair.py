@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +15,7 @@ from triptych.audit.repairs import REPAIRS, Repair, Resplit
 from triptych.engines.derived import not_in_place, share_tables, sign
 from triptych.errors import RunFolderError, TriptychError
 from triptych.records import Example, make_example
-from triptych.store.run import Run, claim, write_manifest, write_whole
+from triptych.store.run import Run, claim, place_tables, write_manifest, write_whole
 from triptych.store.tables import TABLES, frame, records
 from triptych.store.writer import ROWS_A_GROUP
 
@@ -71,19 +72,24 @@ def repair_run(
     manifest.verdicts_of = str(run.path.resolve())
     try:
         write_manifest(out, manifest)
+        parts = out / ".parts"
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
         examples, prompts, done = _repaired(run, data, names)
         share_tables(
-            run, out, [name for name in TABLES if name != "examples" and (name != "prompts" or prompts is None)]
+            run, parts, [name for name in TABLES if name != "examples" and (name != "prompts" or prompts is None)]
         )
         for name, table in (("examples", examples), ("prompts", prompts)):
             if table is not None:
-                _write(table, out / f"{name}.parquet")
+                _write(table, parts / f"{name}.parquet")
+        place_tables(parts, out)
         write_whole(out / LOG, msgspec.json.format(msgspec.json.encode(done), indent=1))
         manifest.repairs = tuple(done.counts)
         sign(run, run.manifest.recipe_id, run.recipe_text(), out, manifest)
     except OSError as error:
         raise RunFolderError(f"can't write to {out}: {error.strerror or error}") from error
     finally:
+        shutil.rmtree(out / ".parts", ignore_errors=True)
         lock.release()
     return Run(out, manifest), done
 
@@ -162,9 +168,7 @@ def _with_families(run: Run, data: Data, repair: Resplit) -> tuple[pl.DataFrame 
 def _write(table: pl.DataFrame, place: Path) -> None:
     import polars as pl
 
-    part = place.with_suffix(".part")
     try:
-        table.write_parquet(part, row_group_size=ROWS_A_GROUP, compression_level=1)
+        table.write_parquet(place, row_group_size=ROWS_A_GROUP, compression_level=1)
     except pl.exceptions.PolarsError as error:
         raise RunFolderError(f"can't write {place}: {error}") from error
-    part.replace(place)

@@ -45,7 +45,7 @@ def made_by(instantiations: Sequence[Instantiator], recipe: Recipe, tables: Mapp
         examples: pl.DataFrame = pl.concat([empty, *made]).collect()
     except TriptychError:
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic of Polars is no Exception
         raise OperatorFailed(f"an instantiation of the recipe failed with {type(error).__name__}: {error}") from error
     return examples
 

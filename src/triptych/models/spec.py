@@ -128,10 +128,16 @@ class _EndpointBase(_ModelBase):
     @classmethod
     def _plain_address(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
             raise ValueError("is not an http(s) address such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query:
             raise ValueError("holds credentials or a query; name the key's environment variable in api_key_env")
+        if parts.fragment:
+            raise ValueError(f"holds a fragment, #{parts.fragment}, which is no part of an endpoint's address")
+        if parts.port == 0:  # of one that is no port, this itself raises
+            raise ValueError("has the port 0, which is none")
+        if parts.path.rstrip("/").endswith("/completions"):
+            raise ValueError("ends with the path of a request; leave out what comes after /v1")
         return url.rstrip("/")
 
     @property
