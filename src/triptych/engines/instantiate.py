@@ -159,7 +159,7 @@ def examples_of_block(
     """The examples of a block: of as many prompts as a run makes them of at once, instantiation by instantiation."""
     import polars as pl
 
-    examples = made_by(instantiations, recipe, block)
+    examples = made_by(instantiations, recipe, block, "in-memory")
     if len(instantiations) == 1:
         return examples
     part = block["prompts"].with_row_index("part").select(prompt_id="id", part=pl.col("part") // PROMPTS_A_PART)

@@ -15,7 +15,7 @@ from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
-from triptych.records import Objective, content_ids, draw
+from triptych.records import Objective, content_ids, draw, hashed
 from triptych.records.example import RARE
 from triptych.store.tables import schema, without_nulls
 
@@ -123,7 +123,7 @@ class Scored(MakesExamples):
             self._evaluators,
             fold=self.fold,
             panel=self.panel,
-            adjust=lambda said: self._adjusted(said, responses),
+            adjust=(lambda said: self._adjusted(said, responses)) if self._adjusts else None,
             join=self.join,
         )
         return (
@@ -138,6 +138,10 @@ class Scored(MakesExamples):
         if self.evaluators is None or self.calibrate is None or self.calibrate.gold in self.evaluators:
             return self.evaluators
         return (*self.evaluators, self.calibrate.gold)
+
+    @property
+    def _adjusts(self) -> bool:
+        return self.calibrate is not None or self.length == "residual"
 
     def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
         if self.calibrate is not None:
@@ -173,20 +177,11 @@ def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
     return responses
 
 
-class _Content(msgspec.Struct):
-    """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
-
-    judgement_ids: list[str]
-    kind: str
-    labels: list[float]
-    margin: float | None
-    objective_version: str
-    prompt_id: str
-    response_ids: list[str]
-    scores: list[float]
-    strategy: str
-    strategy_id: str
-    weight: float
+_CONTENT = (
+    *("judgement_ids", "kind", "labels", "margin", "objective_version", "prompt_id", "response_ids", "scores"),
+    *("strategy", "strategy_id", "weight"),
+)
+"""What an example's id is the hash of, in the order of canonical JSON."""
 
 
 class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -209,17 +204,25 @@ class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give each row the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
+    """Give each row the id that `make_example` would.
+
+    Polars writes the JSON, byte for byte as `canonical_json` does; hashing goes row by row, since Polars has no such hash.
+    """
     import polars as pl
 
     rare = [name for name in sorted(RARE) if rows[name].list.len().sum()]
-    names = _RareContent.__struct_fields__ if rare else _Content.__struct_fields__
+    if rare:
+        ids = content_ids("e", _rare_contents(rows, rare))
+    else:
+        lines = rows.select(pl.struct(_CONTENT).struct.json_encode().cast(pl.Binary)).to_series()
+        ids = hashed("e", lines.to_list())
+    return rows.with_columns(pl.Series("id", ids, dtype=pl.String))
+
+
+def _rare_contents(rows: pl.DataFrame, rare: list[str]) -> list[Any]:
+    names = _RareContent.__struct_fields__
     columns = [rows[name].to_list() for name in names]
     if "input" in rare:
         place = names.index("input")
         columns[place] = [without_nulls(messages) for messages in columns[place]]
-    if rare:
-        contents: list[Any] = [_RareContent(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
-    else:
-        contents = list(map(_Content, *columns))
-    return rows.with_columns(pl.Series("id", content_ids("e", contents), dtype=pl.String))
+    return [_RareContent(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
