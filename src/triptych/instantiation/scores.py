@@ -349,7 +349,7 @@ def objective_scores(
     """
     import polars as pl
 
-    shown = _at_once(shown_responses(responses))
+    shown = at_once(shown_responses(responses))
     idle = [name for name, criterion in objective.criteria.items() if criterion.weight == 0]
     counted = judgements.filter(~pl.col("criterion").is_in(idle)) if idle else judgements
     told = verdicts(counted, criteria, evaluators)
@@ -360,17 +360,17 @@ def objective_scores(
                 folded(verdicts(counted, criteria, evaluators, of="steps"), fold).select(told.collect_schema().names()),
             ]
         )
-    told = told.drop("prompt_id") if adjust is not None else told.select(*_OF_A_VERDICT)
-    said = _at_once(
-        told.join(shown, on="response_id", how="left", maintain_order="left").filter(pl.col("row").is_not_null())
-    )
+    where = shown.select("response_id", "row", "prompt")
+    if adjust is None:
+        told = told.select(*_OF_A_VERDICT)
+    said = at_once(told.join(where, on="response_id", how="left", maintain_order="left").filter(pl.col("row") >= 0))
     if adjust is not None:
-        said = _at_once(adjust(said))
-    per_criterion = _at_once(_criterion_means(said, panel).with_columns(weight=_weight(objective)))
+        said = at_once(adjust(said))
+    per_criterion = at_once(_criterion_means(said, panel).with_columns(weight=_weight(objective)))
     scored = joined(per_criterion, join, objective).with_columns(pl.col("score").round(_DECIMALS))
     asked = per_criterion.group_by("prompt").agg(pl.col("criterion").n_unique().alias("asked"))
     rests_on = said.select("row", "judgement", "judgement_id").sort("row", "judgement").group_by("row", maintain_order=True)
-    found = _at_once(
+    found = at_once(
         shown.join(scored, on="row", how="left", maintain_order="left")
         .join(asked, on="prompt", how="left", maintain_order="left")
         .with_columns(whole=pl.col("judged_on").fill_null(0) == pl.col("asked").fill_null(0))
@@ -387,8 +387,8 @@ def objective_scores(
     )
 
 
-def _at_once(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Work it out now, since it is used several times and Polars would work it out anew for each."""
+def at_once(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Work rows out now that are used several times, since Polars would work them out anew for each."""
     return rows.collect(engine="in-memory").lazy()
 
 
