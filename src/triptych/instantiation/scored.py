@@ -182,10 +182,12 @@ _CONTENT = (
     *("strategy", "strategy_id", "weight"),
 )
 """What an example's id is the hash of, in the order of canonical JSON."""
+_HUGE = 1e16
+"""From here up Polars may write a number with another exponent (1e+16) than canonical JSON has (1e16)."""
 
 
-class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The same of rows of which some have what is rare."""
+class _Content(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The same in Python, with what is rare."""
 
     input: list[dict[str, Any]] = []
     judgement_ids: list[str]
@@ -206,23 +208,25 @@ class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
 def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
     """Give each row the id that `make_example` would.
 
-    Polars writes the JSON, byte for byte as `canonical_json` does; hashing goes row by row, since Polars has no such hash.
+    Polars writes the JSON, byte for byte as `canonical_json` does where no number is huge; hashing goes row by row, since
+    Polars has no such hash.
     """
     import polars as pl
 
     rare = [name for name in sorted(RARE) if rows[name].list.len().sum()]
-    if rare:
-        ids = content_ids("e", _rare_contents(rows, rare))
+    numbers = [rows["margin"], rows["weight"], rows["scores"].explode(), rows["labels"].explode()]
+    if rare or not all((each.abs() < _HUGE).all() for each in numbers):
+        ids = content_ids("e", _contents(rows, rare))
     else:
         lines = rows.select(pl.struct(_CONTENT).struct.json_encode().cast(pl.Binary)).to_series()
         ids = hashed("e", lines.to_list())
     return rows.with_columns(pl.Series("id", ids, dtype=pl.String))
 
 
-def _rare_contents(rows: pl.DataFrame, rare: list[str]) -> list[Any]:
-    names = _RareContent.__struct_fields__
+def _contents(rows: pl.DataFrame, rare: list[str]) -> list[Any]:
+    names = _Content.__struct_fields__
     columns = [rows[name].to_list() for name in names]
     if "input" in rare:
         place = names.index("input")
         columns[place] = [without_nulls(messages) for messages in columns[place]]
-    return [_RareContent(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+    return [_Content(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
