@@ -81,16 +81,26 @@ def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
 
 
 def _write_examples(run: Run, recipe: Recipe, parts: Path, progress: Callable[[int, int], None] | None) -> None:
+    """Write the examples as they are made, row group by row group."""
     import polars as pl
+    from polars.io.plugins import register_io_source
 
-    pl.DataFrame(schema=schema("examples")).write_ipc(parts / "000000.arrow")
-    for number, made in enumerate(_made(run, recipe, progress), 1):
-        made.write_ipc(parts / f"{number:06d}.arrow", compression="lz4")
+    failed: list[BaseException] = []
+
+    def made(*_: object) -> Iterator[pl.DataFrame]:
+        try:
+            yield from _made(run, recipe, progress)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
     try:
-        pl.scan_ipc(parts / "*.arrow").sink_parquet(
+        register_io_source(made, schema=schema("examples")).sink_parquet(
             parts / "examples.parquet", row_group_size=ROWS_A_GROUP, compression_level=1
         )
-    except pl.exceptions.PolarsError as error:  # Polars hides a full disk in one of its own
+    except pl.exceptions.PolarsError as error:  # Polars hides in one of its own what went wrong, and a full disk
+        if failed:
+            raise failed[0] from None
         raise RunFolderError(f"can't write the examples in {parts.parent}: {error}") from error
 
 
@@ -125,7 +135,7 @@ def examples_of_block(
     """The examples of a block: of as many prompts as a run makes them of at once, instantiation by instantiation."""
     import polars as pl
 
-    examples = made_by(instantiations, recipe, block)
+    examples = made_by(instantiations, recipe, block, "in-memory")
     if len(instantiations) == 1:
         return examples
     part = block["prompts"].with_row_index("part").select(prompt_id="id", part=pl.col("part") // PROMPTS_A_PART)

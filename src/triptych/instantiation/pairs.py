@@ -10,7 +10,7 @@ from triptych.instantiation.bands import Band, with_certainty, with_features
 from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.rescale import rescaled
 from triptych.instantiation.scored import Unit
-from triptych.instantiation.scores import criterion_scores
+from triptych.instantiation.scores import at_once, criterion_scores
 from triptych.instantiation.token_weights import TokenWeights
 from triptych.instantiation.weighed import Weighed
 from triptych.instantiation.weights import Likelihood
@@ -266,9 +266,7 @@ class Pairs(Weighed):
             ranked = ranked.join(lengths, on="row", how="left", maintain_order="left")
         if self.within == "prefix":
             ranked = _by_prefix(ranked, responses)
-        return (
-            ranked.collect().lazy()
-        )  # at once, since it is used several times and Polars would work it out anew for each
+        return at_once(ranked)
 
     def _couples(self, scored: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`.

@@ -17,7 +17,7 @@ from triptych.instantiation.rescale import Rescale, rescaled
 from triptych.instantiation.schedule import Schedule
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
-from triptych.records import Objective, content_ids, draw
+from triptych.records import Objective, content_ids, draw, hashed
 from triptych.records.example import RARE
 from triptych.store.tables import schema, without_nulls
 
@@ -155,7 +155,7 @@ class Scored(MakesExamples):
             self._evaluators,
             fold=self.fold,
             panel=self.panel,
-            adjust=lambda said: self._adjusted(self._modelled(said, told), responses),
+            adjust=(lambda said: self._adjusted(self._modelled(said, told), responses)) if self._adjusts else None,
             join=self.join,
         )
         return (
@@ -173,6 +173,10 @@ class Scored(MakesExamples):
 
     def _modelled(self, said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         return said if self.bradley_terry is None else self.bradley_terry.scored(said, judgements)
+
+    @property
+    def _adjusts(self) -> bool:
+        return bool(self.calibrate or self.bradley_terry) or "residual" in (self.length, self.style)
 
     def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
         if self.calibrate is not None:
@@ -210,24 +214,17 @@ def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
     return responses
 
 
-class _Content(msgspec.Struct):
-    """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
-
-    judgement_ids: list[str]
-    kind: str
-    labels: list[float]
-    margin: float | None
-    objective_version: str
-    prompt_id: str
-    response_ids: list[str]
-    scores: list[float]
-    strategy: str
-    strategy_id: str
-    weight: float
+_CONTENT = (
+    *("judgement_ids", "kind", "labels", "margin", "objective_version", "prompt_id", "response_ids", "scores"),
+    *("strategy", "strategy_id", "weight"),
+)
+"""What an example's id is the hash of, in the order of canonical JSON."""
+_HUGE = 1e16
+"""From here up Polars may write a number with another exponent (1e+16) than canonical JSON has (1e16)."""
 
 
-class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The same of rows of which some have what is rare."""
+class _Content(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The same in Python, with what is rare."""
 
     input: list[dict[str, Any]] = []
     judgement_ids: list[str]
@@ -246,17 +243,27 @@ class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give each row the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
+    """Give each row the id that `make_example` would.
+
+    Polars writes the JSON, byte for byte as `canonical_json` does where no number is huge; hashing goes row by row, since
+    Polars has no such hash.
+    """
     import polars as pl
 
     rare = [name for name in sorted(RARE) if rows[name].list.len().sum()]
-    names = _RareContent.__struct_fields__ if rare else _Content.__struct_fields__
+    numbers = [rows["margin"], rows["weight"], rows["scores"].explode(), rows["labels"].explode()]
+    if rare or not all((each.abs() < _HUGE).all() for each in numbers):
+        ids = content_ids("e", _contents(rows, rare))
+    else:
+        lines = rows.select(pl.struct(_CONTENT).struct.json_encode().cast(pl.Binary)).to_series()
+        ids = hashed("e", lines.to_list())
+    return rows.with_columns(pl.Series("id", ids, dtype=pl.String))
+
+
+def _contents(rows: pl.DataFrame, rare: list[str]) -> list[Any]:
+    names = _Content.__struct_fields__
     columns = [rows[name].to_list() for name in names]
     if "input" in rare:
         place = names.index("input")
         columns[place] = [without_nulls(messages) for messages in columns[place]]
-    if rare:
-        contents: list[Any] = [_RareContent(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
-    else:
-        contents = list(map(_Content, *columns))
-    return rows.with_columns(pl.Series("id", content_ids("e", contents), dtype=pl.String))
+    return [_Content(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
