@@ -23,6 +23,10 @@ import pytest
 import yaml
 
 import triptych as tp
+from triptych.audit.data import Data
+from triptych.audit.signal import ches, score_responses
+from triptych.audit.signal.dpo import ImplicitAccuracy, with_dpo
+from triptych.audit.signal.groups import ZeroAdvantageGroups
 from triptych.errors import MissingExtra
 from triptych.export.trainer import settings_file, trainer_of
 from triptych.models.embedded import find_weights
@@ -33,6 +37,7 @@ for module in ("torch", "transformers", "peft", "gguf", "xllamacpp", "datasets",
     pytest.importorskip(module, reason="make prove installs it")
 
 import datasets
+import polars as pl
 import torch
 import transformers
 import trl
@@ -253,6 +258,103 @@ def test_advantages_are_those_that_trl_computes_of_the_same_rewards(run, rows, t
             wanted = [value * spread / (spread + 1e-4) for value in wanted]
         assert found[json.dumps(row["prompt"])] == pytest.approx(wanted, abs=1e-5)
     assert any(any(labels) for labels in ours.values())
+    (none,) = ZeroAdvantageGroups().measure(Data.of(tp.open_run(tmp_path / "made")))
+    (logged,) = (step["frac_reward_zero_std"] for step in trained.state.log_history if "frac_reward_zero_std" in step)
+    assert none.value == pytest.approx(logged, abs=1e-6)
+    assert 0 < none.value < 1
+
+
+def likelihoods(model, before, spoken):
+    """The log-probability of each spoken token, and the hidden states that they are predicted from."""
+    with torch.no_grad():
+        said = model(torch.tensor([before + spoken]), output_hidden_states=True)
+    told = torch.log_softmax(said.logits[0, len(before) - 1 : -1].double(), -1)
+    return told.gather(1, torch.tensor(spoken)[:, None])[:, 0], said.hidden_states[-1][0, len(before) - 1 : -1].double()
+
+
+def test_the_signal_of_pairs_is_what_trl_reports_of_the_same_batch(run, rows, smollm, tmp_path, capsys):
+    pairs = rows(kind="pairs", choose="best_vs_worst", min_margin=0.3).select(range(FEW))
+    policy, reference = (transformers.AutoModelForCausalLM.from_pretrained(smollm, dtype="float32").eval() for _ in range(2))
+    torch.manual_seed(3)
+    for weight in reference.parameters():  # another model, but not by far
+        weight.data += 0.05 * weight.data.std() * torch.randn_like(weight)
+    args = settings(trl.DPOConfig, tmp_path, max_steps=1, per_device_train_batch_size=FEW, learning_rate=1e-6, beta=0.3)
+    trainer = trl.DPOTrainer(policy, ref_model=reference, args=args, train_dataset=pairs)
+    # Of the very tokens that the trainer sees, to which the end of the turn belongs.
+    made = tp.open_run(tmp_path / "made")
+    ids = dict(made.examples().select("id", "response_ids").collect().iter_rows())
+    told = [
+        (one, *(likelihoods(model, row["prompt_ids"], row[f"{side}_ids"])[0].sum().item() for model in (policy, reference)))
+        for row, example in zip(trainer.train_dataset, pairs["example_id"], strict=True)
+        for side, one in zip(("chosen", "rejected"), ids[example], strict=True)
+    ]
+    logprobs = pl.DataFrame(told, ["response_id", "logprob", "reference_logprob"], orient="row").with_columns(tokens=9)
+    tables = {name: made.table(name) for name in ("prompts", "responses", "judgements", "examples")}
+    tables["examples"] = tables["examples"].filter(pl.col("id").is_in(pairs["example_id"][:]))
+    data = Data(tables, logprobs=logprobs, recipe=tp.load_recipe("dpo", ["method.trl.beta=0.3"]))
+    signal = with_dpo(data)
+    assert signal.height == FEW
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    ours = {
+        "loss": signal["loss"],
+        "rewards/chosen": signal["chosen_reward"],
+        "rewards/rejected": signal["rejected_reward"],
+        "rewards/margins": signal["implicit"],
+        "logps/chosen": signal["chosen_logprob"],
+        "logps/rejected": signal["rejected_logprob"],
+    }
+    for name, values in ours.items():
+        assert logged[name] == pytest.approx(values.mean(), rel=1e-4, abs=1e-4), name
+    (accuracy,) = ImplicitAccuracy().measure(data)
+    assert logged["rewards/accuracies"] == pytest.approx(accuracy.value)
+    # The gradient's weight is how much the loss falls as the implicit margin grows.
+    margins = torch.tensor(signal["implicit"].to_list(), dtype=torch.float64, requires_grad=True)
+    (-logsigmoid(margins)).sum().backward()
+    assert (-margins.grad).tolist() == pytest.approx(signal["gradient"].to_list(), abs=1e-9)
+    with capsys.disabled():
+        print("\n" + ", ".join(f"{name} {logged[name]:.4f} ({values.mean():.4f})" for name, values in ours.items()))
+
+
+def test_llama_cpp_says_nearly_what_transformers_does_of_how_likely_a_response_is(run, smollm, tmp_path, capsys):
+    scores = score_responses(run, "policy", most_prompts=8, calls=tmp_path / "calls.sqlite")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(smollm)
+    model = transformers.AutoModelForCausalLM.from_pretrained(smollm, dtype="float32").eval()
+    asks = dict(run.prompts().select("id", "messages").collect().iter_rows())
+    said = {one: (prompt, text) for one, prompt, text in run.responses().select(
+        "id", "prompt_id", pl.col("messages").list.first().struct.field("content")).collect().iter_rows()}
+    apart, tokens = [], 0
+    for response_id, logprob, count, _ in scores.iter_rows():
+        prompt, text = said[response_id]
+        chat = [{"role": message["role"], "content": message["content"]} for message in asks[prompt]]
+        before = tokenizer(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))["input_ids"]
+        spoken = tokenizer(text)["input_ids"]
+        assert len(spoken) == count
+        apart.append((likelihoods(model, before, spoken)[0].sum().item() - logprob) / count)
+        tokens += count
+    off = sum(map(abs, apart)) / len(apart)
+    with capsys.disabled():
+        print(f"\nllama.cpp is off by {off:.4f} nats a token in the mean of {len(apart)} responses ({tokens} tokens), "
+              f"{max(map(abs, apart)):.4f} at most; {sum(apart) / len(apart):+.4f} with its sign")
+    assert off < 0.05
+
+
+def test_ches_is_the_sum_over_all_pairs_of_hidden_states(run, tiny, tmp_path):
+    found = ches(run, tiny, most_pairs=3)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny, dtype="float32").eval()
+    asks = dict(run.prompts().select("id", "messages").collect().iter_rows())
+    said = dict(run.responses().select("id", pl.col("messages").list.first().struct.field("content")).collect().iter_rows())
+    assert found.height == 3
+    for row in run.examples().filter(pl.col("id").is_in(found["id"].implode())).collect().iter_rows(named=True):
+        chat = [{"role": message["role"], "content": message["content"]} for message in asks[row["prompt_id"]]]
+        before = tokenizer(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))["input_ids"]
+        a, b = (likelihoods(model, before, tokenizer(said[one])["input_ids"])[1].tolist() for one in row["response_ids"])
+        dot = lambda x, y: sum(p * q for p, q in zip(x, y, strict=True))
+        score = sum(dot(x, y) for x in a for y in b) - sum(dot(x, y) for x in a for y in a)
+        by_length = sum(dot(x, y) for x in a for y in b) / len(a) / len(b) - sum(dot(x, y) for x in a for y in a) / len(a) ** 2
+        (ours,) = found.filter(pl.col("id") == row["id"]).iter_rows()
+        assert ours[1:] == (pytest.approx(score, rel=1e-6), pytest.approx(by_length, rel=1e-6))
 
 
 def config_of(trainer, module):

@@ -38,7 +38,8 @@ class Data:
 
     `tables` has any of `prompts`, `responses`, `judgements`, `examples`; those that are not there are empty.
     `gold` names the evaluators whose verdicts count as true; if not given, all that judge without a model: people and
-    verifiers. `logprobs` is what a policy says of the responses (see `triptych.audit.signal`).
+    verifiers. `logprobs` is what a policy says of the responses, with columns response_id, logprob, tokens and
+    reference_logprob (see `triptych.audit.signal.score_responses`), `ches` what `triptych.audit.signal.ches` says of pairs.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Data:
         recipe: Recipe | None = None,
         gold: Sequence[str] | None = None,
         logprobs: pl.DataFrame | None = None,
+        ches: pl.DataFrame | None = None,
     ) -> None:
         import polars as pl
 
@@ -59,12 +61,21 @@ class Data:
         self.recipe = recipe
         self.gold_evaluators = None if gold is None else tuple(gold)
         self.logprobs = logprobs
+        self.ches = ches
 
     @classmethod
-    def of(cls, run: Run, *, gold: Sequence[str] | None = None, logprobs: pl.DataFrame | None = None) -> Data:
+    def of(
+        cls,
+        run: Run,
+        *,
+        gold: Sequence[str] | None = None,
+        logprobs: pl.DataFrame | None = None,
+        ches: pl.DataFrame | None = None,
+    ) -> Data:
         """Take a run's tables. Raises `RunFolderError` where one is missing, `RecipeError` where the recipe is broken."""
         tables = {name: run.table(name) for name in TABLES}
-        return cls(tables, recipe=parse_recipe(run.recipe_text(), str(run.path)), gold=gold, logprobs=logprobs)
+        recipe = parse_recipe(run.recipe_text(), str(run.path))
+        return cls(tables, recipe=recipe, gold=gold, logprobs=logprobs, ches=ches)
 
     def with_examples(self, examples: pl.DataFrame) -> Data:
         """The same data with other examples; what is known of the texts is kept."""
