@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from triptych.audit import evaluation, instantiation, loop, synthesis
+from triptych.audit import evaluation, instantiation, loop, principles, synthesis
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding
@@ -19,6 +19,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     *evaluation.DIAGNOSTICS,
     *instantiation.DIAGNOSTICS,
     *loop.DIAGNOSTICS,
+    *principles.DIAGNOSTICS,
 )
 
 

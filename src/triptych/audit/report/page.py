@@ -16,6 +16,7 @@ from triptych.audit.audit import Unmeasured
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding
 from triptych.audit.modes import MODES
+from triptych.audit.principles import PRINCIPLES
 from triptych.audit.report.plots import Line, lines, plot, readable
 from triptych.audit.report.report import Definition, Report
 from triptych.audit.report.shown import Shown
@@ -65,6 +66,9 @@ def page(report: Report) -> str:
         unmeasured=_by_need(report.unmeasured),
         used={each.name: report.definitions[each.name] for each in report.findings if each.name in report.definitions},
         modes=MODES,
+        principles=[
+            (told, [each for each in report.principles if each.principle == name]) for name, told in PRINCIPLES.items()
+        ],
     )
 
 

@@ -17,6 +17,7 @@ from triptych.audit.baseline import Baseline
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, Severity
+from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
 from triptych.audit.report.panels import Panels, panels
 from triptych.audit.report.shown import Shown, shown
@@ -75,6 +76,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     accepted: tuple[Finding, ...]
     """Those that the baseline accepts."""
     unmeasured: tuple[Unmeasured, ...]
+    principles: tuple[Ruling, ...]
+    """What came of each rule of the six principles, on the recipe and on what was found."""
     change: Change | None
     """All settings that the findings would change, and the recipe's diff."""
     diffs: dict[str, str]
@@ -115,6 +118,7 @@ def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Basel
         findings=told,
         accepted=accepted,
         unmeasured=audited.unmeasured,
+        principles=rulings(data.recipe, audited.findings),
         change=change(text, grave),
         diffs=_diffs(text, grave),
         examples=shown(data, _telling(grave)),
