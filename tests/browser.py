@@ -15,7 +15,18 @@ from typing import Any
 import aiohttp
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--hide-scrollbars", "--remote-debugging-port=0"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+]
 
 
 @dataclass
@@ -93,7 +104,7 @@ class _Tab:
         await asyncio.sleep(0.3)  # for what a script might do late
         title = await self.evaluate("document.title")
         value = await self.evaluate(expression)
-        picture = (await self.ask("Page.captureScreenshot", captureBeyondViewport=True))["data"]
+        picture = (await self.ask("Page.captureScreenshot"))["data"]
         return Seen(title, self._requested(page), self._told(), value, base64.b64decode(picture))
 
     async def evaluate(self, expression: str) -> Any:
@@ -102,7 +113,11 @@ class _Tab:
         return found["result"].get("value")
 
     def _requested(self, page: Path) -> list[str]:
-        sent = [event["params"]["request"]["url"] for event in self._events if event.get("method") == "Network.requestWillBeSent"]
+        sent = [
+            event["params"]["request"]["url"]
+            for event in self._events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
         return [url for url in sent if url != page.resolve().as_uri()]
 
     def _told(self) -> list[str]:

@@ -337,7 +337,30 @@ def exit_code_table(_: str) -> str:
     return table(("exit code", "error", "when"), sorted(rows, key=lambda row: int(row[0])))
 
 
+def meanings_table(name: str) -> str:
+    """The fields of the struct `module:Class`, with what they mean."""
+    module, cls = name.split(":")
+    struct = getattr(importlib.import_module(f"triptych.{module}"), cls)
+    said = field_meanings(struct)
+    return table(("field", "meaning"), [(f"`{name}`", said[name]) for name in struct.__struct_fields__])
+
+
+def principles_table(_: str) -> str:
+    """The rules of the six principles."""
+    from triptych.audit.principles import PRINCIPLES, RULES
+
+    rows = []
+    for rule in RULES:
+        looked_at = ["the recipe"] if rule.static is not None else []
+        looked_at += [f"findings of {', '.join(rule.modes)}"] if rule.modes else []
+        looked_at += [rule.refused] if rule.refused else []
+        rows.append((rule.id, PRINCIPLES[rule.principle], rule.asks, "; ".join(looked_at) or f"not checked: {rule.unchecked}"))
+    return table(("rule", "principle", "what should be so", "what is looked at"), rows)
+
+
 GENERATORS = {
+    "meanings": meanings_table,
+    "principles": principles_table,
     "help": help_of,
     "fields": fields_of,
     "constraints": constraint_table,

@@ -102,7 +102,7 @@ def report_text(report: Report) -> str:
     """Lay a report out for people."""
     parts = [_head(report)]
     parts += [_stage(report, stage) for stage in _STAGES]
-    parts += [_accepted(report), _unmeasured(report.unmeasured)]
+    parts += [_principles(report), _accepted(report), _unmeasured(report.unmeasured)]
     parts.append(f"Measured in {duration(report.seconds)}; the intervals are of 95 %, clustered by prompt.")
     return "\n\n".join(part for part in parts if part)
 
@@ -155,6 +155,19 @@ def _numbers(finding: Finding, as_share: bool) -> tuple[str, str]:
         return "", ""
     write = percent if as_share else short
     return write(finding.value), f"({write(finding.low)} to {write(finding.high)})"
+
+
+def _principles(report: Report) -> str:
+    """The rules that are broken; what findings say already is only named."""
+    lines = []
+    for each in report.principles:
+        if each.state != "broken":
+            continue
+        lines += _wrapped(f"{each.rule} does not hold: {each.asks}", f"  {_STATES[each.severity] or 'INFO':<5} ")
+        by_recipe = each.evidence if not each.rests_on else ()
+        lines += [line for said in by_recipe for line in _wrapped(said, " " * 8)]
+        lines += _wrapped(f"see {', '.join(each.rests_on)}", " " * 8) if each.rests_on else []
+    return "\n".join(["Principles broken", *lines]) if lines else ""
 
 
 def _accepted(report: Report) -> str:

@@ -8,8 +8,12 @@ from pathlib import Path
 import click
 
 from triptych.app.text import count, duration, json_text, many, one_line, say, usd
+from triptych.audit.principles import PRINCIPLES, Ruling
 from triptych.planning.plan import ModelPlan, Plan, plan
 from triptych.recipes.load import find_recipe, load_recipe
+
+_NOTED = frozenset({"R2.1", "R4.3"})
+"""Rules of which the notes on what is lost tell as well."""
 
 
 def plan_command(source: str, changes: Sequence[str], limit: int | None, *, as_json: bool) -> None:
@@ -53,7 +57,20 @@ def plan_text(planned: Plan) -> str:
     if planned.budget_usd is not None:
         lines.append(f"Budget: {usd(planned.budget_usd)}.")
     lines += [f"Not ready to run here: {one_line(reason, 300)}." for reason in planned.not_ready]
-    return "\n".join(lines + [f"Note: {one_line(note, 300)}." for note in planned.notes])
+    lines += [f"Note: {one_line(note, 300)}." for note in planned.notes]
+    return "\n".join(
+        lines + [_ruled(each, said) for each in planned.principles if _told(each) for said in each.evidence]
+    )
+
+
+def _told(ruling: Ruling) -> bool:
+    """Whether a broken rule is worth a line. What a note says already, and what is for one's information, is not."""
+    return ruling.severity != "info" and ruling.rule not in _NOTED
+
+
+def _ruled(ruling: Ruling, said: str) -> str:
+    grave = "Error" if ruling.severity == "error" else "Warning"
+    return f"{grave}: {one_line(said, 300)} ({ruling.rule}, {PRINCIPLES[ruling.principle]})."
 
 
 def _stage_row(width: int, stage: ModelPlan) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from triptych.audit import evaluation, instantiation, loop, signal, synthesis
+from triptych.audit import evaluation, instantiation, loop, principles, signal, synthesis
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding
@@ -20,6 +20,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     *instantiation.DIAGNOSTICS,
     *loop.DIAGNOSTICS,
     *signal.DIAGNOSTICS,
+    *principles.DIAGNOSTICS,
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from triptych.audit.principles import Ruling, broken_by
 from triptych.errors import TriptychError
 from triptych.models.endpoint import Endpoint
 from triptych.models.spec import ModelSpec
@@ -65,6 +66,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What would stop the run at once on this machine, such as a key that is not set."""
     notes: tuple[str, ...]
     """What the reader should know before running."""
+    principles: tuple[Ruling, ...]
+    """The rules of the six principles that the recipe breaks; see `triptych.audit.principles`."""
 
 
 def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") -> Plan:
@@ -97,6 +100,7 @@ def plan(recipe: Recipe, *, limit: int | None = None, folder: str | Path = ".") 
         budget_usd=recipe.budget.usd,
         not_ready=tuple(_not_ready(recipe, good, folder)),
         notes=tuple(_notes(recipe, prompts, sum(most) if complete else None)),
+        principles=broken_by(recipe),
     )
 
 

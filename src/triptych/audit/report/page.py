@@ -16,6 +16,7 @@ from triptych.audit.audit import Unmeasured
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding
 from triptych.audit.modes import MODES
+from triptych.audit.principles import PRINCIPLES
 from triptych.audit.report.plots import Line, lines, plot, readable
 from triptych.audit.report.report import Definition, Report
 from triptych.audit.report.shown import Shown
@@ -65,6 +66,9 @@ def page(report: Report) -> str:
         unmeasured=_by_need(report.unmeasured),
         used={each.name: report.definitions[each.name] for each in report.findings if each.name in report.definitions},
         modes=MODES,
+        principles=[
+            (told, [each for each in report.principles if each.principle == name]) for name, told in PRINCIPLES.items()
+        ],
     )
 
 
@@ -86,8 +90,8 @@ def picture(findings: Iterable[Finding], definition: Definition | None) -> Marku
 def _groups(report: Report, findings: Sequence[Finding], severity: str) -> Iterable[Group]:
     mine = sorted((each for each in findings if each.severity == severity), key=lambda each: _STAGES.index(each.stage))
     for (name, mode), group in groupby(mine, key=lambda each: (each.name, each.failure_mode)):
-        alike = tuple(group)
-        rows = dict.fromkeys(row for each in alike[:_FEW] for row in each.rows if row in report.examples)
+        alike = tuple(sorted(group, key=_distance, reverse=True))
+        rows = _rows([[row for row in each.rows if row in report.examples] for each in alike])
         yield Group(
             name=name,
             severity=severity,
@@ -100,6 +104,20 @@ def _groups(report: Report, findings: Sequence[Finding], severity: str) -> Itera
             repairs=tuple(dict.fromkeys(each.repair for each in alike if each.repair)),
             examples=tuple(report.examples[row] for row in rows),
         )
+
+
+def _distance(finding: Finding) -> float:
+    """How far a value is from its threshold."""
+    if finding.value is None or finding.threshold is None:
+        return 0.0
+    return abs(finding.value - finding.threshold)
+
+
+def _rows(of_each: Sequence[Sequence[str]]) -> list[str]:
+    """A few rows, of as many findings as there are."""
+    several = [row for rows in of_each for row in rows[:1]]
+    rest = [row for rows in of_each for row in rows[1:]]
+    return list(dict.fromkeys([*several, *rest]))[:_FEW]
 
 
 def _counts(findings: Sequence[Finding], stage: str) -> dict[str, int]:

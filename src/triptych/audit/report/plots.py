@@ -38,9 +38,8 @@ def lines(rows: Sequence[Line], expected: tuple[float, float], *, as_share: bool
     x = _scale(ends)
     height = _ROW * len(drawn) + 20
     least, most = max(expected[0], ends[0]), min(expected[1], ends[1])
-    parts = []
-    if least < most and expected != (-math.inf, math.inf):
-        parts.append(_rect(x(least), 0, x(most) - x(least), height - 16, "expected"))
+    bounded = expected != (-math.inf, math.inf)
+    parts: list[Markup] = []
     for place, row in enumerate(drawn):
         top = _ROW * place
         said = f"{write(row.value)} ({write(row.low)} to {write(row.high)})"
@@ -52,6 +51,7 @@ def lines(rows: Sequence[Line], expected: tuple[float, float], *, as_share: bool
         parts += [
             _text(_LEFT, top + 13, label),
             _text(_RIGHT, top + 13, said, "end"),
+            *([_rect(x(least), top + 18, x(most) - x(least), 10, "expected")] if least < most and bounded else []),
             Markup('<line class="rule" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, _RIGHT, top + 23, top + 23),
             Markup('<line class="reach {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
                 row.severity, x(row.low), max(x(row.high), x(row.low) + 1), top + 23, top + 23

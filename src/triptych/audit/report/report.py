@@ -17,6 +17,7 @@ from triptych.audit.baseline import Baseline
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, Severity
+from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
 from triptych.audit.report.panels import Panels, panels
 from triptych.audit.report.shown import Shown, shown
@@ -69,12 +70,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     recipe: str
     """The recipe's name."""
     verdict: Verdict
+    """In a line: `said`, the gravest `severity`, how many `errors`, `warnings` and `accepted` ones, and how many of the
+    `diagnostics` were `measured`."""
     rows: dict[str, int]
+    """How many each table has."""
     findings: tuple[Finding, ...]
     """Those that no baseline accepts."""
     accepted: tuple[Finding, ...]
     """Those that the baseline accepts."""
     unmeasured: tuple[Unmeasured, ...]
+    """Diagnostics that said nothing, with what each `lacks` and `how` to get it."""
+    principles: tuple[Ruling, ...]
+    """What came of each rule of the six principles, on the recipe and on what was found."""
     change: Change | None
     """All settings that the findings would change, and the recipe's diff."""
     diffs: dict[str, str]
@@ -82,9 +89,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     examples: dict[str, Shown]
     """Rows that show warnings and errors, by their ids, with their texts shortened."""
     panels: Panels
+    """Who answered, who judged, what was made of it: counts of the tables, the largest first."""
     definitions: dict[str, Definition]
     """How each statistic is computed, by its name."""
     seconds: float
+    """How long it took to measure."""
 
 
 def report_json(report: Report) -> str:
@@ -115,6 +124,7 @@ def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Basel
         findings=told,
         accepted=accepted,
         unmeasured=audited.unmeasured,
+        principles=rulings(data.recipe, audited.findings),
         change=change(text, grave),
         diffs=_diffs(text, grave),
         examples=shown(data, _telling(grave)),
