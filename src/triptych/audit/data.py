@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from triptych.audit import agreement
+from triptych.audit import agreement, vectors
 from triptych.audit.features import features
+from triptych.audit.prompts import prompt_features
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.records import Objective
-from triptych.store.run import Run
+from triptych.store.run import MANIFEST, Run, open_run
 from triptych.store.tables import TABLES, schema
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+class Policy(NamedTuple):
+    """The policy that is to be trained, as responses name it."""
+
+    model: str
+    version: str | None
+    """None counts every version."""
 
 
 class Data:
@@ -24,7 +33,10 @@ class Data:
 
     `tables` has any of `prompts`, `responses`, `judgements`, `examples`; those that are not there are empty.
     `gold` names the evaluators whose verdicts count as true; if not given, all that judge without a model: people and
-    verifiers. `logprobs` is what a policy says of the responses (see `triptych.audit.signal`).
+    verifiers. `logprobs` is what a policy says of the responses (see `triptych.audit.signal`). `policy` names the model
+    that is to be trained, as the responses name theirs; if not given, it is the recipe's model of the name `policy`.
+    `embeddings` are a model's vectors of responses: response_id, vector. `test_sets` are the texts of tests that the
+    policy is to pass, by their names. `rounds` are the earlier rounds of a loop, the oldest first, or what gives them.
     """
 
     def __init__(
@@ -34,6 +46,10 @@ class Data:
         recipe: Recipe | None = None,
         gold: Sequence[str] | None = None,
         logprobs: pl.DataFrame | None = None,
+        policy: str | None = None,
+        embeddings: pl.DataFrame | None = None,
+        test_sets: Mapping[str, Sequence[str]] | None = None,
+        rounds: Sequence[Data] | Callable[[], Sequence[Data]] = (),
     ) -> None:
         import polars as pl
 
@@ -45,17 +61,93 @@ class Data:
         self.recipe = recipe
         self.gold_evaluators = None if gold is None else tuple(gold)
         self.logprobs = logprobs
+        self.embeddings = embeddings
+        self.test_sets = dict(test_sets or {})
+        self._policy = policy
+        self._rounds = rounds
 
     @classmethod
-    def of(cls, run: Run, *, gold: Sequence[str] | None = None, logprobs: pl.DataFrame | None = None) -> Data:
-        """Take a run's tables. Raises `RunFolderError` where one is missing, `RecipeError` where the recipe is broken."""
+    def of(
+        cls,
+        run: Run,
+        *,
+        gold: Sequence[str] | None = None,
+        logprobs: pl.DataFrame | None = None,
+        policy: str | None = None,
+        embeddings: pl.DataFrame | None = None,
+        test_sets: Mapping[str, Sequence[str]] | None = None,
+    ) -> Data:
+        """Take a run's tables; of a round of a loop, also those of the rounds before it, once they are asked for.
+
+        Raises `RunFolderError` where a table is missing, `RecipeError` where the recipe is broken.
+        """
         tables = {name: run.table(name) for name in TABLES}
-        return cls(tables, recipe=parse_recipe(run.recipe_text(), str(run.path)), gold=gold, logprobs=logprobs)
+        return cls(
+            tables,
+            recipe=parse_recipe(run.recipe_text(), str(run.path)),
+            gold=gold,
+            logprobs=logprobs,
+            policy=policy,
+            embeddings=embeddings,
+            test_sets=test_sets,
+            rounds=lambda: [cls.of(each, gold=gold, policy=policy) for each in _rounds_before(run)],
+        )
+
+    @cached_property
+    def rounds(self) -> Sequence[Data]:
+        """The earlier rounds of the loop, the oldest first; none where it is no loop's."""
+        return tuple(self._rounds() if callable(self._rounds) else self._rounds)
+
+    @property
+    def history(self) -> Sequence[Data]:
+        """All rounds, the oldest first and this one last."""
+        return (*self.rounds, self)
+
+    @cached_property
+    def policy(self) -> Policy | None:
+        """The policy, where it is known."""
+        if self._policy is not None:
+            return Policy(self._policy, None)
+        spec = self.recipe.models.get("policy") if self.recipe is not None else None
+        return Policy(spec.model, spec.version) if spec is not None else None
+
+    @cached_property
+    def ngrams(self) -> vectors.NGrams:
+        """How often words stand in the responses of some prompts; see `triptych.audit.vectors`."""
+        return vectors.ngrams(self.responses)
+
+    @cached_property
+    def vectors(self) -> vectors.Vectors:
+        """Responses of some prompts as vectors: the embeddings, where there are any, or TF-IDF."""
+        if self.embeddings is not None:
+            return vectors.from_embeddings(self.embeddings, self.responses)
+        return self.word_vectors
+
+    @cached_property
+    def word_vectors(self) -> vectors.Vectors:
+        """Responses of some prompts as vectors of TF-IDF."""
+        return vectors.tfidf(self.ngrams, vectors.rarity(self.ngrams))
+
+    @cached_property
+    def by_round(self) -> Sequence[vectors.Vectors]:
+        """Vectors of each round in the history, with the weights of the oldest, so that they can be compared."""
+        rare = vectors.rarity(self.history[0].ngrams)
+        return tuple(vectors.tfidf(each.ngrams, rare) for each in self.history)
+
+    @cached_property
+    def siblings(self) -> pl.DataFrame:
+        """How alike the responses to one prompt are; see `triptych.audit.vectors.siblings`."""
+        return vectors.siblings(self.vectors)
 
     @cached_property
     def features(self) -> pl.DataFrame:
         """Numbers on each response's text; see `triptych.audit.features`."""
         return features(self.responses)
+
+    @cached_property
+    def prompt_texts(self) -> pl.DataFrame:
+        """Numbers on what the user says last in each prompt; see `triptych.audit.prompts.prompt_features`."""
+        return prompt_features(self.prompts)
 
     @cached_property
     def chars(self) -> pl.DataFrame:
@@ -172,3 +264,12 @@ class Data:
             .drop("other")
             .collect()
         )
+
+
+def _rounds_before(run: Run) -> list[Run]:
+    """The rounds of the same loop before a run, in their order: of `round-3` those in `round-1` and `round-2`."""
+    head, _, number = run.path.name.rpartition("-")
+    if head != "round" or not number.isdecimal():
+        return []
+    folders = [run.path.parent / f"round-{earlier}" for earlier in range(1, int(number))]
+    return [open_run(folder) for folder in folders if (folder / MANIFEST).exists()]
