@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from triptych.audit import agreement, vectors
+from triptych.audit import agreement
+from triptych.audit import vectors as vector
 from triptych.audit.features import features
 from triptych.audit.prompts import prompt_features
 from triptych.instantiation.scores import objective_scores, verdicts
@@ -112,32 +113,32 @@ class Data:
         return Policy(spec.model, spec.version) if spec is not None else None
 
     @cached_property
-    def ngrams(self) -> vectors.NGrams:
+    def ngrams(self) -> vector.NGrams:
         """How often words stand in the responses of some prompts; see `triptych.audit.vectors`."""
-        return vectors.ngrams(self.responses)
+        return vector.ngrams(self.responses)
 
     @cached_property
-    def vectors(self) -> vectors.Vectors:
+    def vectors(self) -> vector.Vectors:
         """Responses of some prompts as vectors: the embeddings, where there are any, or TF-IDF."""
         if self.embeddings is not None:
-            return vectors.from_embeddings(self.embeddings, self.responses)
+            return vector.from_embeddings(self.embeddings, self.responses)
         return self.word_vectors
 
     @cached_property
-    def word_vectors(self) -> vectors.Vectors:
+    def word_vectors(self) -> vector.Vectors:
         """Responses of some prompts as vectors of TF-IDF."""
-        return vectors.tfidf(self.ngrams, vectors.rarity(self.ngrams))
+        return vector.tfidf(self.ngrams, vector.rarity(self.ngrams))
 
     @cached_property
-    def by_round(self) -> Sequence[vectors.Vectors]:
+    def by_round(self) -> Sequence[vector.Vectors]:
         """Vectors of each round in the history, with the weights of the oldest, so that they can be compared."""
-        rare = vectors.rarity(self.history[0].ngrams)
-        return tuple(vectors.tfidf(each.ngrams, rare) for each in self.history)
+        rare = vector.rarity(self.history[0].ngrams)
+        return tuple(vector.tfidf(each.ngrams, rare) for each in self.history)
 
     @cached_property
     def siblings(self) -> pl.DataFrame:
         """How alike the responses to one prompt are; see `triptych.audit.vectors.siblings`."""
-        return vectors.siblings(self.vectors)
+        return vector.siblings(self.vectors)
 
     @cached_property
     def features(self) -> pl.DataFrame:

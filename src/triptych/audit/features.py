@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
@@ -136,7 +136,7 @@ def scripts(texts: pl.Series) -> pl.Series:
     counts = [text.str.count_matches(f"\\p{{{name}}}") for name in _SCRIPTS]
     counts.append(text.str.count_matches(_EAST_ASIAN))
     most = pl.max_horizontal(counts)
-    found = pl.when(False).then(pl.lit(None, dtype=pl.String))
+    found: Any = pl.when(False).then(pl.lit(None, dtype=pl.String))
     for name, count in zip((*_SCRIPTS, "East Asian"), counts, strict=True):
         found = found.when((count == most) & (most >= _LEAST_LETTERS)).then(pl.lit(name))
     letters = beginning.str.count_matches("[A-Za-z]")

@@ -28,6 +28,8 @@ _DIMENSIONS = 1 << 18
 _WORD = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\w']+"
 _ODD = 0x9E3779B97F4A7C15
 
+Floats = Any
+"""An array of floats."""
 Matrix = Any
 """A sparse matrix (scipy, CSR) or a dense one (numpy), a row for each response."""
 
@@ -107,7 +109,7 @@ def _words(said: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return words["row"].to_numpy().astype(np.int64), words["word"].to_numpy()
 
 
-def rarity(grams: NGrams) -> np.ndarray:
+def rarity(grams: NGrams) -> Floats:
     """What each dimension weighs: the smoothed inverse document frequency."""
     import numpy as np
 
@@ -115,7 +117,7 @@ def rarity(grams: NGrams) -> np.ndarray:
     return np.log((1 + grams.counts.shape[0]) / (1 + seen)) + 1
 
 
-def tfidf(grams: NGrams, weights: np.ndarray) -> Vectors:
+def tfidf(grams: NGrams, weights: Floats) -> Vectors:
     """Weigh counts, in logarithms, by how rare a word is, and give each row the length 1."""
     import numpy as np
     from scipy.sparse import diags
@@ -201,7 +203,7 @@ def rowwise(matrix: Matrix, some: np.ndarray, others: np.ndarray, other: Matrix 
     return np.asarray((a.multiply(b) if hasattr(a, "multiply") else a * b).sum(axis=1)).ravel()
 
 
-def vendi(alike: np.ndarray) -> np.ndarray:
+def vendi(alike: Floats) -> Floats:
     """The Vendi score of each of some matrices of similarities, of shape (groups, k, k)."""
     import numpy as np
 
@@ -210,7 +212,7 @@ def vendi(alike: np.ndarray) -> np.ndarray:
     return np.exp(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=-1))
 
 
-def cluster_entropy(alike: np.ndarray) -> np.ndarray:
+def cluster_entropy(alike: Floats) -> Floats:
     """The entropy of the sizes of clusters, over log k, for each of some matrices of shape (groups, k, k)."""
     import numpy as np
 

@@ -38,6 +38,13 @@ from triptych.audit.synthesis.prompts import (
     RejectedScore,
     TestsSeen,
 )
+from triptych.audit.synthesis.self_play import (
+    AnchorGold,
+    EntropyRatio,
+    GoldPrefersRejected,
+    MarginDecline,
+    Novelty,
+)
 from triptych.audit.synthesis.shift import EffectiveSampleShare, ExtraSurprise, OffPolicyShare, PolicyTellable
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -61,6 +68,11 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     GroupsWithoutSpread(),
     LabelFromSurface(),
     LabelSourceInformation(),
+    AnchorGold(),
+    GoldPrefersRejected(),
+    Novelty(),
+    MarginDecline(),
+    EntropyRatio(),
     NoisyPrompts(),
     RejectedScore(),
     NearDuplicatePrompts(),

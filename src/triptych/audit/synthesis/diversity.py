@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from triptych.audit.diagnostic import ANY, Diagnostic, Share
 from triptych.audit.estimates import bounded_mean
 from triptych.audit.finding import Finding, Histogram
-from triptych.audit.needs import EMBEDDINGS, LIBRARIES, SEVERAL_RESPONSES
+from triptych.audit.needs import EMBEDDINGS, LIBRARIES, SEVERAL_RESPONSES, Need
 from triptych.audit.synthesis.settings import hotter
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class _Alike(Diagnostic):
     """The mean over prompts of a number in [0, 1] on the responses to one."""
 
     failure_mode = "S2"
-    needs = (LIBRARIES, SEVERAL_RESPONSES)
+    needs: ClassVar[tuple[Need, ...]] = (LIBRARIES, SEVERAL_RESPONSES)
     change = _HIGHER
     said: ClassVar[str]
     axis: ClassVar[str]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from triptych.audit.diagnostic import ANY, Diagnostic, Share
 from triptych.audit.estimates import difference
 from triptych.audit.finding import Bars, Finding
-from triptych.audit.needs import LIBRARIES, PAIRS, PROMPTS, RESPONSES
+from triptych.audit.needs import LIBRARIES, PAIRS, PROMPTS, RESPONSES, Need
 from triptych.audit.synthesis.settings import models_of, operators
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Defect(Share):
     """A share of a source's responses that have a defect. A source is the model, or what the response says of itself."""
 
     failure_mode = "S10"
-    needs = (RESPONSES,)
+    needs: ClassVar[tuple[Need, ...]] = (RESPONSES,)
     by = ("source",)
     repair = "drop"
     did: ClassVar[str]
