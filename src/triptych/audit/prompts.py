@@ -56,7 +56,7 @@ def near_copies(prompts: pl.LazyFrame) -> pl.DataFrame:
     said = asked(prompts).collect().with_row_index("row")
     row, word = _words(said["text"].str.head(_MOST_WORDS * 12), _MOST_WORDS)
     row, shingle = _stretches(row, word, _SHINGLE)
-    sets = pl.DataFrame({"row": row, "shingle": shingle}).unique(maintain_order=True).sort("row", maintain_order=True)
+    sets = pl.DataFrame({"row": row, "shingle": shingle})  # in the order of rows
     first_of = _linked(sets)
     if first_of is None:
         return said.select("prompt_id", copy_of=pl.lit(None, dtype=pl.String))
@@ -94,8 +94,9 @@ def _verified(sets: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     """Candidates whose sets are alike, each copy with its earliest. Columns: copy, earlier."""
     import polars as pl
 
-    sizes = sets.group_by("row").len()
     of = candidates.select(pl.col("copy", "earlier").cast(pl.Int64))
+    sets = sets.join(pl.concat([of["copy"], of["earlier"]]).unique().to_frame("row"), on="row", how="semi").unique()
+    sizes = sets.group_by("row").len()
     shared = (
         of.lazy()
         .join(sets.lazy(), left_on="copy", right_on="row")
