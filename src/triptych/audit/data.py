@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from triptych.audit import agreement
+from triptych.audit import vectors as vector
 from triptych.audit.features import features
+from triptych.audit.prompts import prompt_features
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.records import Objective
-from triptych.store.run import Run
+from triptych.store.run import MANIFEST, Run, open_run
 from triptych.store.tables import TABLES, schema
 
 if TYPE_CHECKING:
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
 
 
 _OF_TEXTS_AND_VERDICTS = (
+    "rounds",
+    "policy",
+    "ngrams",
+    "vectors",
+    "word_vectors",
+    "by_round",
+    "siblings",
+    "prompt_texts",
     "features",
     "chars",
     "prompt_keys",
@@ -33,6 +44,14 @@ _OF_TEXTS_AND_VERDICTS = (
 """Tables that don't depend on the examples."""
 
 
+class Policy(NamedTuple):
+    """The policy that is to be trained, as responses name it."""
+
+    model: str
+    version: str | None
+    """None counts every version."""
+
+
 class Data:
     """A run's tables as the audit sees them.
 
@@ -40,6 +59,10 @@ class Data:
     `gold` names the evaluators whose verdicts count as true; if not given, all that judge without a model: people and
     verifiers. `logprobs` is what a policy says of the responses, with columns response_id, logprob, tokens and
     reference_logprob (see `triptych.audit.signal.score_responses`), `ches` what `triptych.audit.signal.ches` says of pairs.
+    `policy` names the model that is to be trained, as the responses name theirs; if not given, it is the recipe's model of
+    the name `policy`. `embeddings` are a model's vectors of responses: response_id, vector. `test_sets` are the texts of
+    tests that the policy is to pass, by their names. `rounds` are the earlier rounds of a loop, the oldest first, or what
+    gives them.
     """
 
     def __init__(
@@ -50,6 +73,10 @@ class Data:
         gold: Sequence[str] | None = None,
         logprobs: pl.DataFrame | None = None,
         ches: pl.DataFrame | None = None,
+        policy: str | None = None,
+        embeddings: pl.DataFrame | None = None,
+        test_sets: Mapping[str, Sequence[str]] | None = None,
+        rounds: Sequence[Data] | Callable[[], Sequence[Data]] = (),
     ) -> None:
         import polars as pl
 
@@ -62,6 +89,10 @@ class Data:
         self.gold_evaluators = None if gold is None else tuple(gold)
         self.logprobs = logprobs
         self.ches = ches
+        self.embeddings = embeddings
+        self.test_sets = dict(test_sets or {})
+        self._policy = policy
+        self._rounds = rounds
 
     @classmethod
     def of(
@@ -71,28 +102,91 @@ class Data:
         gold: Sequence[str] | None = None,
         logprobs: pl.DataFrame | None = None,
         ches: pl.DataFrame | None = None,
+        policy: str | None = None,
+        embeddings: pl.DataFrame | None = None,
+        test_sets: Mapping[str, Sequence[str]] | None = None,
     ) -> Data:
-        """Take a run's tables. Raises `RunFolderError` where one is missing, `RecipeError` where the recipe is broken."""
+        """Take a run's tables; of a round of a loop, also those of the rounds before it, once they are asked for.
+
+        Raises `RunFolderError` where a table is missing, `RecipeError` where the recipe is broken.
+        """
         tables = {name: run.table(name) for name in TABLES}
-        recipe = parse_recipe(run.recipe_text(), str(run.path))
-        return cls(tables, recipe=recipe, gold=gold, logprobs=logprobs, ches=ches)
+        return cls(
+            tables,
+            recipe=parse_recipe(run.recipe_text(), str(run.path)),
+            gold=gold,
+            logprobs=logprobs,
+            ches=ches,
+            policy=policy,
+            embeddings=embeddings,
+            test_sets=test_sets,
+            rounds=lambda: [cls.of(each, gold=gold, policy=policy) for each in _rounds_before(run)],
+        )
 
     def with_examples(self, examples: pl.DataFrame) -> Data:
-        """The same data with other examples; what is known of the texts is kept."""
-        tables = {
-            "prompts": self.prompts,
-            "responses": self.responses,
-            "judgements": self.judgements,
-            "examples": examples.lazy(),
-        }
-        other = Data(tables, recipe=self.recipe, gold=self.gold_evaluators, logprobs=self.logprobs)
-        other.__dict__.update({name: self.__dict__[name] for name in _OF_TEXTS_AND_VERDICTS if name in self.__dict__})
+        """The same data with other examples; what is known of the texts and verdicts is kept."""
+        other = copy(self)
+        for name, value in vars(type(self)).items():
+            if isinstance(value, cached_property) and name not in _OF_TEXTS_AND_VERDICTS:
+                other.__dict__.pop(name, None)
+        other.examples = examples.lazy()
         return other
+
+    @cached_property
+    def rounds(self) -> Sequence[Data]:
+        """The earlier rounds of the loop, the oldest first; none where it is no loop's."""
+        return tuple(self._rounds() if callable(self._rounds) else self._rounds)
+
+    @property
+    def history(self) -> Sequence[Data]:
+        """All rounds, the oldest first and this one last."""
+        return (*self.rounds, self)
+
+    @cached_property
+    def policy(self) -> Policy | None:
+        """The policy, where it is known."""
+        if self._policy is not None:
+            return Policy(self._policy, None)
+        spec = self.recipe.models.get("policy") if self.recipe is not None else None
+        return Policy(spec.model, spec.version) if spec is not None else None
+
+    @cached_property
+    def ngrams(self) -> vector.NGrams:
+        """How often words stand in the responses of some prompts; see `triptych.audit.vectors`."""
+        return vector.ngrams(self.responses)
+
+    @cached_property
+    def vectors(self) -> vector.Vectors:
+        """Responses of some prompts as vectors: the embeddings, where there are any, or TF-IDF."""
+        if self.embeddings is not None:
+            return vector.from_embeddings(self.embeddings, self.responses)
+        return self.word_vectors
+
+    @cached_property
+    def word_vectors(self) -> vector.Vectors:
+        """Responses of some prompts as vectors of TF-IDF."""
+        return vector.tfidf(self.ngrams, vector.rarity(self.ngrams))
+
+    @cached_property
+    def by_round(self) -> Sequence[vector.Vectors]:
+        """Vectors of each round in the history, with the weights of the oldest, so that they can be compared."""
+        rare = vector.rarity(self.history[0].ngrams)
+        return tuple(vector.tfidf(each.ngrams, rare) for each in self.history)
+
+    @cached_property
+    def siblings(self) -> pl.DataFrame:
+        """How alike the responses to one prompt are; see `triptych.audit.vectors.siblings`."""
+        return vector.siblings(self.vectors)
 
     @cached_property
     def features(self) -> pl.DataFrame:
         """Numbers on each response's text; see `triptych.audit.features`."""
         return features(self.responses)
+
+    @cached_property
+    def prompt_texts(self) -> pl.DataFrame:
+        """Numbers on what the user says last in each prompt; see `triptych.audit.prompts.prompt_features`."""
+        return prompt_features(self.prompts)
 
     @cached_property
     def chars(self) -> pl.DataFrame:
@@ -249,3 +343,12 @@ class Data:
             tags=pl.col("tags").list.eval(pl.element().str.to_lowercase()),
             asks=bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars().hash(),
         ).collect()
+
+
+def _rounds_before(run: Run) -> list[Run]:
+    """The rounds of the same loop before a run, in their order: of `round-3` those in `round-1` and `round-2`."""
+    head, _, number = run.path.name.rpartition("-")
+    if head != "round" or not number.isdecimal():
+        return []
+    folders = [run.path.parent / f"round-{earlier}" for earlier in range(1, int(number))]
+    return [open_run(folder) for folder in folders if (folder / MANIFEST).exists()]

@@ -72,8 +72,8 @@ class Diagnostic(ABC):
             failure_mode=self.failure_mode,
             subject=subject,
             value=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
+            low=estimate.low if math.isfinite(estimate.low) else None,
+            high=estimate.high if math.isfinite(estimate.high) else None,
             n=estimate.n,
             prompts=estimate.prompts,
             threshold=self._threshold(estimate.value),
@@ -108,7 +108,8 @@ class Diagnostic(ABC):
 
     def _number(self, estimate: Estimate) -> str:
         if self.unit == "number":
-            reach = f"95 % interval {short(estimate.low)} to {short(estimate.high)}"
+            known = math.isfinite(estimate.low) and math.isfinite(estimate.high)
+            reach = f"95 % interval {short(estimate.low)} to {short(estimate.high)}" if known else "no interval"
             return f"{short(estimate.value)} ({reach}; {estimate.n:,} rows)"
         fine = estimate.high - estimate.low < 0.02
         value, low, high = (percent(each, fine) for each in (estimate.value, estimate.low, estimate.high))

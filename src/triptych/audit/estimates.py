@@ -145,3 +145,51 @@ def auc(rows: pl.DataFrame, score: str, label: str, cluster: str = "prompt_id") 
     effective = min(float(rows.height), value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else clusters
     low, high = wilson(value, effective * (1.959963984540054 / student(clusters - 1)) ** 2)
     return Estimate(value, low, high, rows.height, clusters)
+
+
+def bounded_mean(
+    rows: pl.DataFrame, column: str, within: tuple[float, float] = (0.0, 1.0), cluster: str = "prompt_id"
+) -> Estimate | None:
+    """The mean over rows of a column whose values lie in `within`, and so does the interval."""
+    import polars as pl
+
+    value = pl.col("value")
+    rows = rows.select(cluster, value=pl.col(column).cast(pl.Float64)).filter(value.is_finite()).with_columns(one=1.0)
+    return smooth(
+        cluster_sums(rows, ["value", "one"], cluster), lambda s: s[..., 0] / s[..., 1], n=rows.height, within=within
+    )
+
+
+def difference(rows: pl.DataFrame, column: str, second: str, *, cluster: str = "prompt_id") -> Estimate | None:
+    """The mean of a column where the boolean `second` holds, less the mean where it does not."""
+    import polars as pl
+
+    value, after = pl.col("value"), pl.col("second").cast(pl.Float64)
+    rows = (
+        rows.select(cluster, value=pl.col(column).cast(pl.Float64), second=pl.col(second))
+        .filter(value.is_finite())
+        .with_columns(x=value * (1 - after), m=1 - after, y=value * after, n=after)
+    )
+    return smooth(
+        cluster_sums(rows, ["x", "m", "y", "n"], cluster),
+        lambda s: s[..., 2] / s[..., 3] - s[..., 0] / s[..., 1],
+        n=rows.height,
+    )
+
+
+def quotient(rows: pl.DataFrame, column: str, second: str, *, cluster: str = "prompt_id") -> Estimate | None:
+    """The mean of a positive column where the boolean `second` holds, over the mean where it does not."""
+    import polars as pl
+
+    value, after = pl.col("value"), pl.col("second").cast(pl.Float64)
+    rows = (
+        rows.select(cluster, value=pl.col(column).cast(pl.Float64), second=pl.col(second))
+        .filter(value.is_finite())
+        .with_columns(x=value * (1 - after), m=1 - after, y=value * after, n=after)
+    )
+    return smooth(
+        cluster_sums(rows, ["x", "m", "y", "n"], cluster),
+        lambda s: (s[..., 2] / s[..., 3]) / (s[..., 0] / s[..., 1]),
+        n=rows.height,
+        within=(0.0, math.inf),
+    )

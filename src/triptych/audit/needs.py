@@ -69,3 +69,20 @@ LOGPROBS = Need(
     "name a policy: --policy MODEL",
     lambda data: data.logprobs is not None,
 )
+POLICY = Need(
+    "the policy's name",
+    "audit a run whose recipe declares the model `policy`, or name one: --policy MODEL",
+    lambda data: data.policy is not None,
+)
+ROUNDS = Need("rounds of a loop", "audit a loop that has come to its second round", lambda data: len(data.rounds) > 0)
+TEST_SETS = Need("texts of tests", "name files of them: --test-set FILE", lambda data: bool(data.test_sets))
+PROMPTS = Need(
+    "texts of prompts",
+    "audit data whose prompts are there",
+    lambda data: not data.prompts.limit(1).collect().is_empty(),
+)
+EMBEDDINGS = Need(
+    "embeddings of the responses",
+    "name a model of embeddings: --embeddings MODEL",
+    lambda data: data.embeddings is not None,
+)

@@ -160,8 +160,10 @@ def score_errors(data: Data) -> pl.LazyFrame:
 
     criteria = data.recipe.objective.criteria if data.recipe is not None else {}
     declared = {name: one.weight for name, one in criteria.items()}
-    each = _alone(data).group_by("response_id", "criterion").agg(
-        n=pl.len(), variance=pl.col("verdict").var(), programs=pl.col("model").is_null().all()
+    each = (
+        _alone(data)
+        .group_by("response_id", "criterion")
+        .agg(n=pl.len(), variance=pl.col("verdict").var(), programs=pl.col("model").is_null().all())
     )
     freedom = pl.col("n") - 1
     pooled = (pl.col("variance").fill_null(0.0) * freedom).sum().over("criterion") / freedom.sum().over("criterion")
