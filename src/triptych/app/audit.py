@@ -19,7 +19,7 @@ from triptych.audit.data import Data
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
-from triptych.audit.source import opened
+from triptych.engines.audit import opened
 from triptych.errors import FoundErrors, FoundWarnings
 from triptych.store.run import write_whole
 
@@ -54,7 +54,7 @@ def audit_command(
         telling(quiet=silent) as importing,
         opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
     ):
-        with _measuring(quiet=silent) as progress:
+        with measuring(quiet=silent) as progress:
             looked_at = Data.of(run, gold=gold or None)
             audited = audit(looked_at, progress=progress)
         report = report_of(audited, looked_at, run, data, known)
@@ -78,7 +78,7 @@ def _end(report: Report, fail_on: str) -> None:
 
 
 @contextmanager
-def _measuring(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def measuring(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     """Say what is being measured: on one line of a terminal that is written over, else in a line now and then."""
     terminal = console(stderr=True)
     if quiet:

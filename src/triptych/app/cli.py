@@ -247,40 +247,58 @@ def audit(
 
 
 @cli.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("data")
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="NEW", help="The new run folder.")
+@click.option("--as", "as_", metavar="FORMAT", help="The format of a file; guessed from its columns if not given.")
+@click.option(
+    "--file-format",
+    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
+    help="What sort of file it is; by its ending if not given.",
+)
+@click.option(
+    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
+)
+@click.option(
+    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
+)
 @click.option(
     "--findings",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Findings, as triptych audit --json wrote them; DIR is audited if not given.",
+    help="Findings, as triptych audit --json wrote them; DATA is audited if not given.",
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only this repair, found or not; may be repeated.")
 @click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
 @json_option
 def repair(
-    folder: str,
+    data: str,
     out: str,
+    as_: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    verdicts: str | None,
     findings: str | None,
     only: tuple[str, ...],
     gold: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Repair the training examples of the run in DIR, into the folder NEW. Makes no call.
+    """Repair the training examples of DATA, a run's folder or a file, into the folder NEW. Makes no call.
 
     Drops and weighs rows anew where that mitigates what the audit finds, and shows the audit before and after.
 
     \b
-    NAME is one of drop_defective, drop_duplicates, drop_contradictions,
-    drop_near_identical, swap_average, drop_within_noise, drop_low_chosen,
+    NAME is one of drop_defective, drop_test_prompts, drop_copied_prompts,
+    drop_noisy_prompts, drop_duplicates, drop_contradictions, drop_near_identical,
+    swap_average, drop_small_margins, drop_within_noise, drop_low_chosen,
     cap_per_prompt, length_match, drop_zero_groups, balance_labels,
     weight_by_margin, resplit.
     """
     from triptych.app.repair import repair_command
 
-    repair_command(folder, out, findings, only, gold, quiet=quiet, as_json=as_json)
+    options = {"file_format": file_format, "scale": scale or None, "verdicts": verdicts}
+    repair_command(data, as_, out, findings, only, gold, quiet=quiet, as_json=as_json, **options)
 
 
 @cli.command()

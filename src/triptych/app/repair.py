@@ -4,41 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
-from rich.table import Table
 
-from triptych.app.text import clean, console, count, json_text, many, one_line, say
-from triptych.audit.audit import Audit, audit
+from triptych.app.audit import measuring
+from triptych.app.imports import telling
+from triptych.app.text import count, json_text, many, one_line, say
+from triptych.audit.audit import audit
 from triptych.audit.data import Data
 from triptych.audit.finding import Finding
 from triptych.audit.repairs import REPAIRS
 from triptych.audit.side_by_side import Became, side_by_side
+from triptych.engines.audit import opened
 from triptych.engines.repair import LOG, Repaired, repair_run
 from triptych.errors import TriptychError
-from triptych.store.run import Run, open_run
+from triptych.store.run import Run
+
+
+class _Told(msgspec.Struct):
+    """What is read of an audit's JSON."""
+
+    findings: tuple[Finding, ...]
 
 
 def repair_command(
-    folder: str, out: str, findings: str | None, only: Sequence[str], gold: Sequence[str], *, quiet: bool, as_json: bool
+    source: str,
+    as_: str | None,
+    out: str,
+    findings: str | None,
+    only: Sequence[str],
+    gold: Sequence[str],
+    *,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Repair the run in a folder, and show what changed and what the audit says now."""
-    run = open_run(folder)
+    """Repair a run or a file, and show what changed and what the audit says now."""
+    silent = quiet or as_json
+    with telling(quiet=silent) as importing, opened(source, as_, progress=importing, **options) as run:
+        done, log, became = _repaired(run, out, findings, only, gold, quiet=silent)
+    if as_json:
+        click.echo(json_text({"repaired": log, "findings": became}))
+    elif not quiet:
+        _say(done, log, became)
+
+
+def _repaired(
+    run: Run, out: str, findings: str | None, only: Sequence[str], gold: Sequence[str], *, quiet: bool
+) -> tuple[Run, Repaired, list[Became]]:
     data = Data.of(run, gold=gold or None)
-    before = audit(data)
+    with measuring(quiet=quiet) as progress:
+        before = audit(data, progress=progress)
     names = list(only) or repairs_of(_told(findings) if findings is not None else before.findings)
     if not names:
         raise TriptychError(
             "no finding here has a repair that needs no new call; `triptych audit` says what to change instead"
         )
     done, log = repair_run(run, out, names, gold=gold or None)
-    after = audit(Data.of(done, gold=gold or None))
-    became = side_by_side(before, after)
-    if as_json:
-        click.echo(json_text({"repaired": log, "findings": became}))
-    elif not quiet:
-        _say(done, log, became)
+    with measuring(quiet=quiet) as progress:
+        after = audit(Data.of(done, gold=gold or None), progress=progress)
+    return done, log, side_by_side(before, after)
 
 
 def repairs_of(findings: Collection[Finding]) -> list[str]:
@@ -50,7 +77,7 @@ def repairs_of(findings: Collection[Finding]) -> list[str]:
 def _told(file: str) -> tuple[Finding, ...]:
     """The findings in a file that `triptych audit --json` wrote."""
     try:
-        return msgspec.json.decode(Path(file).read_bytes(), type=Audit).findings
+        return msgspec.json.decode(Path(file).read_bytes(), type=_Told).findings
     except OSError as error:
         raise TriptychError(f"can't read {file}: {error.strerror or error}") from error
     except msgspec.DecodeError as error:
@@ -63,12 +90,14 @@ def _say(run: Run, log: Repaired, became: Sequence[Became]) -> None:
         noun = "prompt" if name == "resplit" else "example"
         say(f"  {name:<20} changed {many(changed, noun)}")
     say(f"  {LOG} there tells each change and why")
-    table = Table("finding", "of", "before", "after", box=None, pad_edge=False)
+    rows = [("finding", "of", "before", "after")]
     for each in became:
-        sides = [_side(each.before), _side(each.after)]
-        table.add_row(f"{each.failure_mode} {each.name}", clean(one_line(each.subject, 40)), *sides)
+        name = f"{each.failure_mode} {each.name}"
+        rows.append((name, one_line(each.subject, 40), _side(each.before), _side(each.after)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     say("")
-    console().print(table)
+    for row in rows:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _side(finding: Finding | None) -> str:

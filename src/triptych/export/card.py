@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from triptych.audit.run import findings_of_blocks
 from triptych.export.target import Part, Target
 from triptych.export.trainer import trainer_settings
 from triptych.operators import operator_classes
+from triptych.recipes.secrets import secrets
 from triptych.store.blocks import blocks
 from triptych.store.replay import replayed
 from triptych.store.run import Run
@@ -35,7 +35,6 @@ _TAGS = {
     "ranking": "ranking",
 }
 _OF_REPLAY = {"run": "the folder of the run that the row comes from: this one, or an earlier round"}
-_SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$", re.IGNORECASE)
 
 
 def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str], ties: int) -> str:
@@ -262,23 +261,3 @@ def _code(language: str, text: str) -> str:
     """A code block that no run of backticks in the text can end."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
-
-
-def secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """What must not be published, longest first: the keys' values, and secrets in `extra_body`."""
-    models = [spec for spec in (recipe.get("models") or {}).values() if isinstance(spec, dict)]
-    variables = {spec.get("api_key_env") for spec in models} | {"OPENAI_API_KEY"}
-    values = {os.environ.get(name, "") for name in variables if name}
-    values |= {text for spec in models for text in _named_secret(spec.get("extra_body"))}
-    return iter(sorted((value for value in values if len(value) >= 4), key=len, reverse=True))
-
-
-def _named_secret(value: Any, secret: bool = False) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _named_secret(inner, secret or bool(_SECRET_NAME.search(str(name))))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _named_secret(inner, secret)
-    elif secret and isinstance(value, str):
-        yield value

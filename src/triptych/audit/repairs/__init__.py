@@ -6,17 +6,28 @@ from triptych.audit.repairs.defective import DropDefective
 from triptych.audit.repairs.duplicates import CapPerPrompt, DropDuplicates
 from triptych.audit.repairs.families import Resplit
 from triptych.audit.repairs.length_match import LengthMatch
-from triptych.audit.repairs.margins import DropLowChosen, DropNearIdentical, DropWithinNoise, WeightByMargin
+from triptych.audit.repairs.margins import (
+    DropLowChosen,
+    DropNearIdentical,
+    DropSmallMargins,
+    DropWithinNoise,
+    WeightByMargin,
+)
+from triptych.audit.repairs.prompts import DropCopiedPrompts, DropNoisyPrompts, DropTestPrompts
 from triptych.audit.repairs.repair import Repair
 
 REPAIRS: dict[str, Repair | Resplit] = {
     repair.name: repair
     for repair in (
         DropDefective(),
+        DropTestPrompts(),
+        DropCopiedPrompts(),
+        DropNoisyPrompts(),
         DropDuplicates(),
         DropContradictions(),
         DropNearIdentical(),
         SwapAverage(),
+        DropSmallMargins(),
         DropWithinNoise(),
         DropLowChosen(),
         CapPerPrompt(),

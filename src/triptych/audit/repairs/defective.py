@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triptych.audit.repairs.repair import Repair, dropped
+from triptych.audit.synthesis.no_answer import CutOff, EmptyAnswers, Looping, TemplateLeaks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class DropDefective(Repair):
-    """Rows go whose chosen response (or, of rows that are no pairs, any response) is cut off, empty, or shows a chat template.
-
-    Cut off means that the model ended for length (`finish_reason`).
+    """Rows go whose chosen response (or, of rows that are no pairs, any response) has a defect:
+    cut off by the limit of tokens, empty, going round in circles, or with marks of a chat template (see `cut_off_responses`,
+    `empty_answers`, `looping_responses` and `template_leaks`).
     """
 
     name = "drop_defective"
@@ -25,12 +26,8 @@ class DropDefective(Repair):
         """Drop rows that would teach it."""
         import polars as pl
 
-        cut = (pl.col("finish_reason") == "length").fill_null(False)
-        bad = (
-            data.features.lazy()
-            .filter(cut | pl.col("leaks_template") | (pl.col("words") == 0))
-            .select(pl.col("response_id").alias("response_ids"))
-        )
+        has = [each.defect().fill_null(False) for each in (CutOff(), EmptyAnswers(), Looping(), TemplateLeaks())]
+        bad = data.features.lazy().filter(pl.any_horizontal(has)).select(pl.col("response_id").alias("response_ids"))
         learnt = (
             pl.when(pl.col("kind") == "pair")
             .then(pl.col("response_ids").list.head(1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triptych.audit.prompts import near_copies
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 class Resplit:
     """Prompts that are alike become one family, so that `export --split` keeps them on one side.
 
-    Prompts are alike where only case and white space differ; whole families that share such a prompt are joined.
+    Prompts are alike where only case and white space differ, or where one is a near copy of the other (see
+    `near_duplicate_prompts`); whole families that share such a prompt are joined.
     """
 
     name = "resplit"
@@ -24,12 +27,15 @@ class Resplit:
         """Say which prompts change their family. Columns: prompt_id, family_id (the new one)."""
         import polars as pl
 
-        keys = data.prompt_keys.with_columns(family=pl.coalesce("family_id", "prompt_id"))
+        copies = near_copies(data.prompts).select("prompt_id", first=pl.coalesce("copy_of", "prompt_id"))
+        keys = data.prompt_keys.join(copies, on="prompt_id", how="left").with_columns(
+            family=pl.coalesce("family_id", "prompt_id")
+        )
         joined = keys.with_columns(to="family")
         while True:  # a family passes its name on to those that share a prompt with it, until nothing changes
-            nearer = joined.with_columns(to=pl.col("to").min().over("prompt_alike")).with_columns(
-                to=pl.col("to").min().over("family")
-            )
+            nearer = joined
+            for shared in ("prompt_alike", "first", "family"):
+                nearer = nearer.with_columns(to=pl.col("to").min().over(shared))
             if nearer.equals(joined):
                 break
             joined = nearer

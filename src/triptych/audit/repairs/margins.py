@@ -8,6 +8,7 @@ from triptych.audit.instantiation.margins import PairsWithinNoise
 from triptych.audit.instantiation.quality import ChosenBelowFloor
 from triptych.audit.instantiation.similarity import NEAR, pair_similarity
 from triptych.audit.repairs.repair import Repair, dropped
+from triptych.audit.synthesis.contrast import PairsWithoutMargin
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +28,17 @@ class DropNearIdentical(Repair):
 
         near = pair_similarity(data, most=data.pairs.height).lazy().filter(pl.col("similarity") >= NEAR)
         return dropped(near, "its two texts are nearly the same")
+
+
+class DropSmallMargins(Repair):
+    """Pairs go whose margin is below 0.05 (see `pairs_without_margin`)."""
+
+    name = "drop_small_margins"
+    mitigates = ("S3",)
+
+    def changes(self, data: Data, seed: int) -> pl.DataFrame:
+        """Drop pairs of responses that are about equally good."""
+        return dropped(PairsWithoutMargin().rows(data).filter("shows"), "its two responses are about equally good")
 
 
 class DropWithinNoise(Repair):

@@ -12,8 +12,8 @@ import yaml
 
 from triptych.audit.finding import Finding
 from triptych.errors import RecipeError
-from triptych.export.card import secrets
 from triptych.recipes.load import parse_recipe
+from triptych.recipes.secrets import secrets
 from triptych.recipes.write import recipe_yaml
 from triptych.store.run import RECIPE
 

@@ -97,7 +97,7 @@ class PairsWithoutMargin(Share):
     error = (0.0, 0.6)
     by = ("strategy", "strategy_id")
     change = "raise min_margin, sample more responses to each prompt, or judge on a finer scale"
-    repair = "drop"
+    repair = "drop_small_margins"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair with a margin, and whether it is next to nothing."""

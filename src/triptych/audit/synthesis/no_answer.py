@@ -45,7 +45,7 @@ class _Defect(Share):
     failure_mode = "S10"
     needs: ClassVar[tuple[Need, ...]] = (RESPONSES,)
     by = ("source",)
-    repair = "drop"
+    repair = "drop_defective"
     did: ClassVar[str]
 
     def defect(self) -> pl.Expr:
@@ -175,6 +175,7 @@ class OtherScript(_Defect):
 
     name = "answers_in_another_script"
     needs = (RESPONSES, PROMPTS)
+    repair = ""
     good = (0.0, 0.1)
     error = (0.0, 0.5)
     did = "answers in another script than the prompt's in"

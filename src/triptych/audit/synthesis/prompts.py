@@ -35,7 +35,7 @@ class NoisyPrompts(Share):
     good = (0.0, 0.05)
     error = (0.0, 0.5)
     change = "keep prompts as RIP does: bounds on the rejected response's score and length, and on the margin"
-    repair = "drop"
+    repair = "drop_noisy_prompts"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt, and whether all three signs are there."""
@@ -101,7 +101,7 @@ class NearDuplicatePrompts(Share):
     good = (0.0, 0.05)
     error = (0.0, 0.5)
     change = "drop near copies of prompts before sampling"
-    repair = "dedup"
+    repair = "drop_copied_prompts"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt, and whether it is a copy; clustered by what it is a copy of."""
@@ -130,7 +130,7 @@ class PromptGini(Diagnostic):
     good = (0.0, 0.5)
     error = (0.0, 0.9)
     change = "cap how many examples a prompt gives"
-    repair = "cap"
+    repair = "cap_per_prompt"
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all prompts that have a row."""
@@ -161,7 +161,7 @@ class EffectivePrompts(Diagnostic):
     error = (0.1, 1.0)
     unit = "share"
     change = "cap how many examples a prompt gives, or weigh them by one over their number"
-    repair = "cap"
+    repair = "cap_per_prompt"
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all prompts that have a row."""
@@ -192,7 +192,7 @@ class TestsSeen(Diagnostic):
     error = (0.0, 0.02)
     unit = "share"
     change = "drop the prompts that hold these tests"
-    repair = "decontaminate"
+    repair = "drop_test_prompts"
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each test set."""
