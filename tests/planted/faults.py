@@ -66,7 +66,7 @@ def some(items: list, strength: float, rng: random.Random) -> list:
 # --- synthesis
 
 
-@fault("S2", 0.8, "share of prompts whose answers all become copies of one")
+@fault("S2", 0.8, "share of prompts whose answers all become copies of one", unique_answers=lambda s: 1 - 0.75 * s)
 def answers_that_are_copies(world: World, strength: float, rng: random.Random) -> None:
     for question in some(world.questions, strength, rng):
         first = question.answers[0]
@@ -85,7 +85,13 @@ def scores_without_contrast(world: World, strength: float, rng: random.Random) -
             pair.margin = rng.choice((0.005, 0.01, 0.015))
 
 
-@fault("S4", 0.6, "share of prompts that all models solve, or none")
+@fault(
+    "S4",
+    0.6,
+    "share of prompts that all models solve, or none",
+    no_contrast=lambda s: s,
+    always_or_never_solved=lambda s: s,
+)
 def prompts_that_all_or_none_solve(world: World, strength: float, rng: random.Random) -> None:
     rows = world.unanimous()
     rng.shuffle(rows)
@@ -115,7 +121,7 @@ def prompts_nearly_repeated(world: World, strength: float, rng: random.Random) -
         world.questions[q].text = " ".join(words)
 
 
-@fault("S10", 0.3, "share of answers that stop in the middle")
+@fault("S10", 0.3, "share of answers that stop in the middle", cut_off_responses=lambda s: s)
 def answers_cut_off(world: World, strength: float, rng: random.Random) -> None:
     for question in world.questions:
         for a in some(question.answers, strength, rng):
@@ -126,10 +132,10 @@ def answers_cut_off(world: World, strength: float, rng: random.Random) -> None:
 def answers_that_loop(world: World, strength: float, rng: random.Random) -> None:
     for question in world.questions:
         for a in some(question.answers, strength, rng):
-            a.text += ("\n" + a.text.splitlines()[-1]) * 30
+            a.text += ("\n" + a.text.splitlines()[0]) * 30
 
 
-@fault("S10", 0.2, "share of answers that show their chat template")
+@fault("S10", 0.2, "share of answers that show their chat template", template_leaks=lambda s: s)
 def answers_with_template(world: World, strength: float, rng: random.Random) -> None:
     for question in world.questions:
         for a in some(question.answers, strength, rng):
@@ -146,7 +152,13 @@ def rejected_that_refuse(world: World, strength: float, rng: random.Random) -> N
 # --- evaluation
 
 
-@fault("E1", 0.5, "share of pairs on which the judge names whatever is shown first")
+@fault(
+    "E1",
+    0.5,
+    "share of pairs on which the judge names whatever is shown first",
+    first_slot_rate=lambda s: 0.5 + s / 2,
+    swap_consistency=lambda s: (1 - s) * ((29 / 30) ** 2 + (1 / 30) ** 2),
+)
 def judge_names_the_first(world: World, strength: float, rng: random.Random) -> None:
     swayed = {p.question for p in some(world.pairs, strength, rng)}
     for c in world.choices:
@@ -264,7 +276,12 @@ def judges_that_err_together(world: World, strength: float, rng: random.Random) 
 # --- instantiation
 
 
-@fault("I1", 0.3, "share of rows of steps to whose answer nobody said a thing about steps")
+@fault(
+    "I1",
+    0.3,
+    "share of rows of steps to whose answer nobody said a thing about steps",
+    fine_labels_without_verdicts=lambda s: s,
+)
 def steps_that_nobody_judged(world: World, strength: float, rng: random.Random) -> None:
     for pair in world.pairs:
         for place in (pair.chosen, pair.rejected):
@@ -345,7 +362,7 @@ def pairs_nearly_alike(world: World, strength: float, rng: random.Random) -> Non
         answers[pair.rejected].text = " ".join(words)
 
 
-@fault("I5", 0.6, "share of pairs turned so that the longer side is chosen")
+@fault("I5", 0.6, "share of pairs turned so that the longer side is chosen", chosen_longer=lambda s: 0.5 + s / 2)
 def pairs_whose_longer_side_is_chosen(world: World, strength: float, rng: random.Random) -> None:
     for pair in some(world.pairs, strength, rng):
         answers = world.questions[pair.question].answers
@@ -353,12 +370,17 @@ def pairs_whose_longer_side_is_chosen(world: World, strength: float, rng: random
             pair.chosen, pair.rejected = pair.rejected, pair.chosen
 
 
-@fault("I6", 0.3, "share of pairs that stand there turned round as well")
+@fault("I6", 0.3, "share of pairs that stand there turned round as well", contradictory_pairs=lambda s: 2 * s / (1 + s))
 def pairs_that_contradict(world: World, strength: float, rng: random.Random) -> None:
     world.pairs += [replace(p, chosen=p.rejected, rejected=p.chosen) for p in some(world.pairs, strength, rng)]
 
 
-@fault("I10", 0.9, "share of unpaired rows that are good, of the imbalance: 0 is half and half, 1 all of one kind")
+@fault(
+    "I10",
+    0.9,
+    "share of unpaired rows that are good, of the imbalance: 0 is half and half, 1 all of one kind",
+    good_rows=lambda s: 1 / (2 - s),
+)
 def labels_of_one_kind(world: World, strength: float, rng: random.Random) -> None:
     for pair in world.pairs:
         world.labels.append((pair.question, pair.chosen, True))
