@@ -50,7 +50,7 @@ def test_a_file_is_audited_as_it_lies_there(biased, tmp_path):
     told = report(biased)
     worst = told["findings"][0]
     assert (worst["name"], worst["severity"], worst["value"], worst["n"]) == ("chosen_longer", "error", 1.0, 40)
-    assert told["verdict"]["errors"] == 1
+    assert told["verdict"]["errors"] == sum(each["severity"] == "error" for each in told["findings"])
     assert told["rows"] == {"prompts": 40, "responses": 80, "judgements": 40, "examples": 40}
     assert list(tmp_path.iterdir()) == [biased]  # nothing is left behind
 

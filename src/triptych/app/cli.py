@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,10 @@ split_option = click.option(
 push_option = click.option(
     "--push", metavar="REPO", help="Then upload the files to this data set of the Hugging Face Hub, private if new."
 )
+
+
+_NOBODY_READS = 128 + 13
+"""The exit code of what a broken pipe ends: that of SIGPIPE."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -248,6 +253,43 @@ def audit(
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="NEW", help="The new run folder.")
+@click.option(
+    "--findings",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Findings, as triptych audit --json wrote them; DIR is audited if not given.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Only this repair, found or not; may be repeated.")
+@click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
+@json_option
+def repair(
+    folder: str,
+    out: str,
+    findings: str | None,
+    only: tuple[str, ...],
+    gold: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Repair the training examples of the run in DIR, into the folder NEW. Makes no call.
+
+    Drops and weighs rows anew where that mitigates what the audit finds, and shows the audit before and after.
+
+    \b
+    NAME is one of drop_defective, drop_duplicates, drop_contradictions,
+    drop_near_identical, swap_average, drop_within_noise, drop_low_chosen,
+    cap_per_prompt, length_match, drop_zero_groups, balance_labels,
+    weight_by_margin, resplit.
+    """
+    from triptych.app.repair import repair_command
+
+    repair_command(folder, out, findings, only, gold, quiet=quiet, as_json=as_json)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
 @click.argument("row_id", metavar="[ID]", required=False)
 @json_option
 def show(folder: str, row_id: str | None, as_json: bool) -> None:
@@ -381,7 +423,21 @@ def _with_budget(changes: tuple[str, ...], budget: float | None) -> tuple[str, .
 
 def main() -> None:
     """Run the command line; errors are sentences and exit codes, never tracebacks."""
-    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+    _open_what_is_closed()
+    sys.exit(_guarded(_command))
+
+
+def _command() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while all this was imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main(standalone_mode=False)
+
+
+def _open_what_is_closed() -> None:
+    """Put nothing in the place of standard streams that are closed: the next file opened would be taken for one."""
+    for name in ("stdin", "stdout", "stderr"):  # in this order: what is opened gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _guarded(command: Callable[[], Any]) -> int:
@@ -396,19 +452,18 @@ def _guarded(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
         return _say_error(f"can't write all that there is to say: {error.strerror}", 3, error)
-    except Exception as error:
+    except SystemExit:  # so click ends where nobody reads what is said, and only there
+        return _NOBODY_READS
+    except BaseException as error:  # a panic of Polars is no Exception
         return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
     return 0
 
 
-def _say_error(message: str, exit_code: int, error: Exception) -> int:
+def _say_error(message: str, exit_code: int, error: BaseException) -> int:
     if os.environ.get("TRIPTYCH_DEBUG"):
         import traceback
 

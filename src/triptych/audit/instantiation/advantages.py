@@ -1,0 +1,142 @@
+"""Advantages of groups that heed length, or how hard the prompt is, more than they should (I9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from triptych.audit.diagnostic import Diagnostic
+from triptych.audit.estimates import cluster_sums, correlation, smooth
+from triptych.audit.finding import Curve, Finding
+from triptych.audit.instantiation.settings import each_strategy, setting
+from triptych.audit.needs import LIBRARIES, Need
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from triptych.audit.data import Data
+
+_BINS = 10
+
+
+def _any_group(data: Data) -> bool:
+    import polars as pl
+
+    return not data.examples.filter(pl.col("kind") == "group").head(1).collect().is_empty()
+
+
+GROUPS = Need("groups with advantages", "instantiate groups", _any_group)
+
+
+def members(data: Data) -> pl.DataFrame:
+    """Each response of each group. Columns: id (of the group), prompt_id, strategy, strategy_id, response_id, score, advantage."""
+    import polars as pl
+
+    sizes = [pl.col(name).list.len() for name in ("response_ids", "scores", "labels")]
+    return (
+        data.examples.filter((pl.col("kind") == "group") & (sizes[0] == sizes[1]) & (sizes[0] == sizes[2]))
+        .select(
+            "id", "prompt_id", "strategy", "strategy_id", response_id="response_ids", score="scores", advantage="labels"
+        )
+        .explode("response_id", "score", "advantage")
+        .filter(pl.col("score").is_finite() & pl.col("advantage").is_finite())
+        .collect()
+    )
+
+
+class AdvantageFollowsLength(Diagnostic):
+    """Pearson's correlation, over the responses of groups, of advantage with length, both less their mean over the group; length
+    is the logarithm of 1 + characters.
+
+    Where it is not 0 the policy is taught length. A loss that divides by each response's own length (as GRPO's does) also
+    favours long bad and short good responses, whatever this is (arXiv:2503.20783).
+    """
+
+    name = "advantage_follows_length"
+    failure_mode = "I9"
+    needs = (LIBRARIES, GROUPS)
+    good = (-0.3, 0.3)
+    error = (-0.7, 0.7)
+    change = "take length out of the scores, or train with a loss that does not divide by each response's length"
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Measure it for each strategy."""
+        import polars as pl
+
+        lengths = data.features.select("response_id", length=(1 + pl.col("chars")).log())
+        for strategy, rows in each_strategy(members(data).join(lengths, on="response_id")):
+            centred = rows.with_columns(pl.col("advantage", "length") - pl.col("advantage", "length").mean().over("id"))
+            found = correlation(centred, "advantage", "length")
+            if found is not None:
+                said = f"Advantages of {strategy} groups follow the length of responses with a correlation of"
+                strong = (pl.col("advantage") * pl.col("length")).abs()
+                shown = centred.group_by("id").agg(strong.sum().alias("pull")).top_k(10, by="pull").sort("id")["id"]
+                yield self.found(found, said, subject=strategy, data=data, rows=tuple(shown))
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Take what length explains of the verdicts out of them."""
+        return setting(data, "groups", {"length": "residual"}, length="keep")
+
+
+class AdvantageMovedByNormaliser(Diagnostic):
+    """Share of the advantages' total size that the group normaliser moves from some prompts to others: half the sum over groups of
+    |a / A - s / S|, where a is the root mean square of a group's advantages, s that of its scores less their mean, and A and S
+    are their sums.
+
+    0 where scores are only centred (Dr. GRPO, arXiv:2503.20783, or RLOO). Dividing by the standard deviation makes groups whose
+    scores hardly differ count as much as those that differ widely, so that very easy and very hard prompts, and noise, count for
+    more. Groups of equal scores are left out.
+    """
+
+    name = "advantage_moved_by_normaliser"
+    failure_mode = "I9"
+    needs = (LIBRARIES, GROUPS)
+    good = (0.0, 0.2)
+    error = (0.0, 0.6)
+    unit = "share"
+    change = "leave the division by the standard deviation out: advantage: mean, or leave_one_out"
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Measure it for each strategy."""
+        import polars as pl
+
+        sizes = (
+            members(data)
+            .group_by("id", "prompt_id", "strategy", "strategy_id")
+            .agg(
+                a=(pl.col("advantage") ** 2).mean().sqrt(),
+                s=pl.col("score").std(ddof=0),
+                passed=pl.col("score").mean(),
+            )
+        )
+        for strategy, groups in each_strategy(sizes.filter(pl.col("s") > 1e-9)):
+            sign = (pl.col("a") / pl.col("a").sum() - pl.col("s") / pl.col("s").sum()).round(12).sign()
+            rows = groups.with_columns(
+                ta=sign * pl.col("a"), ts=sign * pl.col("s"), moved=sign * pl.col("a") / pl.col("s")
+            )
+            # Where the two shares are alike the sign does not matter, so to first order it may be held fixed.
+            found = smooth(cluster_sums(rows, ["ta", "ts", "a", "s"]), _moved, n=rows.height, within=(0.0, 1.0))
+            if found is not None:
+                said = f"The normaliser of {strategy} groups moves from some prompts to others"
+                shown = tuple(rows.top_k(10, by="moved").sort("id")["id"])
+                yield self.found(found, said, subject=strategy, data=data, rows=shown, plot=_by_score(groups))
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Only centre the scores."""
+        return setting(data, "groups", {"advantage": "mean"}, advantage="mean_std")
+
+
+def _moved(s: Any) -> Any:
+    ta, ts, a, total = (s[..., i] for i in range(4))
+    return (ta / a - ts / total) / 2
+
+
+def _by_score(groups: pl.DataFrame) -> Curve:
+    """The size of advantages by the group's mean score."""
+    import polars as pl
+
+    tenth = (pl.col("passed").clip(0, 1) * _BINS).floor().clip(0, _BINS - 1)
+    rows = groups.group_by(tenth.alias("tenth")).agg(pl.col("passed").mean(), pl.col("a").mean()).sort("tenth")
+    return Curve(
+        tuple(rows["passed"]), tuple(rows["a"]), "mean score of the group", "size of its advantages (root mean square)"
+    )

@@ -1,0 +1,111 @@
+"""Rows marked good that outnumber those marked bad, or the other way round (I10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from triptych.audit.diagnostic import Diagnostic, Share
+from triptych.audit.estimates import cluster_sums, smooth
+from triptych.audit.finding import Finding
+from triptych.audit.intervals import Estimate
+from triptych.audit.needs import LIBRARIES, Need
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from triptych.audit.data import Data
+
+_LEAST, _MOST = 1.0, 4 / 3
+"""What KTO's paper recommends (arXiv:2402.01306)."""
+
+
+def _marked(data: Data) -> pl.LazyFrame:
+    """Rows of single responses whose label is 1 or 0. Columns: id, prompt_id, strategy, strategy_id, weight, good."""
+    import polars as pl
+
+    label = pl.col("labels").list.first()
+    return data.examples.filter((pl.col("kind") == "unpaired") & label.is_in([0.0, 1.0])).select(
+        "id", "prompt_id", "strategy", "strategy_id", pl.col("weight").fill_null(1.0).fill_nan(0.0), good=label == 1.0
+    )
+
+
+def _any_marked(data: Data) -> bool:
+    return not _marked(data).head(1).collect().is_empty()
+
+
+MARKED = Need("responses marked good or bad", "instantiate unpaired rows", _any_marked)
+
+
+class GoodRows(Share):
+    """Share of rows of single responses that are marked good."""
+
+    name = "good_rows"
+    failure_mode = "I10"
+    needs = (MARKED,)
+    good = (0.2, 0.8)
+    error = (0.02, 0.98)
+    by = ("strategy", "strategy_id")
+    change = "move the thresholds good and bad, mark against the prompt's mean, or weigh the rarer class more"
+    repair = "balance_labels"
+
+    def rows(self, data: Data) -> pl.LazyFrame:
+        """Each row, and whether it is marked good."""
+        import polars as pl
+
+        return _marked(data).with_columns(part="good", whole=1, shows=pl.col("good") == (pl.col("good").mean() > 0.5))
+
+    def say(self, strategy: str, _id: str) -> tuple[str, str]:  # type: ignore[override]
+        """Name the strategy."""
+        return strategy, f"Rows of {strategy} are marked good for"
+
+
+class ClassWeightRatio(Diagnostic):
+    """What the rows marked good weigh together, over what those marked bad do: the sum of the rows' weights, times
+    `desirable_weight` and `undesirable_weight` of the recipe's trainer if it has them.
+
+    KTO's paper wants it between 1 and 4/3 (arXiv:2402.01306), and TRL's trainer warns outside of that.
+    """
+
+    name = "class_weight_ratio"
+    failure_mode = "I10"
+    needs = (LIBRARIES, MARKED)
+    good = (_LEAST, _MOST)
+    error = (0.1, 10.0)
+    source = "arXiv:2402.01306"
+    repair = "balance_labels"
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Measure it over all rows that are marked, which are trained on together."""
+        import polars as pl
+
+        factors = _trainer(data)
+        weight = pl.col("weight")
+        rows = _marked(data).with_columns(
+            w=pl.when("good").then(weight * factors[0]).otherwise(0.0),
+            l=pl.when("good").then(0.0).otherwise(weight * factors[1]),
+        )
+        summed = rows.collect()
+        found = smooth(
+            cluster_sums(summed, ["w", "l"]),
+            lambda s: s[..., 0] / s[..., 1],
+            n=summed.height,
+            within=(0.0, float("inf")),
+        )
+        if found is not None:
+            said = "What is marked good weighs, over what is marked bad,"
+            yield self.found(found, said, data=data, change=_balanced(found, factors))
+
+
+def _trainer(data: Data) -> tuple[float, float]:
+    method: Any = data.recipe.method if data.recipe is not None else None
+    trl = (method.trl if method is not None else None) or {}
+    return float(trl.get("desirable_weight", 1.0)), float(trl.get("undesirable_weight", 1.0))
+
+
+def _balanced(found: Estimate, factors: tuple[float, float]) -> str:
+    if found.value <= 0:
+        return "mark some responses good: without any there is nothing to learn from"
+    if found.value < _LEAST:
+        return f"set desirable_weight to {factors[0] * _LEAST / found.value:.3g} in the trainer"
+    return f"set undesirable_weight to {factors[1] * found.value / _MOST:.3g} in the trainer"
