@@ -79,7 +79,8 @@ def test_the_table_says_what_was_found_and_what_could_not_be_measured(biased):
     code, out, err = run("audit", biased)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == f"{biased}: 1 error."
+    assert lines[0] == f"{biased}: {report(biased)['verdict']['said']}"
+    assert "error" in lines[0]
     row = next(line for line in lines if "chosen_longer" in line)
     assert row.split()[:3] == ["ERROR", "I5", "chosen_longer"]
     assert "expected at most 65 %" in row
@@ -102,21 +103,23 @@ def test_the_exit_code_tells_errors_from_warnings(tmp_path, wins, fail_on, exit_
 def test_what_a_baseline_accepts_is_not_told_again(biased, tmp_path):
     baseline = tmp_path / "baseline.json"
     assert run("audit", biased, "--write-baseline", baseline)[0] == 0
-    (accepted,) = read_baseline(baseline).accepted
+    accepted = next(each for each in read_baseline(baseline).accepted if each.name == "chosen_longer")
     assert (accepted.name, accepted.failure_mode, accepted.severity) == ("chosen_longer", "I5", "error")
     code, out, _ = run("audit", biased, "--baseline", baseline, "--fail-on", "warn")
     assert code == 0
-    assert "1 more accepted by the baseline" in out
+    assert "more accepted by the baseline" in out
     told = report(biased, "--baseline", baseline)
-    assert [each["name"] for each in told["accepted"]] == ["chosen_longer"]
+    assert "chosen_longer" in [each["name"] for each in told["accepted"]]
     assert all(each["severity"] == "info" for each in told["findings"])
 
 
 def test_a_baseline_is_not_worn_away_by_writing_it_while_it_is_read(biased, tmp_path):
     baseline = tmp_path / "baseline.json"
     run("audit", biased, "--write-baseline", baseline)
+    before = read_baseline(baseline)
     run("audit", biased, "--baseline", baseline, "--write-baseline", baseline)
-    assert len(read_baseline(baseline).accepted) == 1
+    assert read_baseline(baseline) == before
+    assert before.accepted
 
 
 def test_a_baseline_that_cannot_be_read_is_a_sentence(biased, tmp_path):

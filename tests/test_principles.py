@@ -144,6 +144,16 @@ def test_plan_tells_which_rules_a_recipe_breaks_and_ends_well(tmp_path):
     assert told == json.loads(msgspec.json.encode(plan(one).principles))
 
 
+@pytest.mark.parametrize(
+    ("fail_on", "orders", "exit_code"),
+    [("warn", True, 8), ("error", True, 0), ("error", False, 9), ("never", False, 0)],
+)
+def test_a_plan_can_be_gated_on_the_rules_it_breaks(tmp_path, fail_on, orders, exit_code):
+    one = recipe(evaluation=[PAIRWISE | {"both_orders": orders}])
+    (tmp_path / "recipe.yaml").write_text(json.dumps(one.model_dump(mode="json", exclude_defaults=True)))
+    assert triptych("plan", tmp_path / "recipe.yaml", "--fail-on", fail_on)[0] == exit_code
+
+
 def finding(mode, severity="info", prompts=50, name="s"):
     fields = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 50, "message": f"{mode} said.", "severity": severity}
     return Finding(name=name, failure_mode=mode, prompts=prompts, **fields)

@@ -96,13 +96,13 @@ class TrainingFailed(StopRun):
 
 
 class FoundWarnings(TriptychError):
-    """An audit that was to fail on warnings (`--fail-on warn`) has told some, and no error."""
+    """An audit or a plan that was to fail on warnings (`--fail-on warn`) has told some, and no error."""
 
     exit_code = 8
 
 
 class FoundErrors(TriptychError):
-    """An audit that was to fail (`--fail-on error` or `warn`) has told an error about the data."""
+    """An audit or a plan that was to fail (`--fail-on error` or `warn`) has told an error about data or a recipe."""
 
     exit_code = 9
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from triptych.app.gate import fail
 from triptych.app.imports import telling
 from triptych.app.text import console, duration, many, one_line, say
 from triptych.audit.audit import Unmeasured, audit
@@ -20,7 +21,6 @@ from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
 from triptych.engines.audit import opened
-from triptych.errors import FoundErrors, FoundWarnings
 from triptych.store.run import write_whole
 
 _WIDTH = 110
@@ -66,15 +66,7 @@ def audit_command(
         click.echo(report_json(report))
     else:
         say(_head(report) if quiet else report_text(report))
-    _end(report, fail_on)
-
-
-def _end(report: Report, fail_on: str) -> None:
-    """Raise what the exit code comes from."""
-    if report.verdict.errors and fail_on != "never":
-        raise FoundErrors(f"{many(report.verdict.errors, 'error')} found in {report.data}")
-    if report.verdict.warnings and fail_on == "warn":
-        raise FoundWarnings(f"{many(report.verdict.warnings, 'warning')} found in {report.data}")
+    fail(report.data, report.verdict.errors, report.verdict.warnings, fail_on)
 
 
 @contextmanager

@@ -21,6 +21,14 @@ set_option = click.option(
 limit_option = click.option("--limit", type=click.IntRange(min=1), help="Take only the first N prompts.")
 budget_option = click.option("--budget", type=click.FloatRange(min=0), metavar="USD", help="Most to spend on this run.")
 
+fail_on_option = click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warn", "never"]),
+    default="never",
+    show_default=True,
+    help="From which severity on to end with an exit code: 9 for errors, 8 for warnings.",
+)
+
 to_option = click.option(
     "--to", "target", required=True, type=click.Choice(list(TARGETS)), help="The trainer or library to write for."
 )
@@ -78,12 +86,15 @@ def init(file: str, force: bool) -> None:
 @set_option
 @limit_option
 @budget_option
+@fail_on_option
 @json_option
-def plan(recipe: str, changes: tuple[str, ...], limit: int | None, budget: float | None, as_json: bool) -> None:
+def plan(
+    recipe: str, changes: tuple[str, ...], limit: int | None, budget: float | None, fail_on: str, as_json: bool
+) -> None:
     """Check RECIPE (a file, or a shipped recipe's name) and say what it will cost, before anything is spent."""
     from triptych.app.plan import plan_command
 
-    plan_command(recipe, _with_budget(changes, budget), limit, as_json=as_json)
+    plan_command(recipe, _with_budget(changes, budget), limit, fail_on=fail_on, as_json=as_json)
 
 
 @cli.command()
@@ -192,13 +203,7 @@ def instantiate(
     help="Whose verdicts count as true; may be repeated. All that judge without a model if not given.",
 )
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report as one HTML file.")
-@click.option(
-    "--fail-on",
-    type=click.Choice(["error", "warn", "never"]),
-    default="never",
-    show_default=True,
-    help="From which severity on to end with an exit code: 9 for errors, 8 for warnings.",
-)
+@fail_on_option
 @click.option(
     "--baseline",
     type=click.Path(dir_okay=False),

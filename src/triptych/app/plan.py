@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from triptych.app.gate import fail
 from triptych.app.text import count, duration, json_text, many, one_line, say, usd
 from triptych.audit.principles import PRINCIPLES, Ruling
 from triptych.planning.plan import ModelPlan, Plan, plan
@@ -16,7 +17,7 @@ _NOTED = frozenset({"R2.1", "R4.3"})
 """Rules of which the notes on what is lost tell as well."""
 
 
-def plan_command(source: str, changes: Sequence[str], limit: int | None, *, as_json: bool) -> None:
+def plan_command(source: str, changes: Sequence[str], limit: int | None, *, fail_on: str, as_json: bool) -> None:
     """Check a recipe and show what it will cost."""
     recipe = load_recipe(source, changes)
     planned = plan(recipe, limit=limit, folder=recipe_folder(source))
@@ -24,6 +25,8 @@ def plan_command(source: str, changes: Sequence[str], limit: int | None, *, as_j
         click.echo(json_text(planned))
     else:
         say(plan_text(planned))
+    severities = [each.severity for each in planned.principles]
+    fail(planned.recipe, severities.count("error"), severities.count("warn"), fail_on)
 
 
 def recipe_folder(source: str) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
+from triptych.audit.modes import MODES
 
 if TYPE_CHECKING:
     from triptych.recipes.recipe import Recipe
@@ -113,7 +114,8 @@ def on_data(rule: Rule, recipe: Recipe | None, findings: Sequence[Finding]) -> R
         return _ruling(rule, "holds", "info", [rule.refused])
     if sure or (rule.static is not None and recipe is not None and not rule.modes):
         return _ruling(rule, "holds", "info", [], rests_on=rests_on)
-    lacking = "too few prompts" if mine else f"nothing was measured of {', '.join(rule.modes) or 'a recipe'}"
+    looked_for = ", ".join(MODES.get(mode, mode) for mode in rule.modes) or "a recipe, which is not there"
+    lacking = "there are too few prompts to tell" if mine else f"nothing was measured of {looked_for}"
     return _ruling(rule, "unmeasured", "info", [lacking], rests_on=rests_on)
 
 

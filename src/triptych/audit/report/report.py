@@ -17,6 +17,7 @@ from triptych.audit.baseline import Baseline
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, Severity
+from triptych.audit.modes import MODES
 from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
 from triptych.audit.report.panels import Panels, panels
@@ -169,17 +170,29 @@ def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int) -> Verdic
         accepted=accepted,
         measured=measured,
         diagnostics=len(DIAGNOSTICS),
-        said=_sentence(severity, errors, warnings, accepted, measured),
+        said=_sentence(severity, errors, warnings, accepted, measured, _of_what(told)),
     )
 
 
-def _sentence(severity: str, errors: int, warnings: int, accepted: int, measured: int) -> str:
+_MOST_MODES = 4
+"""Failure modes that the verdict names."""
+
+
+def _of_what(told: tuple[Finding, ...]) -> str:
+    """The failure modes that are found, the gravest first."""
+    grave = dict.fromkeys(each.failure_mode for each in told if each.severity != "info")
+    names = [MODES.get(mode, mode) for mode in grave]
+    more = [f"{len(names) - _MOST_MODES} more"] if len(names) > _MOST_MODES else []
+    return ", ".join([*names[:_MOST_MODES], *more])
+
+
+def _sentence(severity: str, errors: int, warnings: int, accepted: int, measured: int, of: str) -> str:
     if severity == "unknown":
         return "Nothing could be measured on these data."
     counts = [_many(errors, "error")] * bool(errors) + [_many(warnings, "warning")] * bool(warnings)
     known = f"; {accepted} more accepted by the baseline" if accepted else ""
     if counts:
-        return f"{' and '.join(counts)}{known}."
+        return f"{' and '.join(counts)}: {of}{known}."
     return f"Nothing wrong found by the {measured} of {len(DIAGNOSTICS)} diagnostics that could be measured{known}."
 
 
