@@ -52,7 +52,7 @@ from triptych.audit.synthesis.diversity import (
     SiblingCosine,
     VendiShare,
 )
-from triptych.audit.synthesis.leakage import LabelFromSurface, LabelSourceInformation
+from triptych.audit.synthesis.leakage import LabelFromSurface, LabelSourceInformation, information
 from triptych.audit.synthesis.no_answer import (
     CutOff,
     EmptyAnswers,
@@ -332,9 +332,23 @@ def test_information_of_the_source_is_scikit_learns_less_its_bias():
     sources = [by_id[r] for e in given["examples"] for r in e.response_ids]
     plain = mutual_info_score(labels, sources) / math.log(2)
     found = only(LabelSourceInformation(), data(**given))
-    assert found.value == pytest.approx(plain - 1 / (2 * 160 * math.log(2)))
+    assert found.value == pytest.approx(plain - 1 / (2 * 80 * math.log(2)))
     assert found.severity == "warn"
     assert only(LabelSourceInformation(), data(**labelled(10, 0.5))).severity == "info"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.9])
+def test_the_interval_of_the_information_covers_it(share):
+    """Prompts of one to three pairs of two sources, whose first is chosen so often: the truth is 1 - H(share) bits."""
+    rng = np.random.default_rng(24)
+    truth = 1 + share * math.log2(share) + (1 - share) * math.log2(1 - share)
+    times, covered = 200, 0
+    for _ in range(times):
+        pairs = rng.integers(1, 4, 100)
+        hits = rng.binomial(pairs, share)
+        found = information(np.stack([hits, pairs - hits, pairs - hits, hits], axis=-1).astype(float), 2 * pairs.sum())
+        covered += found.low - 1e-12 <= truth <= found.high
+    assert covered / times >= 0.9
 
 
 # --- S6 and S7
