@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,6 +20,7 @@ import triptych as tp
 from test_findings import judged, lazy, pair, response, verified
 from triptych.audit.audit import audit
 from triptych.audit.data import Data
+from triptych.audit.embeddings import embedded
 from triptych.audit.features import packs, scripts
 from triptych.audit.loop import DIAGNOSTICS as LOOP
 from triptych.audit.loop.drift import (
@@ -47,7 +52,7 @@ from triptych.audit.synthesis.diversity import (
     SiblingCosine,
     VendiShare,
 )
-from triptych.audit.synthesis.leakage import LabelFromSurface, LabelSourceInformation
+from triptych.audit.synthesis.leakage import LabelFromSurface, LabelSourceInformation, information
 from triptych.audit.synthesis.no_answer import (
     CutOff,
     EmptyAnswers,
@@ -69,6 +74,7 @@ from triptych.audit.synthesis.prompts import (
 from triptych.audit.synthesis.self_play import AnchorGold, EntropyRatio, GoldPrefersRejected, MarginDecline, Novelty
 from triptych.audit.synthesis.shift import EffectiveSampleShare, ExtraSurprise, OffPolicyShare, PolicyTellable
 from triptych.audit.vectors import cluster_entropy, siblings, vendi
+from triptych.errors import EndpointDown
 from triptych.records import Message, make_prompt, make_response
 
 WORDS = [f"word{number}" for number in range(3000)]
@@ -326,9 +332,23 @@ def test_information_of_the_source_is_scikit_learns_less_its_bias():
     sources = [by_id[r] for e in given["examples"] for r in e.response_ids]
     plain = mutual_info_score(labels, sources) / math.log(2)
     found = only(LabelSourceInformation(), data(**given))
-    assert found.value == pytest.approx(plain - 1 / (2 * 160 * math.log(2)))
+    assert found.value == pytest.approx(plain - 1 / (2 * 80 * math.log(2)))
     assert found.severity == "warn"
     assert only(LabelSourceInformation(), data(**labelled(10, 0.5))).severity == "info"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.9])
+def test_the_interval_of_the_information_covers_it(share):
+    """Prompts of one to three pairs of two sources, whose first is chosen so often: the truth is 1 - H(share) bits."""
+    rng = np.random.default_rng(24)
+    truth = 1 + share * math.log2(share) + (1 - share) * math.log2(1 - share)
+    times, covered = 200, 0
+    for _ in range(times):
+        pairs = rng.integers(1, 4, 100)
+        hits = rng.binomial(pairs, share)
+        found = information(np.stack([hits, pairs - hits, pairs - hits, hits], axis=-1).astype(float), 2 * pairs.sum())
+        covered += found.low - 1e-12 <= truth <= found.high
+    assert covered / times >= 0.9
 
 
 # --- S6 and S7
@@ -750,3 +770,68 @@ def test_no_two_diagnostics_share_a_name_and_all_modes_are_there():
     assert max(Counter(each.name for each in both).values()) == 1
     wanted = {f"S{n}" for n in range(1, 11)} | {f"L{n}" for n in range(1, 5)}
     assert {each.failure_mode for each in both} == wanted
+
+
+# --- embeddings
+
+
+class Embeds(BaseHTTPRequestHandler):
+    """An endpoint of embeddings: how often a text says a, b and c, and 1. What says `refuse` is refused."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = body["input"]
+        self.asked.append(f"{self.path} {body['model']} {text}")
+        vector = [float(text.count(letter)) for letter in "abc"] + [1.0]
+        said = {"data": [{"embedding": vector, "index": 0}], "usage": {"prompt_tokens": 7, "total_tokens": 7}}
+        answer = json.dumps({"error": {"message": "no"}} if "refuse" in text else said).encode()
+        self.send_response(400 if "refuse" in text else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_embeddings_come_from_an_endpoint_once(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Embeds)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Embeds.asked.clear()
+    model = tp.OpenAIModel(model="e5", base_url=f"http://127.0.0.1:{server.server_port}/v1")
+    said = ["aab", "abc", "refuse", "", "c" * 5000]
+    made = [answer(f"p_{n}", i, text) for n in range(2) for i, text in enumerate(said)]
+    try:
+        found = embedded(data(responses=made), model, tmp_path / "calls.sqlite")
+        first = len(Embeds.asked)
+        again = embedded(data(responses=made), model, tmp_path / "calls.sqlite")
+    finally:
+        server.shutdown()
+        server.server_close()
+    by_id = dict(found.iter_rows())
+    assert by_id[made[0].id] == [2, 1, 0, 1]
+    assert by_id[made[4].id] == [0, 0, 2000, 1]
+    assert set(by_id) == {made[n].id for n in (0, 1, 4, 5, 6, 9)}
+    assert again.equals(found)
+    assert Counter(Embeds.asked)["/v1/embeddings e5 aab"] == 1
+    assert all("refuse" in asked for asked in Embeds.asked[first:])
+    cosines = siblings(data(responses=made, embeddings=found).vectors)
+    rows = np.array([by_id[made[n].id] for n in (0, 1, 4)])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    assert cosines["cosine"][0] == pytest.approx((rows @ rows.T)[np.triu_indices(3, 1)].mean())
+
+
+@pytest.mark.slow
+def test_the_embedded_model_gives_embeddings_where_a_pooling_is_declared(tmp_path):
+    pytest.importorskip("xllamacpp")
+    texts = ["A cat sleeps on the sofa.", "A cat is sleeping on a couch.", "Interest rates rose by two per cent."]
+    made = [answer("p_0", i, text) for i, text in enumerate(texts)]
+    found = embedded(data(responses=made), tp.EmbeddedModel(pooling="mean", slots=1), tmp_path / "calls.sqlite")
+    rows = np.array(found["vector"].to_list())
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    assert rows[0] @ rows[1] > rows[0] @ rows[2]
+    with pytest.raises(EndpointDown, match="declare a pooling"):
+        embedded(data(responses=made[:1]), tp.EmbeddedModel(slots=1), tmp_path / "calls.sqlite")

@@ -185,7 +185,7 @@ class Data:
 
     @cached_property
     def prompt_texts(self) -> pl.DataFrame:
-        """Numbers on what the user says last in each prompt; see `triptych.audit.prompts.prompt_features`."""
+        """Numbers on what the user says in each prompt; see `triptych.audit.prompts.prompt_features`."""
         return prompt_features(self.prompts)
 
     @cached_property

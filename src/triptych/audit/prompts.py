@@ -26,17 +26,17 @@ _ODD = 0x9E3779B97F4A7C15
 
 
 def asked(prompts: pl.LazyFrame) -> pl.LazyFrame:
-    """What the user says last in each prompt. Columns: prompt_id, text."""
+    """What the user says in each prompt, in all of its turns. Columns: prompt_id, text."""
     import polars as pl
 
     message = pl.element().struct
     spoken = pl.when(message.field("role") == "user").then(message.field("content"))
-    last = pl.col("messages").list.eval(spoken).list.drop_nulls().list.last().fill_null("")
-    return prompts.select(pl.col("id").alias("prompt_id"), last.alias("text")).unique("prompt_id", maintain_order=True)
+    text = pl.col("messages").list.eval(spoken).list.drop_nulls().list.join("\n").fill_null("")
+    return prompts.select(pl.col("id").alias("prompt_id"), text.alias("text")).unique("prompt_id", maintain_order=True)
 
 
 def prompt_features(prompts: pl.LazyFrame) -> pl.DataFrame:
-    """Numbers on what the user says last. Columns: prompt_id, chars, script (see `triptych.audit.features.scripts`)."""
+    """Numbers on what the user says. Columns: prompt_id, chars, script (see `triptych.audit.features.scripts`)."""
     import polars as pl
 
     text = pl.col("text")

@@ -253,6 +253,7 @@ def _reply(key: str, answer: Answer, price: Price | None) -> Reply:
         choices=answer.said.choices,
         tokens=answer.said.tokens,
         scores=answer.said.scores,
+        vector=answer.said.vector,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cached_tokens=usage.cached_tokens,

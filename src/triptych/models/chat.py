@@ -1,7 +1,7 @@
 """What is asked of a model and what comes back: one call, its key, its answer.
 
 Beside a chat completion, a model may be asked for a text completion, for the log-probabilities of an answer that is
-given, or for the score of one. All are calls like any other: memoised, counted, retried and priced.
+given, for the score of one, or for the embedding of a text. All are calls like any other: memoised, counted, retried and priced.
 """
 
 from __future__ import annotations
@@ -76,7 +76,13 @@ class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Those of the response shown after it, to a model that compares two; none where it is scored by itself."""
 
 
-Request = ChatRequest | TextRequest | GivenRequest | ScoreRequest
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="embed"):
+    """Asks a model of embeddings for the vector of one text."""
+
+    text: str
+
+
+Request = ChatRequest | TextRequest | GivenRequest | ScoreRequest | EmbedRequest
 """All that can be asked. A chat request says no type in its key, since it was there before there were others."""
 
 
@@ -134,6 +140,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """Of a given continuation: its tokens, in their order."""
     scores: tuple[float, ...] | None = None
     """Of a reward model: what it gives the response, one number or one for each of its outputs."""
+    vector: tuple[float, ...] | None = None
+    """Of a model of embeddings: the text's vector."""
     prompt_tokens: int
     completion_tokens: int
     """Summed over the choices."""

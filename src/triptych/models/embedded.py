@@ -53,10 +53,13 @@ class EmbeddedServer:
     A request that does not fit into `context_tokens` is answered with HTTP 400; nothing is cut silently.
     """
 
-    def __init__(self, weights: Path, *, slots: int = 8, context_tokens: int = 2048) -> None:
+    def __init__(
+        self, weights: Path, *, slots: int = 8, context_tokens: int = 2048, pooling: str | None = None
+    ) -> None:
         self.weights = weights
         self.slots = slots
         self.context_tokens = context_tokens
+        self.pooling = pooling
         self.api_key = secrets.token_hex(16)
         self._server: Any = None
 
@@ -78,6 +81,10 @@ class EmbeddedServer:
         params.warmup = False
         params.ui = False
         params.verbosity = -1
+        if self.pooling is not None:
+            params.embedding = True
+            params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{self.pooling.upper()}")
+            params.n_ubatch = params.n_batch = self.context_tokens  # a pooled text is computed in one piece
         params.api_keys = [self.api_key]
         try:
             self._server = xllamacpp.Server(params)

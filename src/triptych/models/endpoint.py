@@ -16,7 +16,16 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from triptych.errors import EndpointDown, KeyRefused, StopRun
-from triptych.models.chat import ChatRequest, Choice, GivenRequest, Request, ScoreRequest, TextRequest
+from triptych.models.chat import (
+    ChatRequest,
+    Choice,
+    EmbedRequest,
+    GivenRequest,
+    Request,
+    ScoreRequest,
+    TextRequest,
+)
+from triptych.models.embeddings import embedding
 from triptych.models.given import given_logprobs
 from triptych.models.limiter import Limiter
 from triptych.models.rewards import rewards
@@ -221,6 +230,8 @@ class Endpoint:
             if not all(math.isfinite(token.logprob) for token in said.tokens or ()):
                 raise CantTell("the endpoint gave a log-probability that is no finite number")
             return said
+        elif isinstance(request, EmbedRequest):
+            return await embedding(spec, request, self._exchange)
         else:
             return await self._scored(request)
         choices, usage = answered
@@ -464,6 +475,8 @@ async def _content(response: aiohttp.ClientResponse) -> bytes:
 def _start_embedded(spec: EmbeddedModel) -> Any:
     from triptych.models.embedded import EmbeddedServer, find_weights
 
-    server = EmbeddedServer(find_weights(spec.path), slots=spec.slots, context_tokens=spec.context_tokens)
+    server = EmbeddedServer(
+        find_weights(spec.path), slots=spec.slots, context_tokens=spec.context_tokens, pooling=spec.pooling
+    )
     server.start()
     return server

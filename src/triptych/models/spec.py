@@ -306,6 +306,8 @@ class EmbeddedModel(_ModelBase):
     """Requests decoded side by side."""
     context_tokens: int = Field(default=2048, ge=256)
     """Longest prompt and answer together, in tokens."""
+    pooling: Literal["mean", "last", "cls"] | None = None
+    """How the vectors of a text's tokens become one; with it the model gives embeddings."""
     logprobs: bool = True
     concurrency: int = Field(default=16, ge=1)
     """Most requests in flight at once; fewer are used while the endpoint refuses or slows down."""
@@ -326,7 +328,7 @@ class EmbeddedModel(_ModelBase):
     def identity(self) -> bytes:
         """What names the model in the call log, as JSON: for a file of yours, all of its path."""
         weights = self.model if self.path is None else str(Path(self.path).expanduser().resolve())
-        return _identity(weights, self.version, self.extra_body)
+        return _identity(weights, self.version, self.extra_body, pooling=self.pooling)
 
     @property
     def answers(self) -> frozenset[str]:

@@ -67,6 +67,7 @@ class Said(msgspec.Struct, frozen=True):
     choices: tuple[Choice, ...] = ()
     tokens: tuple[GivenToken, ...] | None = None
     scores: tuple[float, ...] | None = None
+    vector: tuple[float, ...] | None = None
 
 
 Read = TypeVar("Read")

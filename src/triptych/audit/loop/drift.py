@@ -189,7 +189,7 @@ class ScoreShift(Diagnostic):
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge and criterion."""
-        scored = [_scores(each) for each in data.history]
+        scored = [_scores(each).drop_nulls("model") for each in data.history]
         for (evaluator, evaluator_id), first in _unchanged(scored):
             before, after = (_of(scored[place], evaluator_id) for place in (first, -1))
             for criterion in sorted(set(before["criterion"]) & set(after["criterion"])):

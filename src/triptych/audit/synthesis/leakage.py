@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Bars, Finding
+from triptych.audit.intervals import Estimate
 from triptych.audit.needs import LIBRARIES, PAIRS
 from triptych.audit.told_apart import FORM, every, form, right_of_pairs
 
@@ -64,7 +65,7 @@ class LabelSourceInformation(Diagnostic):
     """The mutual information of the label and the source of a response, in bits, over the responses of training pairs.
 
     0 where each source is as often chosen as rejected; 1 where the source tells all. It is corrected for its bias (Miller
-    and Madow: sources less one, over 2 n log 2 for n responses) and never below 0. A source is the model, or what a
+    and Madow: sources less one, over 2 n log 2 for n pairs, whose two responses are no two draws) and never below 0. A source is the model, or what a
     response that came with the data says of itself.
     """
 
@@ -92,7 +93,7 @@ class LabelSourceInformation(Diagnostic):
             ),
         )
         columns = counts.columns[1:]
-        found = smooth(cluster_sums(counts, columns), _information, n=2 * pairs.height, within=(0.0, 1.0))
+        found = information(cluster_sums(counts, columns), 2 * pairs.height)
         if found is None:
             return
         totals = counts.select(pl.col(columns).sum()).row(0)
@@ -121,6 +122,27 @@ def _surface(pairs: pl.DataFrame, side: str, named: list[str]) -> np.ndarray:
     return np.concatenate([made_by, form(pairs, f"{side}_")], axis=1)
 
 
+def information(counts: Any, n: int) -> Estimate | None:
+    """Mutual information in bits from each prompt's counts of each source as chosen, then as rejected.
+
+    The interval reaches to 0 where a likelihood-ratio test of independence does not reject it at 5 %: near 0 the
+    jackknife's would end above it.
+    """
+    import numpy as np
+    from scipy.stats import chi2
+
+    found = smooth(counts, _information, n=n, within=(0.0, 1.0))
+    if found is None:
+        return None
+    total = counts.sum(axis=0)
+    half = len(total) // 2
+    free = max(int(((total[:half] + total[half:]) > 0).sum()) - 1, 1)
+    nats = total.sum() * np.log(2)  # twice the pairs
+    plain = found.value + free / nats
+    low = found.low if nats * plain > chi2.isf(0.05, free) else 0.0
+    return Estimate(found.value, low, found.high, found.n, found.prompts)
+
+
 def _information(counts: Any) -> Any:
     """Mutual information in bits of label and source, from counts of each source as chosen, then as rejected."""
     import numpy as np
@@ -132,4 +154,4 @@ def _information(counts: Any) -> Any:
     expected = p.sum(axis=-1, keepdims=True) * p.sum(axis=-2, keepdims=True)
     plain = (p * np.log2(np.where(p > 0, p / np.where(expected > 0, expected, 1), 1))).sum(axis=(-2, -1))
     present = (table.sum(axis=-2) > 0).sum(axis=-1)
-    return np.clip(plain - (present - 1) / (2 * total[..., 0, 0] * np.log(2)), 0, 1)
+    return np.clip(plain - (present - 1) / (total[..., 0, 0] * np.log(2)), 0, 1)

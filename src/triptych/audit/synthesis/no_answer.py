@@ -167,7 +167,7 @@ class Refusals(_Defect):
 
 
 class OtherScript(_Defect):
-    """Share of a source's responses whose beginning is mostly in another script than that of the prompt's last message.
+    """Share of a source's responses whose beginning is mostly in another script than that of what the user says.
 
     Scripts are Unicode's, with Han and the kana as one; texts with fewer than ten letters among their first 120
     characters do not count. Translations are counted, so judge it by your prompts.

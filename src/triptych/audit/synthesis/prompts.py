@@ -88,8 +88,8 @@ class RejectedScore(Diagnostic):
 
 
 class NearDuplicatePrompts(Share):
-    """Share of prompts that are near copies of an earlier one: the last message's sets of three-word stretches have a Jaccard
-    similarity of 0.8 or more.
+    """Share of prompts that are near copies of an earlier one: the sets of three-word stretches of what the user says, in its
+    first 200 words, have a Jaccard similarity of 0.8 or more.
 
     Candidates come from MinHash with 16 bands of 4 values (Broder, 1997), and each is compared exactly with the first
     prompt in its band. Copies of one prompt count as one cluster.
@@ -182,7 +182,7 @@ class TestsSeen(Diagnostic):
     """Share of a test set's texts that a prompt of the data holds: shared stretches of 8 words cover more than half of it.
 
     The prompt that covers the most counts, as in the tool of Tulu 3 (arXiv:2411.15124); words are told apart by spaces and
-    signs, without case. Tests of fewer than 8 words are left out. Only what users say last is looked at.
+    signs, without case. Tests of fewer than 8 words are left out. Only what users say is looked at.
     """
 
     name = "tests_seen"
