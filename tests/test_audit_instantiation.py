@@ -544,3 +544,20 @@ def test_the_intervals_of_smooth_statistics_cover_the_truth():
         return smooth(cluster_sums(table(rows, names), names), _moved, n=len(rows), within=(0.0, 1.0))
 
     assert 0.9 <= covered(200, moved, normaliser, 0.25) <= 0.98
+
+    def marked(rng):
+        """Prompts of 1 to 6 rows that are alike in how good they are; 0.3 of all are good."""
+        rows = []
+        for prompt in range(100):
+            own = rng.betavariate(1.2, 2.8)
+            for _ in range(rng.randint(1, 6)):
+                good = float(rng.random() < own)
+                rows.append((prompt, good, 1 - good))
+        return rows
+
+    def ratio(rows):
+        names = ["w", "l"]
+        sums = cluster_sums(table(rows, names), names)
+        return smooth(sums, lambda s: s[..., 0] / s[..., 1], n=len(rows), within=(0.0, math.inf))
+
+    assert 0.9 <= covered(200, marked, ratio, 0.3 / 0.7) <= 0.98

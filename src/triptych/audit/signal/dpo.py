@@ -10,6 +10,7 @@ from triptych.audit.estimates import cluster_sums, correlation, mean, smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.instantiation.settings import each_strategy
 from triptych.audit.instantiation.similarity import pair_similarity
+from triptych.audit.intervals import Estimate
 from triptych.audit.needs import LIBRARIES, LOGPROBS, PAIRS, Need
 
 if TYPE_CHECKING:
@@ -193,18 +194,23 @@ class GradientSampleSize(Diagnostic):
         """Measure it for each strategy."""
         import polars as pl
 
-        weight = pl.col("weight").fill_null(1.0)
         for strategy, pairs in each_strategy(with_dpo(data)):
-            v = pairs.select("id", "prompt_id", v=weight * pl.col("gradient")).filter(pl.col("v").is_finite())
-            rows = v.with_columns(vv=pl.col("v") ** 2, one=1.0)
-            found = smooth(
-                cluster_sums(rows, ["v", "vv", "one"]), lambda s: s[..., 0] ** 2 / s[..., 1] / s[..., 2],
-                n=rows.height, within=(0.0, 1.0),
-            )  # fmt: skip
+            found = effective(pairs)
             if found is not None:
                 said = f"DPO's gradient from {strategy} pairs comes from as many as"
-                shown = tuple(rows.top_k(10, by="v").sort("id")["id"])
+                shown = tuple(pairs.top_k(10, by=pl.col("weight") * pl.col("gradient")).sort("id")["id"])
                 yield self.found(found, said, subject=strategy, data=data, rows=shown)
+
+
+def effective(pairs: pl.DataFrame) -> Estimate | None:
+    """The effective number of pairs with columns prompt_id, weight and gradient, as a share of all."""
+    import polars as pl
+
+    v = pairs.select("prompt_id", v=pl.col("weight").fill_null(1.0) * pl.col("gradient")).filter(
+        pl.col("v").is_finite()
+    )
+    sums = cluster_sums(v.with_columns(vv=pl.col("v") ** 2, one=1.0), ["v", "vv", "one"])
+    return smooth(sums, lambda s: s[..., 0] ** 2 / s[..., 1] / s[..., 2], n=v.height, within=(0.0, 1.0))
 
 
 class ImplicitFollowsExplicit(Diagnostic):
