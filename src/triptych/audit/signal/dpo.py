@@ -9,7 +9,7 @@ from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, correlation, mean, smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.instantiation.settings import each_strategy
-from triptych.audit.instantiation.similarity import pair_similarity
+from triptych.audit.instantiation.similarity import NEAR
 from triptych.audit.intervals import Estimate
 from triptych.audit.needs import LIBRARIES, LOGPROBS, PAIRS, Need
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 BETA = 0.1
 """What TRL's trainers take where a recipe says nothing."""
 _BINS = 20
-_NEAR = 0.95
 
 
 def _has_reference(data: Data) -> bool:
@@ -255,8 +254,8 @@ class GradientOnNearIdentical(Diagnostic):
         """Measure it for each strategy."""
         import polars as pl
 
-        near = pl.when(pl.col("similarity") >= _NEAR).then(pl.col("gradient")).otherwise(0.0)
-        for strategy, pairs in each_strategy(with_dpo(data).join(pair_similarity(data), on="id")):
+        near = pl.when(pl.col("similarity") >= NEAR).then(pl.col("gradient")).otherwise(0.0)
+        for strategy, pairs in each_strategy(with_dpo(data).join(data.similarity, on="id")):
             rows = pairs.with_columns(near=near)
             sums = cluster_sums(rows, ["near", "gradient"])
             found = smooth(sums, lambda s: s[..., 0] / s[..., 1], n=rows.height, within=(0.0, 1.0))
