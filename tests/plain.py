@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from statistics import mean, stdev
+from math import fsum
+from statistics import fmean
 
 from triptych.records import Example, Judgement, Objective, Response, draw, make_example
 
@@ -17,7 +18,7 @@ def plain_verdict(judgement: Judgement) -> list[float]:
         low, high = judgement.scale
         return [(score - low) / (high - low) for score in judgement.scores]
     ranks = judgement.ranks
-    average = [mean(p for p, other in enumerate(sorted(ranks), 1) if other == rank) for rank in ranks]
+    average = [fmean(p for p, other in enumerate(sorted(ranks), 1) if other == rank) for rank in ranks]
     return [(k - rank) / (k - 1) for rank in average]
 
 
@@ -138,7 +139,8 @@ def _group(scored, seed):
     scores = [score for _, score, _ in scored]
     if len(scores) < 2 or max(scores) == min(scores):
         return
-    middle, spread = mean(scores), stdev(scores)
+    middle = fmean(scores)
+    spread = (fsum((score - middle) ** 2 for score in scores) / (len(scores) - 1)) ** 0.5
     yield {
         "kind": "group",
         "response_ids": tuple(response.id for response, _, _ in scored),

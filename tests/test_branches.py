@@ -364,7 +364,7 @@ def test_rows_of_steps_are_those_of_plain_python(made, combine):
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [({"fold": "min"}, "leave fold out"), ({"length": "residual"}, "not that of steps")]
+    ("setting", "said"), [({"fold": "min"}, "leave fold out"), ({"length": "residual"}, "not that of steps"), ({"style": "residual"}, "not that of steps")]
 )
 def test_what_means_nothing_for_steps_is_refused(setting, said):
     with pytest.raises(ValidationError, match=said):

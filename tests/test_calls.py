@@ -283,6 +283,41 @@ def test_calls_in_flight_at_a_stop_come_in_and_are_kept(tmp_path):
     log.close()
 
 
+def test_at_a_stop_calls_that_wait_for_a_place_are_turned_away_though_others_are_out(tmp_path):
+    async def stopped(server):
+        async with calling(tmp_path, server.base_url, concurrency=1) as calls:
+            out = asyncio.create_task(calls.answer("m", [ask_for(1)], Counts()))
+            waiting = asyncio.create_task(calls.answer("m", [ask_for(2)], Counts()))
+            while server.stats()["in_flight"] == 0:
+                await asyncio.sleep(0.01)
+            calls.stop(BudgetReached("enough"))
+            with pytest.raises(BudgetReached):
+                await waiting
+            assert server.stats()["answered"] == 0, "the first is still out"
+            (reply,) = await out
+            assert isinstance(reply, Reply)
+
+    with endpoint(latency_ms=1500) as server:
+        asyncio.run(stopped(server))
+        assert server.stats()["requests"] == 1
+
+
+def test_at_a_stop_calls_that_wait_for_another_attempt_are_turned_away(tmp_path):
+    async def stopped(server):
+        async with calling(tmp_path, server.base_url) as calls:
+            asking = asyncio.create_task(calls.answer("m", [ask_for(1)], Counts()))
+            while server.stats()["requests"] == 0:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            calls.stop(BudgetReached("enough"))
+            with pytest.raises(BudgetReached):
+                await asyncio.wait_for(asking, 5)
+
+    with endpoint(faults=1.0, fault_kinds="429", retry_after=20) as server:
+        asyncio.run(stopped(server))
+        assert server.stats()["requests"] == 1
+
+
 def test_a_disk_that_is_slow_to_write_slows_down_the_sending(tmp_path, monkeypatch):
     """A kill loses what is not safe yet: that must not grow with the slowness of the disk."""
     unsaved, saved = [], 0

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 import triptych as tp
@@ -231,6 +232,78 @@ def test_corruptions_differ_from_the_text_and_from_one_another(text, n):
 def test_nothing_is_made_of_a_text_that_no_change_applies_to():
     assert corrupted("Hi", changes=["drop_sentence", "change_number"]) == []
     assert corrupted(TEXT, of=["other"]) == []
+
+
+STEPS = "Step 1: 12 + 30 = 42.\nStep 2: 42 - 2 = 40.\nStep 3: The answer is 40."
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_a_wrong_step_has_another_number_in_one_step_before_the_last_and_is_named(seed):
+    (made,) = asyncio.run(Corrupt(changes=["wrong_step"]).respond(replace(case(STEPS), seed=seed), None))
+    before, after = STEPS.splitlines(), made.text.splitlines()
+    changed = [place for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    assert changed == [made.params["step"]]
+    assert changed[0] < 2
+    assert after[changed[0]].startswith(f"Step {changed[0] + 1}: ")
+    at = made.params["at"]
+    assert [place for place in range(len(STEPS)) if made.text[place] != STEPS[place]] == [at]
+
+
+def test_the_steps_of_which_one_is_made_wrong_differ_by_draw():
+    found = {
+        asyncio.run(Corrupt(changes=["wrong_step"]).respond(replace(case(STEPS), seed=seed), None))[0].params["step"]
+        for seed in range(20)
+    }
+    assert found == {0, 1}
+
+
+NAMED = "In 1889 the tower in Paris was built by Gustave Eiffel. I think Eiffel and I agree. Paris is old."
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_names_are_exchanged_for_one_another_or_for_those_of_the_prompt(seed):
+    one = replace(case(NAMED, prompt="Was it built by Ada Lovelace or in New York?"), seed=seed)
+    (made,) = asyncio.run(Corrupt(changes=["swap_names"]).respond(one, None))
+    first, second = made.params["names"]
+    assert {first, second} <= {"Paris", "Gustave Eiffel", "Eiffel", "Ada Lovelace", "New York"}
+    assert made.text == "\0".join(part.replace(second, first) for part in NAMED.split(first)).replace("\0", second)
+    assert made.text != NAMED
+
+
+def test_a_text_without_names_or_with_nothing_to_exchange_them_for_is_left():
+    assert corrupted("I think so. You do too. I am sure.", changes=["swap_names"]) == []
+    assert corrupted("It is in Paris.", changes=["swap_names"]) == []
+
+
+def test_an_inserted_fact_is_a_sentence_of_its_own_and_is_recorded():
+    facts = ["Pears are blue.", "Anna is a horse."]
+    found = corrupted(TEXT, changes=["insert_fact"], facts=facts, n=60)
+    assert len(found) == 6  # three places, two facts
+    for row in found:
+        fact, at = row.params["fact"], row.params["at"]
+        assert row.text[at : at + len(fact)] == fact
+        assert row.text[: at - 1] + row.text[at + len(fact) :] == TEXT
+    assert corrupted("Pears are blue.", changes=["insert_fact"], facts=["Pears are blue."]) == []
+
+
+def test_a_mismatched_response_answers_another_prompt_and_says_which():
+    others = [{"prompt": "Say hi. ", "response": "Hi!"}, {"prompt": "Name a tree.", "response": "An oak."}]
+    one = case(TEXT, prompt="Say hi.")
+    for seed in range(8):
+        (made,) = asyncio.run(
+            Corrupt(changes=["mismatch"], others=others).respond(replace(one, seed=seed), None)
+        )
+        assert (made.text, made.params["answers"], made.model) == ("An oak.", "Name a tree.", "given")
+        assert made.parent_id == one.responses[0].id
+    assert asyncio.run(Corrupt(changes=["mismatch"], others=others[:1]).respond(one, None)) == []
+
+
+@pytest.mark.parametrize("settings_", [{"changes": ["insert_fact"]}, {"changes": ["mismatch"]}, {"facts": ["A."]}])
+def test_a_change_that_takes_from_a_pool_needs_one_and_a_pool_needs_the_change(settings_):
+    with pytest.raises(ValidationError, match="give both, or neither"):
+        Corrupt(**settings_)
 
 
 # --- diversity and consistency

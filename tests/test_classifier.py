@@ -106,3 +106,45 @@ def test_a_conversation_that_is_too_long_is_refused_and_not_cut(tmp_path, folder
 def test_a_folder_without_a_model_is_said(tmp_path):
     with pytest.raises(MissingExtra, match=r"no config\.json"):
         scored(tmp_path, tmp_path / "nothing")
+
+
+def against(one, other):
+    return ScoreRequest(
+        messages=(Message("user", "alpha beta ?"),),
+        response=(Message("assistant", one),),
+        other=(Message("assistant", other),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pair", "shown"),
+    [
+        (["{{ prompt }} {{ response_a }}", "{{ response_b }}"], lambda a, b: (f"alpha beta ? {a}", b)),
+        ("{{ prompt }} delta {{ response_a }} delta {{ response_b }}", lambda a, b: (f"alpha beta ? delta {a} delta {b}",)),
+    ],
+)
+def test_two_responses_are_compared_in_the_texts_of_the_templates(tmp_path, folders, pair, shown):
+    asked = [against(one, other) for one in TEXTS[:3] for other in TEXTS[:3]]
+    model = tp.ClassifierModel(path=str(folders["pairs"]), device="cpu", pair=pair, batch=4)
+    replies = asyncio.run(ask_of(tmp_path, model, asked))
+    for request_, reply in zip(asked, replies, strict=True):
+        texts = shown(request_.response[0].content, request_.other[0].content)
+        assert reply.scores == pytest.approx(direct(folders["pairs"], *texts), abs=1e-5)
+    assert replies[1].scores != replies[3].scores  # the same two, the other way round
+
+
+def test_a_response_that_holds_a_mark_of_the_models_input_is_refused_when_two_are_compared(tmp_path, folders):
+    pair = ["{{ prompt }} {{ response_a }}", "{{ response_b }}"]
+    model = tp.ClassifierModel(path=str(folders["pairs"]), device="cpu", pair=pair)
+    fine, bad = asyncio.run(ask_of(tmp_path, model, [against("beta", "gamma"), against("beta", "gamma [PAD] delta")]))
+    assert fine.scores is not None
+    assert isinstance(bad, CallFailed)
+    assert "a text holds '[PAD]'" in bad.error
+
+
+def test_a_folder_without_the_classifiers_own_weights_is_refused_and_not_filled_up_at_random(tmp_path, folders):
+    bare = tmp_path / "bare"
+    transformers.BertModel.from_pretrained(folders["pairs"]).save_pretrained(bare)
+    transformers.AutoTokenizer.from_pretrained(folders["pairs"]).save_pretrained(bare)
+    with pytest.raises(MissingExtra, match=r"has no weights for .*classifier\.weight"):
+        scored(tmp_path, bare)

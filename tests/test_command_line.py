@@ -1,12 +1,20 @@
 """The command line: what a person sees, and what bad input gives."""
 
+import fcntl
+import io
 import json
 import os
+import pty
+import re
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +22,7 @@ import yaml
 
 import triptych as tp
 from endpoint import endpoint
+from triptych.app.progress import showing_progress
 
 GIVEN = textwrap.dedent("""\
     name: given
@@ -342,6 +351,74 @@ def test_prompts_can_come_from_standard_input(folder):
     (folder / "recipe.yaml").write_text(changed)
     done = triptych("run", folder / "recipe.yaml", "--out", folder / "run", "--json", stdin=json.dumps(ROW) + "\n")
     assert json.loads(done.stdout)["manifest"]["prompts"] == 1
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("methods",), ("schema",), ("run", "recipe.yaml", "--out", "run")])
+def test_output_that_nobody_reads_ends_quietly_as_by_sigpipe(folder, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "triptych", *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=folder, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+    if "run" in arguments:
+        assert tp.open_run(folder / "run").manifest.status == "finished"
+
+
+def test_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback(tmp_path):
+    """The import of click waits for it here."""
+    (tmp_path / "click.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(20)\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    command, environment = [sys.executable, "-m", "triptych", "plan", "quickstart"], os.environ | {"PYTHONPATH": path}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_live_progress_cuts_no_number_however_narrow_the_terminal_is(folder, width):
+    terminal, its_other_end = pty.openpty()
+    fcntl.ioctl(its_other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    command = [sys.executable, "-m", "triptych", "run", "recipe.yaml", "--out", "run"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    pipes = {"stdin": its_other_end, "stdout": subprocess.DEVNULL, "stderr": its_other_end}
+    with subprocess.Popen(command, **pipes, cwd=folder, env=environment | {"TERM": "xterm"}) as running:
+        os.close(its_other_end)
+        shown = b""
+        with suppress(OSError):  # so a terminal ends
+            while more := os.read(terminal, 65536):
+                shown += more
+    os.close(terminal)
+    assert running.returncode == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", shown.decode()).splitlines()
+    assert max(map(len, lines)) <= width
+    assert not [line for line in lines if "…" in line]
+    (headings,) = {tuple(line.split()) for line in lines if line.startswith("stage")}
+    assert headings[:3] == ("stage", "prompts", "calls")
+    assert ("tokens" in headings) == (width > 40)
+
+
+def test_progress_that_nobody_reads_does_not_end_a_run(folder, monkeypatch):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("triptych.app.progress._PLAIN_EVERY_S", -1)
+    monkeypatch.setattr("sys.stderr", Broken())
+    with showing_progress(quiet=False) as progress:
+        run = tp.run(tp.load_recipe(folder / "recipe.yaml"), folder / "run", folder=folder, progress=progress)
+    assert run.manifest.status == "finished"
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_harm_nothing(folder, closed):
+    """Without care, the call log would be opened under their numbers, and written into."""
+    run = f"{sys.executable} -m triptych run recipe.yaml --out run {closed}"
+    assert subprocess.run(["bash", "-c", run], cwd=folder, capture_output=True, check=False).returncode == 0
+    assert triptych("show", folder / "run").returncode == 0
 
 
 def test_bad_rows_are_set_aside_with_their_number(folder):

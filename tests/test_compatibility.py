@@ -1,5 +1,7 @@
 """What evaluation gives and instantiation needs: ill-posed recipes are refused, lossy ones told."""
 
+from itertools import pairwise
+
 import pytest
 
 import triptych as tp
@@ -231,3 +233,21 @@ def test_an_evaluator_that_says_what_its_holder_asks_is_taken(by, field, evaluat
 def test_what_loses_information_is_told_by_the_plan(evaluation, instantiation, said):
     notes = tp.plan(recipe(evaluation, instantiation)).notes
     assert any(note.startswith("instantiation.0: ") and said in note for note in notes)
+
+
+def test_the_name_of_an_evaluator_that_there_is_not_is_an_error_that_says_the_near_one():
+    with pytest.raises(RecipeError, match=r"no evaluator is called 'rubrik'; did you mean 'rubric'\?"):
+        recipe([RUBRIC, PAIRS], {"kind": "pairs", "evaluators": ["rubric", "rubrik"]})
+    with pytest.raises(RecipeError, match="no evaluator is called 'crowd:ann'"):
+        recipe([RUBRIC], {"kind": "pairs", "evaluators": ["crowd:ann"]})
+    people = {"kind": "verdicts", "name": "crowd", "path": "v.jsonl"}
+    assert recipe([RUBRIC, people], {"kind": "pairs", "evaluators": ["crowd:ann", "rubric"]})
+
+
+def test_the_sets_of_udasa_leave_no_margin_out():
+    """Margins are rounded to twelve decimals: between two sets there is none."""
+    from triptych.recipes.load import load_recipe
+
+    bounds = sorted((form.min_margin, form.max_margin) for form in load_recipe("udasa").instantiation)
+    for (_, top), (least, _) in pairwise(bounds):
+        assert round(least - top, 15) == 1e-12

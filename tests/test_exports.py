@@ -74,7 +74,7 @@ def chats(draw):
     return asked, [(say(answers[0]), 5), (say(answers[1]), 1)]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(chats(), min_size=1, max_size=5, unique_by=lambda chat: chat[0]))
 def test_the_texts_of_every_pair_are_the_runs(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("run")

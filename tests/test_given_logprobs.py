@@ -154,7 +154,7 @@ KEY_OF_BEFORE = "80607976685a7cadf047a24040d9ac76"
 
 # --- llama.cpp
 
-HARD = 'Zurich 😀 is\n\n the "best" <|im_end|> naïve town, 北京 is not.'
+HARD = 'A 😀\n\n"<|im_end|>" naïve 北京.'
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import triptych as tp
 from plain import plain_examples
 from triptych.errors import OperatorFailed, RecipeError, RunFolderError
 from triptych.recipes.recipe import Recipe
-from triptych.store.tables import records
+from triptych.records import make_example
+from triptych.store.tables import records, schema
 from verdict_tables import OBJECTIVE, tables
 from world import world
 
@@ -61,6 +62,38 @@ def test_examples_are_those_of_the_same_rules_in_plain_python(made, form, seed):
             *(other.kind, other.weight, other.strategy, other.strategy_id),
         )
         assert set(one.judgement_ids) == set(other.judgement_ids)
+
+
+texts, floats = st.lists(st.text(max_size=8), max_size=3), st.floats(allow_nan=False, allow_infinity=False)
+ROWS = st.fixed_dictionaries(
+    {"prompt_id": st.text(max_size=8), "response_ids": texts, "judgement_ids": texts, "weight": floats}
+    | {"scores": st.lists(floats, max_size=3), "labels": st.lists(floats, max_size=3), "margin": st.none() | floats}
+)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=4), st.text(max_size=8))
+@settings(deadline=None)
+def test_an_example_has_the_id_that_its_content_has_elsewhere_whatever_texts_and_numbers_it_holds(rows, version):
+    form, types = tp.Groups(), schema("examples")
+    given = pl.LazyFrame(rows, schema={name: types[name] for name in rows[0]})
+    got = form.as_examples(given, kind="group", strategy="mean_std", version=version).collect()
+    shared = {"kind": "group", "strategy": "mean_std", "strategy_id": form.identity(), "objective_version": version}
+    assert got["id"].to_list() == [make_example(**row, **shared).id for row in rows]
+
+
+def test_what_goes_wrong_in_the_middle_is_told_as_it_is_and_leaves_no_half_of_a_table(paid, tmp_path):
+    run, _, _ = paid
+    said = []
+
+    def stop(done, total):
+        said.append(done)
+        raise KeyError("stop here")
+
+    with pytest.raises(KeyError, match="stop here"):
+        tp.instantiate(run, tp.load_recipe(run.path / "recipe.yaml"), tmp_path / "anew", progress=stop)
+    assert said
+    assert not (tmp_path / "anew" / "examples.parquet").exists()
+    assert not (tmp_path / "anew" / ".parts").exists()
 
 
 def test_the_same_recipe_makes_the_same_bytes_and_no_call(paid, tmp_path):

@@ -124,5 +124,74 @@ def test_the_forecast_is_what_is_asked():
 
 
 def test_a_template_that_asks_for_what_there_is_not_is_refused():
-    with pytest.raises(ValidationError, match="may use prompt, responses, count"):
+    with pytest.raises(ValidationError, match="may use task, prompt, responses, count"):
         listwise(template="{{ response_q }}")
+
+
+def ends(request, **said):
+    """A judge that likes long texts, asked for the best and the worst."""
+    texts = shown(msgspec.structs.replace(request, messages=request.messages[:1]))
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    named = {"best": chr(65 + order[-1]), "worst": chr(65 + order[0])}
+    wanted = request.response_schema["properties"]
+    return json.dumps({"rationale": "because"} | {end: named[end] for end in ("best", "worst") if end in wanted} | said)
+
+
+@pytest.mark.parametrize("ask", ["best_worst", "best"])
+def test_of_best_and_worst_the_rest_is_one_tie_between_them(ask):
+    script = Scripted(ends)
+    one = case("a", "bb", "ccc", "dddd")
+    (got,) = judged(listwise(ask=ask, orders=1), one, script)
+    texts = {response.id: response.text for response in one.responses}
+    ranks = {texts[name]: rank for name, rank in zip(got.response_ids, got.ranks, strict=True)}
+    assert ranks == {"dddd": 1, "ccc": 2, "bb": 2, "a": 4 if ask == "best_worst" else 2}
+    asked = script.requests[0].messages[-1].content
+    assert asked.startswith("Find the best and the worst of 4" if ask == "best_worst" else "Find the best of 4")
+    assert ("worst" in asked) == (ask == "best_worst")
+
+
+@pytest.mark.parametrize("said", [{"worst": "A", "best": "A"}, {"best": "D"}, {"best": None}, {"worst": 3}, {"best": ""}])
+def test_what_names_no_best_and_worst_is_never_a_verdict(said):
+    (got,) = judged(listwise(ask="best_worst", orders=1), case("x", "yy", "zzz"), Scripted(lambda asked: ends(asked, **said)))
+    assert (got.status, got.ranks) == ("unparsed", None)
+
+
+def test_sets_of_so_many_are_shown_together_each_response_in_every_order():
+    script = Scripted(ends)
+    texts = ["x" * size for size in range(1, 8)]
+    got = judged(listwise(ask="best_worst", orders=5, at_once=3), case(*texts), script)
+    sets = [shown(request) for request in script.requests]
+    assert len(got) == len(sets) == 5 * 3
+    assert {len(set(each)) for each in sets} == {3}
+    for turn in range(5):
+        assert {text for each in sets[3 * turn : 3 * turn + 3] for text in each} == set(texts)
+    assert len({frozenset(each) for each in sets}) > 8  # other sets in each order
+    (load,) = listwise(ask="best_worst", orders=5, at_once=3).forecast(Outlook(prompt_tokens=1, responses=7))
+    assert load.calls == 15
+
+
+def test_the_score_of_best_worst_scaling_is_made_of_its_counts():
+    from triptych.instantiation.scores import verdicts
+    from triptych.store.tables import frame
+
+    texts = ["x" * size for size in range(1, 8)]
+    one = case(*texts)
+    got = judged(listwise(ask="best_worst", orders=6, at_once=4), one, Scripted(ends))
+    mean = verdicts(frame("judgements", got).lazy()).group_by("response_id").agg(m=pl_mean()).collect()
+    for response_id, found in mean.iter_rows():
+        seen = [judgement for judgement in got if response_id in judgement.response_ids]
+        sets = [[len(next(r.text for r in one.responses if r.id == name)) for name in j.response_ids] for j in seen]
+        size = len(next(r.text for r in one.responses if r.id == response_id))
+        best, worst = (sum(size == end(each) for each in sets) for end in (max, min))
+        assert found == pytest.approx((1 + (best - worst) / len(sets)) / 2)
+
+
+def pl_mean():
+    import polars as pl
+
+    return pl.col("verdict").mean()
+
+
+def test_ties_are_for_orders_alone():
+    with pytest.raises(ValidationError, match="ties: true needs ask: order"):
+        listwise(ask="best", ties=True)

@@ -20,6 +20,7 @@ from triptych.errors import AwaitsPolicy
 from triptych.export.trainer import trainer_of
 from triptych.export.trl import export_trl
 from triptych.recipes.load import find_recipe, parse_recipe, shipped_recipes
+from triptych.records import draw
 from world import SLIP, World, quality, responses_in, token_logprobs, world
 
 DATA = Path(__file__).parent / "data"
@@ -117,6 +118,17 @@ def revisions_imitated(here, examples):
 def best_imitated(here, examples):
     (example,) = examples
     assert qualities(here, example) == [max(row["quality"] for row in here.values())]
+
+
+def imitated_above_a_rising_threshold(here, examples):
+    """Each set holds what reaches its threshold on the scale from 1 to 10, each text once."""
+    reached = {row["messages"][-1]["content"]: (round(1 + 9 * row["quality"] / 10) - 1) / 9 for row in here.values()}
+    wanted = [sorted(text for text, score in reached.items() if score >= least) for least in (0.5, 0.7, 0.9)]
+    made = {}
+    for example in examples:
+        (response,) = example["response_ids"]
+        made.setdefault(example["strategy_id"], []).append(here[response]["messages"][-1]["content"])
+    assert sorted(map(sorted, made.values())) == sorted(texts for texts in wanted if texts)
 
 
 def right_imitated(here, examples):
@@ -314,6 +326,12 @@ def two_annotated(here, examples):
 
 
 def right_against_wrong_with_certainties(here, examples):
+    """Beside the policy's eight solutions stands the given one, which all of them lose to where none is right."""
+    assert sorted(row["generator"] for row in here.values()) == ["given", *["sample"] * 8]
+    (given,) = (name for name, row in here.items() if row["generator"] == "given")
+    wrong = {name for name, row in here.items() if row["generator"] == "sample" and row["quality"] <= 5}
+    pairs = [example["response_ids"] for example in examples if example["kind"] == "pair"]
+    assert {rejected for chosen, rejected in pairs if chosen == given} == wrong
     right_against_wrong(here, [example for example in examples if example["kind"] == "pair"])
     steps = [example for example in examples if example["kind"] == "stepwise"]
     assert [example["response_ids"] for example in steps] == [
@@ -389,6 +407,8 @@ def by_a_noisy_annotator(here, examples):
     assert said["evaluator"] in {f"annotators:{name}" for name in ("careful", "hurried", "strict", "generous")}
     wanted = second_unless_worse(here, said["response_ids"])
     flipped = said["rationale"].startswith("[flipped on purpose")
+    assert flipped == (draw(0, "flip", *here) / 2**63 < 0.25)  # a quarter, drawn for each question
+    assert len({each["id"] for row in here.values() for each in row["said"]}) == 1  # one annotator, asked once
     assert [tuple(example["response_ids"]) for example in examples] == [wanted[::-1] if flipped else wanted]
 
 
@@ -701,6 +721,7 @@ WANTED = {
     "pro": (4, 2, "ranking", in_order),
     "raft": (8, 8, "sft", best_imitated),
     "rdpo": (2, 2, "pair", best_against_worst),
+    "rest": (16, 16, "sft", imitated_above_a_rising_threshold),
     "rest-em": (32, 0, "sft", right_imitated),
     "rlaif": (2, 2, "pair", best_against_worst),
     "rlcd": (2, 0, "pair", from_to("positive", "negative")),
@@ -1120,10 +1141,12 @@ def test_a_ranked_list_is_shown_in_different_orders(tmp_path):
 def test_a_share_of_the_pool_of_annotators_errs_on_purpose(tmp_path):
     with world() as (_, base_url):
         _, run = run_method("alpacafarm", tmp_path / "run", base_url, prompts=64)
-    flipped = 0
+    flipped, heard = 0, set()
     for here, examples in of_prompts(run):
         by_a_noisy_annotator(here, examples)
+        heard |= {said["evaluator"] for row in here.values() for said in row["said"]}
         flipped += any(said["rationale"].startswith("[flipped") for row in here.values() for said in row["said"])
+    assert heard == {f"annotators:{name}" for name in ("careful", "hurried", "strict", "generous")}
     assert abs(flipped / 64 - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 64)
 
 

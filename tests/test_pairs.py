@@ -304,7 +304,7 @@ def test_scores_outside_their_scale_or_without_one_or_broken():
 
 def test_the_drawn_response_is_uniform_over_seeds():
     made = scored(5, 1, 2, 3, 4)
-    times, counts = 300, defaultdict(int)
+    times, counts = 120, defaultdict(int)
     for seed in range(times):
         counts[made.examples(Pairs(choose="best_vs_random"), seed)["response_ids"][0][1]] += 1
     expected = times / 4

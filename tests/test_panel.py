@@ -246,6 +246,35 @@ def test_what_length_explains_is_taken_out_and_quality_stays():
     assert with_quality > correlations("keep")[1] + 0.1
 
 
+def test_style_is_taken_out_as_least_squares_on_all_of_its_features_takes_it_out():
+    import re
+
+    import numpy as np
+
+    rng, made, features, verdict = random.Random(2), Tables(), [], []
+    for number in range(40):
+        for index in range(4):
+            marks = [rng.randrange(4) for _ in range(3)]
+            text = "# A\n" * marks[0] + "- b c\n" * marks[1] + "so **bold** it is " * marks[2] + "x" * rng.randrange(9, 90)
+            one = response(f"p_{number}", index, text)
+            counts = [len(re.findall(p, text)) for p in (r"(?m)^# ", r"(?m)^- ", r"\*\*bold\*\*")]
+            assert counts == marks
+            features.append([np.log(len(text) + 1), *(np.log1p(count) for count in counts)])
+            said = 0.5 + rng.uniform(-0.1, 0.1) + 0.02 * float(np.dot([1, 2, -1, 1], features[-1])) - 0.1
+            verdict.append(said)
+            made.responses.append(one)
+            made.judgements.append(judged([one], scores=(said,), scale=(0.0, 1.0)))
+    x, y = np.array(features).reshape(40, 4, 4), np.array(verdict).reshape(40, 4)
+    away, above = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    slopes, *_ = np.linalg.lstsq(away.reshape(-1, 4), above.reshape(-1), rcond=None)
+    wanted = (y - away @ slopes).reshape(-1)
+    responses, judgements = made.frames()
+    scores = Unpaired(style="residual").ranked(responses, judgements, OBJECTIVE, 0).select("response_id", "score").collect()
+    found = dict(scores.iter_rows())
+    assert [found[one.id] for one in made.responses] == pytest.approx(wanted.tolist(), abs=1e-9)
+    assert max(abs(wanted - verdict)) > 0.01
+
+
 def test_weights_that_would_not_count_are_refused():
     with pytest.raises(ValidationError, match="not with min"):
         Panel(combine="min", weights={"a": 2})

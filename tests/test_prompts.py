@@ -4,8 +4,12 @@ import csv
 import gzip
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -346,6 +350,16 @@ def test_broken_json_is_reported_with_its_line_and_column(tmp_path):
     assert found[-1].row == 9
 
 
+def test_a_number_beyond_reason_is_a_bad_row_in_every_kind_of_json(tmp_path):
+    jsonl(tmp_path / "p.jsonl", b'{"prompt": "a", "more": 1e400}', {"prompt": "b"}, b'{"prompt": "c", "more": [-1E999]}')
+    shutil.copy(tmp_path / "p.jsonl", tmp_path / "lines.json")
+    (tmp_path / "p.json").write_text('[{"prompt": "a", "more": 1e400}, {"prompt": "b"}, {"prompt": "c", "more": -1E999}]')
+    for file in ("p.jsonl", "lines.json", "p.json"):
+        found = read(tmp_path, file)
+        assert bad(found) == dict.fromkeys((1, 3), "holds a number that is too large")
+        assert texts(found) == ["b"]
+
+
 def test_json_nested_beyond_reason_is_a_bad_row(tmp_path):
     assert why(tmp_path, b'{"prompt": ' + b"[" * 200_000).startswith("is not valid JSON: it is nested too deeply")
 
@@ -453,6 +467,26 @@ def test_columns_that_the_first_hundred_rows_all_lack_are_an_error(tmp_path):
     write(100)
     with pytest.raises(PromptError, match="there is no column 'question2'"):
         read(tmp_path, columns={"prompt": "question2"})
+
+
+@pytest.mark.parametrize("columns", [{"prompt": "questt"}, {}], ids=["a wrong name", "no name"])
+def test_a_pipe_without_the_column_is_told_by_its_first_row(tmp_path, columns):
+    told = threading.Event()
+
+    def write():
+        with open(tmp_path / "pipe.jsonl", "wb", buffering=0) as pipe:
+            pipe.write(b'{broken\n{"quest": "x"}\n')
+            told.wait(10)  # and nothing more comes
+
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    writer = threading.Thread(target=write)
+    writer.start()
+    began = time.monotonic()
+    with pytest.raises(PromptError, match=r"there is no.* 'quest'"):
+        read(tmp_path, "pipe.jsonl", columns=columns)
+    assert time.monotonic() - began < 8
+    told.set()
+    writer.join()
 
 
 def test_broken_rows_do_not_say_that_a_column_is_not_there(tmp_path):

@@ -137,6 +137,12 @@ def test_shipped_recipes_and_the_starter_hold_together():
         (("price: {input: 2.5, output: 10}", "price: {input: 2.5}"), 5, "models.judge.price.output", "is missing"),
         (("http://127.0.0.1:8000/v1", "127.0.0.1:8000"), 4, "models.policy.base_url", "is not an http(s) address"),
         (("http://127.0.0.1:8000/v1", "http://me:pw@h/v1"), 4, "models.policy.base_url", "holds credentials"),
+        (("http://127.0.0.1:8000/v1", "http://h/v1#there"), 4, "models.policy.base_url", "holds a fragment, #there"),
+        (("http://127.0.0.1:8000", "http://h:99999"), 4, "models.policy.base_url", "Port out of range"),
+        (("http://127.0.0.1:8000", "http://h:80a"), 4, "models.policy.base_url", "integer value as '80a'"),
+        (("http://127.0.0.1:8000", "http://h:0"), 4, "models.policy.base_url", "has the port 0"),
+        (("http://127.0.0.1:8000", "http://my host"), 4, "models.policy.base_url", "is not an http(s) address"),
+        (("8000/v1", "8000/v1/chat/completions"), 4, "models.policy.base_url", "ends with the path of a request"),
         (("scale: [1, 5]", "scale: [5, 1]"), 14, "evaluation.0", "the first must be the lower"),
         (("scale: [1, 5]", "read: logprobs"), 14, "evaluation.0.read", "is not declared to give log-probabilities"),
         (

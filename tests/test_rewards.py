@@ -302,6 +302,15 @@ def test_scores_with_a_scale_and_failed_judgements_are_left_as_they_are():
     assert (after["scores"][3].to_list(), after["scale"][3].to_list()) == ([1.0, 0.0], [0.0, 1.0])
 
 
+def test_standard_scores_of_rewards_near_the_ends_of_floats_are_those_of_the_same_rewards_made_smaller():
+    for size in (1e308, 1e-200, 1.0):
+        rewards = [[size, -size, 0.5 * size], [0.25 * size, -0.75 * size]]
+        plain = [0.25, -0.75, 1.0, -1.0, 0.5]
+        mean, spread = fmean(plain), stdev(plain)
+        for scores, read in zip(rewards, values(tables(rewards)[1], "standard"), strict=True):
+            assert [value for value, _ in read] == pytest.approx([1 / (1 + math.exp(-(score / size - mean) / spread)) for score in scores])
+
+
 def test_standard_scores_need_all_prompts_at_once_and_the_others_do_not():
     assert Pairs(rescale="standard").across_prompts
     assert not Pairs(rescale="rank").across_prompts

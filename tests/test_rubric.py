@@ -226,3 +226,43 @@ def test_a_verdict_that_the_response_holds_ready_is_none(said):
     own = Scripted(lambda request: '{"rationale": "it plants a verdict", "score": 1}')
     (found,) = asyncio.run(Rubric(model="judge", criteria=["good"]).judge(one, own))
     assert found.scores == (1.0,)
+
+
+ANCHORS = [{"response": "Good day to you.", "score": 5}, {"prompt": "Say bye.", "response": "No.", "score": 1}]
+
+
+def test_anchors_are_shown_with_their_scores_between_the_marks_and_the_question_is_otherwise_the_same():
+    with_anchors, without = Scripted(lambda request: score(4)), Scripted(lambda request: score(4))
+    (first,) = judged(rubric(criteria=["helpful"], anchors=ANCHORS), case("hi"), with_anchors)
+    (second,) = judged(rubric(criteria=["helpful"]), case("hi"), without)
+    seen, plain = (script.requests[0].messages[-1].content for script in (with_anchors, without))
+    mark = plain.split("<response ")[1].split(">")[0]
+    wanted = (
+        f"Scored before, to hold this one against:\n\n<scored {mark}>\nGood day to you.\n</scored {mark}>\nScore: 5\n\n"
+        f"<prompt {mark}>\nSay bye.\n</prompt {mark}>\n<scored {mark}>\nNo.\n</scored {mark}>\nScore: 1\n\n"
+    )
+    assert seen.replace(wanted, "") == plain
+    assert wanted in seen
+    assert first.evaluator_id != second.evaluator_id
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"criteria": ["helpful"], "anchors": [{"response": "a", "score": 6}]}, "is 6, which is not on the scale 1 to 5"),
+        ({"anchors": ANCHORS}, "make a rubric of each"),
+    ],
+)
+def test_anchors_that_would_mislead_are_refused(settings, said):
+    with pytest.raises(ValidationError, match=said):
+        rubric(**settings)
+
+
+def test_the_forecast_counts_the_anchors():
+    from triptych.operators import Outlook
+
+    outlook = Outlook(prompt_tokens=10, responses=2, response_tokens=5, longest_response_tokens=9)
+    (plain,), (more,) = (
+        rubric(criteria=["helpful"], anchors=anchors).forecast(outlook) for anchors in ([], ANCHORS)
+    )
+    assert more.prompt_tokens > plain.prompt_tokens + 2 * len("Good day to you.No.") / 4

@@ -20,6 +20,7 @@ import pytest
 import triptych as tp
 from endpoint import endpoint
 from runs import assert_same_tables, recipe, tables
+from triptych.app.summary import summary
 from triptych.errors import BudgetReached, EndpointDown, KeyRefused, OperatorFailed, PromptError, RunFolderError
 from triptych.recipes.write import recipe_yaml
 from triptych.store.run import read_manifest, write_whole
@@ -363,14 +364,14 @@ def test_whatever_goes_wrong_where_tables_are_written_ends_the_run_in_order(tmp_
             patch.setattr("triptych.store.writer.PROMPTS_A_PART", 2)
             patch.setattr("triptych.store.writer.frame", failing)
             with pytest.raises(OperatorFailed, match="writing the tables failed with MemoryError"):
-                tp.run(recipe(server.base_url, prompts=200, model={"concurrency": 8}), tmp_path / "run")
+                tp.run(recipe(server.base_url, prompts=80, model={"concurrency": 8}), tmp_path / "run")
         answered = server.stats()["answered"]
-        assert answered == paid(tmp_path / "run") < 200 * 9, "calls in flight come in, and nothing more is sent"
+        assert answered == paid(tmp_path / "run") < 80 * 9, "calls in flight come in, and nothing more is sent"
         assert read_manifest(tmp_path / "run").status.startswith("stopped: writing the tables")
         assert not (tmp_path / "run" / ".parts").exists()
-        tp.run(recipe(server.base_url, prompts=200, model={"concurrency": 8}), tmp_path / "run")
+        tp.run(recipe(server.base_url, prompts=80, model={"concurrency": 8}), tmp_path / "run")
         assert server.stats()["repeated_bodies"] == 0
-    assert tables(tmp_path / "run")["prompts"].height == 200
+    assert tables(tmp_path / "run")["prompts"].height == 80
 
 
 def test_a_damaged_table_is_one_clear_error_and_made_anew(tmp_path):
@@ -396,6 +397,36 @@ def test_a_folder_of_another_recipe_or_of_strangers_is_left_alone(tmp_path):
     assert tables(tmp_path / "run")["prompts"].height == 2
 
 
+@pytest.mark.parametrize("left", [None, b"\xff", b"a: [", b"- a", b"models: [1]", b"objective: {criteria: [3]}"])
+def test_a_run_folder_without_a_readable_recipe_says_so(tmp_path, left):
+    with endpoint() as server:
+        run = tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
+        (tmp_path / "run" / "recipe.yaml").unlink()
+        if left is not None:
+            (tmp_path / "run" / "recipe.yaml").write_bytes(left)
+        others = (
+            lambda: summary(run),
+            lambda: tp.export_run(run, to="trl", out=tmp_path / "out"),
+            lambda: tp.instantiate(run, recipe(server.base_url), tmp_path / "out"),
+        )
+        for read in others:
+            with pytest.raises(RunFolderError, match=r"recipe.yaml can't be read: .*; run its recipe again") as raised:
+                read()
+            assert "\n" not in str(raised.value)
+            assert not (tmp_path / "out").exists()
+        tp.run(recipe(server.base_url), tmp_path / "run", limit=2)
+    assert summary(run).examples > 0
+
+
+@pytest.mark.parametrize("left", ["letter.txt", "run.json"])
+def test_a_folder_that_is_refused_is_left_as_it_is(tmp_path, left):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / left).write_text('{"run": "1", "recipe": "other", "recipe_id": "2"}')
+    with pytest.raises(RunFolderError):
+        tp.run(recipe("http://127.0.0.1:9/v1"), tmp_path / "home")
+    assert [entry.name for entry in (tmp_path / "home").iterdir()] == [left]
+
+
 def test_a_folder_that_can_not_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with endpoint() as server:
@@ -410,6 +441,11 @@ def test_a_folder_that_can_not_be_made_is_said(tmp_path):
 def start(recipe_file: Path, out: Path, *more: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "triptych", "run", str(recipe_file), "--out", str(out), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def triptych(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "triptych", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def written(tmp_path: Path, value: tp.Recipe) -> Path:
@@ -454,9 +490,65 @@ def test_killed_twenty_times_at_random_it_ends_as_if_undisturbed(tmp_path):
     assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
 
 
+KILLED_BEFORE_A_TABLE_HAS_ITS_NAME = """
+import os, signal, sys
+import triptych as tp
+from runs import recipe
+again, left = os.replace, [int(sys.argv[3])]
+def dying(source, target):
+    if str(target).endswith(".parquet"):
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+    again(source, target)
+os.replace = dying
+run = tp.open_run(sys.argv[2])
+if sys.argv[1] == "instantiate":
+    tp.instantiate(run, recipe("http://127.0.0.1:9/v1", instantiation={"kind": "sft"}), sys.argv[4])
+else:
+    tp.run(recipe(sys.argv[1], n=3, prompts=5), sys.argv[2])
+"""
+
+
+def killed_while_tables_get_their_names(*arguments: object) -> None:
+    command = [sys.executable, "-c", KILLED_BEFORE_A_TABLE_HAS_ITS_NAME, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("named_before", [0, 1, 3])
+def test_killed_while_the_tables_get_their_names_old_and_new_ones_are_never_mixed(tmp_path, named_before):
+    with endpoint() as server:
+        after = tp.run(recipe(server.base_url, prompts=5), tmp_path / "calm")
+        tp.run(recipe(server.base_url, n=2, prompts=5), tmp_path / "run", calls=after.calls_path)
+        killed_while_tables_get_their_names(server.base_url, tmp_path / "run", named_before)
+        for table in ("prompts", "responses", "judgements", "examples"):
+            with pytest.raises(RunFolderError, match=f"no table of {table} yet; run its recipe again"):
+                tp.open_run(tmp_path / "run").table(table)
+        server.reset()
+        with pytest.raises(BudgetReached):  # there are no tables of a sitting before to keep
+            tp.run(recipe(server.base_url, prompts=6, budget={"calls": 0}), tmp_path / "run")
+        assert tables(tmp_path / "run")["prompts"].height == 5
+        tp.run(recipe(server.base_url, prompts=5), tmp_path / "run")
+        assert server.stats()["requests"] == 0
+    assert_same_tables(tables(tmp_path / "calm"), tables(tmp_path / "run"))
+
+
+def test_killed_while_examples_made_anew_get_their_names_they_are_never_mixed_with_old_ones(tmp_path):
+    with endpoint() as server:
+        run = tp.run(recipe(server.base_url, prompts=5), tmp_path / "run")
+    sft = recipe("http://127.0.0.1:9/v1", instantiation={"kind": "sft"})
+    tp.instantiate(run, recipe("http://127.0.0.1:9/v1"), tmp_path / "anew")
+    killed_while_tables_get_their_names("instantiate", tmp_path / "run", 2, tmp_path / "anew")
+    with pytest.raises(RunFolderError, match="no table of examples yet"):
+        tp.open_run(tmp_path / "anew").examples()
+    again = tp.instantiate(run, sft, tmp_path / "anew").examples().collect()
+    assert set(again["kind"]) == {"sft"}
+
+
 def test_ctrl_c_ends_in_order_and_the_run_goes_on_later(tmp_path):
     with endpoint(latency_ms=50) as server:
-        value = recipe(server.base_url, prompts=100, model={"concurrency": 8})
+        value = recipe(server.base_url, prompts=40, model={"concurrency": 8})
         process = start(written(tmp_path, value), tmp_path / "run")
         while paid(tmp_path / "run") < 30:
             time.sleep(0.02)
@@ -517,7 +609,7 @@ from triptych.store.writer import TableWriter
 join = TableWriter._join
 def slowly(self):
     print("joining", flush=True)
-    end = time.monotonic() + 3
+    end = time.monotonic() + 1.5
     while time.monotonic() < end:
         time.sleep(0.02)
     join(self)
@@ -642,6 +734,55 @@ def test_a_disk_that_is_full_before_anything_or_of_bad_rows(tmp_path, size, said
         again = start(tmp_path / "r.yaml", tmp_path / "disk" / "run", "--quiet")
         assert again.communicate(timeout=60)[1] == ""
         assert len((tmp_path / "disk" / "run" / "set_aside.jsonl").read_text().splitlines()) == 300
+
+
+@contextmanager
+def only_to_be_read(folder: Path) -> Iterator[None]:
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield
+        folder.chmod(0o755)
+    else:  # who may write whatever the mode says
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        yield
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+
+
+def test_a_run_is_shown_where_nothing_can_be_written(tmp_path):
+    with endpoint() as server, small_disk(tmp_path / "disk", "60m"):
+        run = tp.run(recipe(server.base_url, prompts=2), tmp_path / "disk" / "run")
+        call_id = run.responses().collect()["call_ids"][0][0]
+        with only_to_be_read(tmp_path / "disk"):
+            for arguments in ((), ("1",), (call_id,)):
+                shown = triptych("show", tmp_path / "disk" / "run", *arguments)
+                assert (shown.returncode, shown.stderr) == (0, "")
+            assert "tokens not known" not in triptych("show", tmp_path / "disk" / "run", "1").stdout
+            refused = triptych("run", written(tmp_path, recipe(server.base_url)), "--out", tmp_path / "disk" / "run")
+            assert refused.returncode == 3
+            assert "can't write to" in refused.stderr
+        (tmp_path / "disk" / "run" / "calls.sqlite-wal").write_bytes(b"what a kill leaves")
+        with only_to_be_read(tmp_path / "disk"):
+            cut = triptych("show", tmp_path / "disk" / "run", call_id)
+            assert cut.returncode == 3
+            assert "needs a folder that can be written" in cut.stderr
+
+
+def test_a_call_log_that_another_program_holds_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("triptych.store.call_log._BUSY_S", 0.1)
+    monkeypatch.setattr("triptych.store.call_log._OPENING_S", 0.1)
+    with endpoint() as server, closing(sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)) as other:
+        value, log = recipe(server.base_url, prompts=5), tmp_path / "log.sqlite"
+        run = tp.run(value, tmp_path / "run", calls=log, limit=1)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RunFolderError, match=r"database is locked.* another program holds it, end that one, then run"):
+            tp.run(value, tmp_path / "run", calls=log)
+        assert tp.open_run(run.path).manifest.status.startswith("stopped: can't write to the call log")
+        other.execute("ROLLBACK")
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RunFolderError, match=r"can't open the call log .*; another program holds it, end that one"):
+            tp.run(value, tmp_path / "run", calls=log)
+        other.execute("ROLLBACK")
 
 
 def test_progress_and_json_for_machines(tmp_path):

@@ -124,12 +124,12 @@ def test_drawn_prompts_come_up_in_proportion_to_the_statistic(judged):
     """Drawn one at a time, each as often as its share of all gaps; one without a gap never before one with."""
     gaps = {each: round(STATISTICS["gap"](said), 10) for each, said in known(judged).items()}
     times = dict.fromkeys(gaps, 0)
-    for seed in range(600):
+    for seed in range(200):
         (taken,) = ids(RunPrompts(path="judged", by="gap", share=1 / 64, drawn=True, seed=seed), judged)
         times[taken] += 1
     whole = sum(gaps.values())
     assert sum(times[each] for each in gaps if gaps[each] == 0) == 0
-    off = sum((times[each] - 600 * gap / whole) ** 2 / (600 * gap / whole) for each, gap in gaps.items() if gap)
+    off = sum((times[each] - 200 * gap / whole) ** 2 / (200 * gap / whole) for each, gap in gaps.items() if gap)
     degrees = sum(gap > 0 for gap in gaps.values()) - 1
     assert off < degrees + 4 * math.sqrt(2 * degrees), "chi squared, four standard deviations"
 

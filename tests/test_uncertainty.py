@@ -151,7 +151,7 @@ def test_the_embedded_model_says_how_sure_it_is(tmp_path):
     pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")
     recipe = tp.Recipe(
         name="sure",
-        models={"m": tp.EmbeddedModel()},
+        models={"m": tp.EmbeddedModel(slots=2, context_tokens=512)},
         prompts=tp.InlinePrompts(prompts=["Name a colour."]),
         synthesis=[tp.Sample(model="m", n=2, max_tokens=8, logprobs=True)],
         evaluation=[Uncertainty(), Uncertainty(name="parts", unit="sentence")],

@@ -70,6 +70,13 @@ class World:
         choice = {"index": 0, "finish_reason": "stop", "text": f" {_made_up(body)}\n"}
         return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
 
+    def score(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Compare two texts as a reward model for pairs: the difference of their qualities, and a bias for the first."""
+        self.asked[body["model"], "score"] += 1
+        seen = [quality(body[text]) for text in ("text_1", "text_2")]
+        self.shown.append(seen)
+        return {"data": [{"index": 0, "score": seen[0] - seen[1] + 1.5}], "usage": {"prompt_tokens": 7, "total_tokens": 7}}
+
     def _say(self, body: dict[str, Any], text: str) -> tuple[str, dict[str, Any]]:
         seen = [quality(shown) for _, shown in _SHOWN.findall(text)]
         if "<judgement_a " in text:  # the judgement that has more to say is the better one
@@ -235,10 +242,14 @@ def world(one: World | None = None) -> Iterator[tuple[World, str]]:
     async def complete(request: web.Request) -> web.Response:
         return web.json_response(one.complete(await request.json()))
 
+    async def score(request: web.Request) -> web.Response:
+        return web.json_response(one.score(await request.json()))
+
     async def serve() -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", chat)
         app.router.add_post("/v1/completions", complete)
+        app.router.add_post("/v1/score", score)
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

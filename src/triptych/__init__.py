@@ -50,6 +50,7 @@ _WHERE = {
     "TriptychError": "errors",
     "Unpaired": "instantiation.unpaired",
     "Verify": "evaluation.verify",
+    "audit_run": "audit.source",
     "export_run": "export",
     "import_data": "engines.imports",
     "instantiate": "engines.instantiate",

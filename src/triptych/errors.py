@@ -95,6 +95,18 @@ class TrainingFailed(StopRun):
     exit_code = 7
 
 
+class FoundWarnings(TriptychError):
+    """An audit that was to fail on warnings (`--fail-on warn`) has told some, and no error."""
+
+    exit_code = 8
+
+
+class FoundErrors(TriptychError):
+    """An audit that was to fail (`--fail-on error` or `warn`) has told an error about the data."""
+
+    exit_code = 9
+
+
 class Interrupted(StopRun):
     """The user asked to stop (Ctrl-C)."""
 

@@ -84,6 +84,7 @@ BUILT_IN = {
         "contrastive_checklist": "triptych.evaluation.contrastive_checklist:ContrastiveChecklist",
         "uncertainty": "triptych.evaluation.uncertainty:Uncertainty",
         "reward_model": "triptych.evaluation.reward_model:RewardScores",
+        "pair_reward_model": "triptych.evaluation.pair_reward_model:PairRewardModel",
         "implicit_reward": "triptych.evaluation.implicit_reward:ImplicitReward",
     },
     "instantiation": {
@@ -166,7 +167,7 @@ class Operator(BaseModel):
     """Whether an evaluator judges by what the others said, and so comes after them."""
     asks_for: ClassVar[str] = "chat"
     """What it asks its models for: `chat`, `text` (a raw completion), `given` (log-probabilities of a text that is given)
-    or `score` (of a reward model)."""
+    `score` (of a reward model) or `preference` (of one that compares two responses)."""
 
     @property
     def across_prompts(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,10 @@ push_option = click.option(
 )
 
 
+_NOBODY_READS = 128 + 13
+"""The exit code of what a broken pipe ends: that of SIGPIPE."""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="triptych", message="triptych %(version)s")
 def cli() -> None:
@@ -51,6 +56,7 @@ def cli() -> None:
     triptych plan recipe.yaml            check it; see calls, tokens, money and time
     triptych run recipe.yaml --out DIR   run it; run it again to resume
     triptych import FILE --out DIR       take in preference data that is there already
+    triptych audit DATA                  say what is wrong with data, how sure that is, and what to change
     triptych show DIR [ID]               read what came out, row by row
     triptych export DIR --to trl         write training files
     triptych convert IN --to trl OUT     turn data that is there into training files
@@ -163,6 +169,118 @@ def instantiate(
     from triptych.app.instantiate import instantiate_command
 
     instantiate_command(folder, out, recipe, changes, quiet=quiet, as_json=as_json)
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--as", "as_", metavar="FORMAT", help="The format of a file; guessed from its columns if not given.")
+@click.option(
+    "--file-format",
+    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
+    help="What sort of file it is; by its ending if not given.",
+)
+@click.option(
+    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
+)
+@click.option(
+    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
+)
+@click.option(
+    "--gold",
+    multiple=True,
+    metavar="EVALUATOR",
+    help="Whose verdicts count as true; may be repeated. All that judge without a model if not given.",
+)
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report as one HTML file.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warn", "never"]),
+    default="never",
+    show_default=True,
+    help="From which severity on to end with an exit code: 9 for errors, 8 for warnings.",
+)
+@click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Findings that are known and accepted; told again where they have grown worse.",
+)
+@click.option(
+    "--write-baseline", type=click.Path(dir_okay=False), metavar="FILE", help="Accept what is found: write it there."
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress, and nothing but the verdict.")
+@json_option
+def audit(
+    data: str,
+    as_: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    verdicts: str | None,
+    gold: tuple[str, ...],
+    html: str | None,
+    fail_on: str,
+    baseline: str | None,
+    write_baseline: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Say what is wrong with DATA, how sure that is, and what to change. Makes no call.
+
+    DATA is a run's folder, or preference data in any format of triptych import.
+    """
+    from triptych.app.audit import audit_command
+
+    audit_command(
+        data,
+        as_,
+        file_format,
+        scale or None,
+        verdicts,
+        gold,
+        html=html,
+        fail_on=fail_on,
+        baseline=baseline,
+        write_baseline_to=write_baseline,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--out", required=True, type=click.Path(file_okay=False), metavar="NEW", help="The new run folder.")
+@click.option(
+    "--findings",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Findings, as triptych audit --json wrote them; DIR is audited if not given.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Only this repair, found or not; may be repeated.")
+@click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
+@json_option
+def repair(
+    folder: str,
+    out: str,
+    findings: str | None,
+    only: tuple[str, ...],
+    gold: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Repair the training examples of the run in DIR, into the folder NEW. Makes no call.
+
+    Drops and weighs rows anew where that mitigates what the audit finds, and shows the audit before and after.
+
+    \b
+    NAME is one of drop_defective, drop_duplicates, drop_contradictions,
+    drop_near_identical, swap_average, drop_within_noise, drop_low_chosen,
+    cap_per_prompt, length_match, drop_zero_groups, balance_labels,
+    weight_by_margin, resplit.
+    """
+    from triptych.app.repair import repair_command
+
+    repair_command(folder, out, findings, only, gold, quiet=quiet, as_json=as_json)
 
 
 @cli.command()
@@ -300,7 +418,21 @@ def _with_budget(changes: tuple[str, ...], budget: float | None) -> tuple[str, .
 
 def main() -> None:
     """Run the command line; errors are sentences and exit codes, never tracebacks."""
-    sys.exit(_guarded(lambda: cli.main(standalone_mode=False)))
+    _open_what_is_closed()
+    sys.exit(_guarded(_command))
+
+
+def _command() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while all this was imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main(standalone_mode=False)
+
+
+def _open_what_is_closed() -> None:
+    """Put nothing in the place of standard streams that are closed: the next file opened would be taken for one."""
+    for name in ("stdin", "stdout", "stderr"):  # in this order: what is opened gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _guarded(command: Callable[[], Any]) -> int:
@@ -315,19 +447,18 @@ def _guarded(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
         return _say_error(f"can't write all that there is to say: {error.strerror}", 3, error)
-    except Exception as error:
+    except SystemExit:  # so click ends where nobody reads what is said, and only there
+        return _NOBODY_READS
+    except BaseException as error:  # a panic of Polars is no Exception
         return _say_error(f"this is a defect in Triptych: {type(error).__name__}: {error}", 70, error)
     return 0
 
 
-def _say_error(message: str, exit_code: int, error: Exception) -> int:
+def _say_error(message: str, exit_code: int, error: BaseException) -> int:
     if os.environ.get("TRIPTYCH_DEBUG"):
         import traceback
 

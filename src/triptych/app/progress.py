@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+
+import click
 
 from triptych.app.text import console, count, duration, one_line, usd
 from triptych.engines.local import Progress
 
-if TYPE_CHECKING:
-    from rich.console import Group
-
 _PLAIN_EVERY_S = 15.0
+_LEAST_NEEDED_FIRST = ("calls/s", "retried", "tokens", "from log", "cost", "calls", "failed")
 
 
 @contextmanager
@@ -26,7 +25,12 @@ def showing_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None] | No
         from rich.live import Live
 
         with Live(console=terminal, transient=True, auto_refresh=False) as live:
-            yield lambda progress: live.update(_panel(progress), refresh=True)
+
+            def show(progress: Progress) -> None:
+                with suppress(OSError):  # the terminal is gone, and the run goes on
+                    live.update(_panel(progress, terminal.width), refresh=True)
+
+            yield show
     else:
         yield _PlainLines()
 
@@ -41,7 +45,8 @@ class _PlainLines:
         now = time.monotonic()
         if now - self._last >= _PLAIN_EVERY_S:
             self._last = now
-            console(stderr=True).print(_line(progress, now))
+            with suppress(OSError):  # nobody reads it any more, and the run goes on
+                click.echo(_line(progress, now), err=True)
 
 
 def _line(progress: Progress, now: float) -> str:
@@ -57,36 +62,48 @@ def _line(progress: Progress, now: float) -> str:
     return "; ".join(parts) + (f"; stopping: {one_line(progress.stopping, 300)}" if progress.stopping else "")
 
 
-def _panel(progress: Progress) -> Group:
-    from rich.console import Group
-    from rich.table import Table
-
+def _panel(progress: Progress, width: int) -> str:
+    """What the terminal shows: a title, and a line for each stage in as many columns as fit."""
     now = time.monotonic()
     elapsed = max(now - progress.started, 1e-9)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("stage", "prompts", "calls", "from log", "calls/s", "retried", "failed", "tokens", "cost"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
     of = f"/{count(progress.total)}" if progress.total else ""
     stages = (
         ("evolution", progress.evolved, progress.evolution),
         ("synthesis", progress.synthesised, progress.synthesis),
         ("evaluation", progress.evaluated, progress.evaluation),
     )
-    for stage, done, counts in stages:
-        if counts is None:
-            continue
-        table.add_row(
-            stage,
-            f"{count(done)}{of}",
-            count(counts.sent),
-            count(counts.cached),
-            f"{counts.sent / elapsed:.1f}",
-            count(counts.retried),
-            count(counts.failed),
-            count(counts.prompt_tokens + counts.completion_tokens),
-            usd(counts.usd),
-        )
-    return Group(_title(progress, now), table)
+    rows = [
+        {
+            "stage": stage,
+            "prompts": f"{count(done)}{of}",
+            "calls": count(counts.sent),
+            "from log": count(counts.cached),
+            "calls/s": f"{counts.sent / elapsed:.1f}",
+            "retried": count(counts.retried),
+            "failed": count(counts.failed),
+            "tokens": count(counts.prompt_tokens + counts.completion_tokens),
+            "cost": usd(counts.usd),
+        }
+        for stage, done, counts in stages
+        if counts is not None
+    ]
+    return "\n".join([_title(progress, now), *_aligned(rows, width)])
+
+
+def _aligned(rows: list[dict[str, str]], width: int) -> list[str]:
+    """Rows with their headings; columns that don't fit are left out whole, since half a number is a wrong one."""
+    for heading in _LEAST_NEEDED_FIRST:
+        lines = _in_columns(rows)
+        if max(map(len, lines)) <= width:
+            return lines
+        rows = [{name: cell for name, cell in row.items() if name != heading} for row in rows]
+    return _in_columns(rows)
+
+
+def _in_columns(rows: list[dict[str, str]]) -> list[str]:
+    wide = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    table = [{name: name for name in wide}, *rows]
+    return ["  ".join(f"{row[name]:{'<' if name == 'stage' else '>'}{wide[name]}}" for name in wide) for row in table]
 
 
 def _title(progress: Progress, now: float) -> str:

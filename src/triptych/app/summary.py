@@ -116,9 +116,11 @@ def _trust(summary: Summary) -> str:
 
 
 def _cost(manifest: Manifest) -> str:
-    if manifest.imported:
+    if manifest.imported and not manifest.verdicts_of:
         took = f", in {duration(manifest.seconds)}" if manifest.seconds else ""
         return f"Imported\n  {one_line(manifest.imported, 300)}{took}; no call was made"
+    if manifest.verdicts_of:
+        return f"Made of the verdicts in {manifest.verdicts_of}; no call was made"
     lines = ["What it cost"]
     for stage, counts in manifest.counts.items():
         facts = [f"{count(counts['sent'])} calls", f"{count(counts['cached'])} from the call log"]

@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_OF_TEXTS_AND_VERDICTS = (
+    "features",
+    "chars",
+    "prompt_keys",
+    "asked",
+    "said",
+    "scored",
+    "overall",
+    "duels",
+    "preferences",
+    "gold",
+)
+"""Tables that don't depend on the examples."""
+
+
 class Data:
     """A run's tables as the audit sees them.
 
@@ -64,6 +79,18 @@ class Data:
         recipe = parse_recipe(run.recipe_text(), str(run.path))
         return cls(tables, recipe=recipe, gold=gold, logprobs=logprobs, ches=ches)
 
+    def with_examples(self, examples: pl.DataFrame) -> Data:
+        """The same data with other examples; what is known of the texts is kept."""
+        tables = {
+            "prompts": self.prompts,
+            "responses": self.responses,
+            "judgements": self.judgements,
+            "examples": examples.lazy(),
+        }
+        other = Data(tables, recipe=self.recipe, gold=self.gold_evaluators, logprobs=self.logprobs, ches=self.ches)
+        other.__dict__.update({name: self.__dict__[name] for name in _OF_TEXTS_AND_VERDICTS if name in self.__dict__})
+        return other
+
     @cached_property
     def features(self) -> pl.DataFrame:
         """Numbers on each response's text; see `triptych.audit.features`."""
@@ -80,6 +107,17 @@ class Data:
         chars = pl.col("messages").list.eval(spoken).list.sum().cast(pl.Int64)
         told = self.responses.select(pl.col("id").alias("response_id"), chars.alias("chars"))
         return told.unique("response_id").collect()
+
+    @cached_property
+    def prompt_keys(self) -> pl.DataFrame:
+        """Columns: prompt_id, prompt_alike (a number that is equal for prompts that differ in case and white space alone),
+        family_id."""
+        import polars as pl
+
+        said = pl.col("messages").list.eval(pl.element().struct.field("content").fill_null("")).list.join("\n")
+        flat = said.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+        keys = self.prompts.select(pl.col("id").alias("prompt_id"), flat.hash().alias("prompt_alike"), "family_id")
+        return keys.unique("prompt_id", maintain_order=True).collect()
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
@@ -139,11 +177,24 @@ class Data:
 
     @cached_property
     def overall(self) -> pl.DataFrame:
-        """The objective's score of each response. Columns: prompt_id, response_id, score in [0, 1]."""
+        """The objective's score of each response. Columns: prompt_id, response_id, score in [0, 1].
+
+        A criterion on which not all responses to a prompt are judged is left out of the scores of that prompt.
+        """
         import polars as pl
 
         objective = self.recipe.objective if self.recipe is not None else Objective()
-        scored = objective_scores(self.responses, self.judgements, objective)
+        judged = (
+            self.said.lazy()
+            .group_by("prompt_id", "criterion")
+            .agg(pl.col("response_id").n_unique().alias("judged"))
+            .with_columns(most=pl.col("judged").max().over("prompt_id"))
+        )
+        partly = judged.filter(pl.col("judged") < pl.col("most")).select("prompt_id", "criterion").collect()
+        judgements = self.judgements
+        if partly.height:
+            judgements = judgements.join(partly.lazy(), on=["prompt_id", "criterion"], how="anti")
+        scored = objective_scores(self.responses, judgements, objective)
         return scored.select("prompt_id", "response_id", "score").filter(pl.col("score").is_not_null()).collect()
 
     @property

@@ -108,16 +108,16 @@ class Diagnostic(ABC):
 
     def _number(self, estimate: Estimate) -> str:
         if self.unit == "number":
-            reach = f"95 % interval {_short(estimate.low)} to {_short(estimate.high)}"
-            return f"{_short(estimate.value)} ({reach}; {estimate.n:,} rows)"
+            reach = f"95 % interval {short(estimate.low)} to {short(estimate.high)}"
+            return f"{short(estimate.value)} ({reach}; {estimate.n:,} rows)"
         fine = estimate.high - estimate.low < 0.02
-        value, low, high = (_percent(each, fine) for each in (estimate.value, estimate.low, estimate.high))
+        value, low, high = (percent(each, fine) for each in (estimate.value, estimate.low, estimate.high))
         return f"{value} of {estimate.n:,} (95 % interval {low} to {high})"
 
     def range_of(self, ends: tuple[float, float]) -> str:
         """A range in words, such as `at most 5 %`."""
         least, most = ends
-        write = _percent if self.unit == "share" else _short
+        write = percent if self.unit == "share" else short
         bottom, top = (0.0, 1.0) if self.unit == "share" else ANY
         if least <= bottom and most >= top:
             return "any"
@@ -201,9 +201,11 @@ def _apart(few: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(few.rows(), few.schema, orient="row")
 
 
-def _percent(value: float, fine: bool = False) -> str:
+def percent(value: float, fine: bool = False) -> str:
+    """A share in per cent, with a decimal where it is small or `fine`."""
     return f"{100 * value:.2g} %" if value < 0.0995 else f"{100 * value:.{1 if fine else 0}f} %"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number with three digits, or its thousands apart."""
     return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"

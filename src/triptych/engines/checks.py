@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf, isfinite
 from sys import float_info
@@ -15,6 +17,7 @@ from triptych.records import Judgement, Prompt, Response
 _Out = TypeVar("_Out")
 _ROUNDING = 1e-9
 """By which part of its scale a score may miss the scale."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ANY = (-float_info.max, float_info.max)
 
 
@@ -67,7 +70,9 @@ async def _awaited(who: str, work: Callable[[], Awaitable[_Out]]) -> _Out:
         return await work()
     except TriptychError:
         raise
-    except Exception as error:
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of Polars, or sys.exit(): neither is an Exception
         raise OperatorFailed(f"{who} failed with {type(error).__name__}: {error}") from error
 
 
@@ -103,6 +108,9 @@ def _wrong(one: Judgement, prompt_id: str, known: set[str], seen: set[str]) -> s
         verdicts = one.ranks
         if not all(isinstance(rank, int) and rank > 0 for rank in verdicts):
             return f"with the ranks {_shown(verdicts)}, which are not whole numbers from 1"
+    for text in (one.rationale, one.raw, one.error):
+        if text and not text.isascii() and (half := _SURROGATE.search(text)):
+            return f"with half a character, {_shown(half[0])}, which is no text"
     shown = one.about or one.response_ids
     if verdicts is not None and len(verdicts) != len(shown):
         return f"with {len(verdicts)} verdicts on {len(shown)} shown"

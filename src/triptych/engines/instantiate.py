@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -10,15 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import triptych
+from triptych.engines.derived import not_in_place, share_tables, sign
 from triptych.engines.tables import made_by, within_and_across
 from triptych.errors import Problem, RecipeError, RunFolderError
 from triptych.operators import Instantiator
-from triptych.recipes.load import load_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.write import recipe_yaml
 from triptych.store.blocks import blocks
-from triptych.store.run import RECIPE, Manifest, Run, claim, read_manifest, write_manifest, write_whole
+from triptych.store.run import Run, claim, place_tables, write_manifest
 from triptych.store.tables import schema
 from triptych.store.writer import PROMPTS_A_PART, ROWS_A_GROUP
 
@@ -49,14 +47,18 @@ def instantiate(
     """
     out = Path(out)
     _as_it_was_judged(run, recipe)
-    _not_in_place(run, out)
+    not_in_place(run, out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id, imported=run.manifest.imported)
     manifest.verdicts_of = str(run.path.resolve())
     try:
         write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
-        _share_tables(run, out)
-        _write_examples(run, recipe, out, progress)
-        _sign(run, recipe, out, manifest)
+        parts = out / ".parts"
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        share_tables(run, parts, _SHARED)
+        _write_examples(run, recipe, parts, progress)
+        place_tables(parts, out)
+        sign(run, recipe.id, recipe_yaml(recipe), out, manifest)
     except OSError as error:
         raise RunFolderError(f"can't write to {out}: {error.strerror or error}") from error
     finally:
@@ -67,7 +69,7 @@ def instantiate(
 
 def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
     """Refuse criteria whose text is not that which the run's judgements are about."""
-    before = load_recipe(str(run.path / RECIPE)).objective.criteria
+    before = run.objective().criteria
     said = "has another text than the one that was judged; run the recipe to have it judged anew"
     problems = [
         Problem(said, f"objective.criteria.{name}")
@@ -78,54 +80,28 @@ def _as_it_was_judged(run: Run, recipe: Recipe) -> None:
         raise RecipeError(recipe.name, problems)
 
 
-def _not_in_place(run: Run, out: Path) -> None:
-    before = read_manifest(out)
-    if out.resolve() == run.path.resolve() or (before is not None and not before.verdicts_of):
-        what = "imported data" if run.manifest.imported else "a run that calls were made for"
-        raise RunFolderError(f"{out} holds {what}; name another folder for the new examples")
-    if before is not None and before.verdicts_of != str(run.path.resolve()):
-        raise RunFolderError(f"{out} holds examples made of {before.verdicts_of}; name another folder")
-
-
-def _share_tables(run: Run, out: Path) -> None:
-    for name in _SHARED:
-        source, place = run.path / f"{name}.parquet", out / f"{name}.parquet"
-        if not source.exists():
-            raise RunFolderError(f"{run.path} has no table of {name} yet; run its recipe again to complete it")
-        place.unlink(missing_ok=True)
-        try:
-            os.link(source, place)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(source, place)
-
-
-def _sign(run: Run, recipe: Recipe, out: Path, manifest: Manifest) -> None:
-    """Say what the folder holds, and what it was made of."""
-    before = run.manifest
-    manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
-    manifest.status, manifest.prompts, manifest.set_aside = before.status, before.prompts, before.set_aside
-    manifest.addresses = before.addresses
-    manifest.calls = "" if before.imported else str(run.calls_path.resolve())
-    write_whole(out / RECIPE, recipe_yaml(recipe).encode())
-    write_manifest(out, manifest)
-
-
-def _write_examples(run: Run, recipe: Recipe, out: Path, progress: Callable[[int, int], None] | None) -> None:
+def _write_examples(run: Run, recipe: Recipe, parts: Path, progress: Callable[[int, int], None] | None) -> None:
+    """Write the examples as they are made, row group by row group."""
     import polars as pl
+    from polars.io.plugins import register_io_source
 
-    parts = out / ".parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
-    pl.DataFrame(schema=schema("examples")).write_ipc(parts / "000000.arrow")
-    for number, made in enumerate(_made(run, recipe, progress), 1):
-        made.write_ipc(parts / f"{number:06d}.arrow", compression="lz4")
+    failed: list[BaseException] = []
+
+    def made(*_: object) -> Iterator[pl.DataFrame]:
+        try:
+            yield from _made(run, recipe, progress)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
     try:
-        pl.scan_ipc(parts / "*.arrow").sink_parquet(
+        register_io_source(made, schema=schema("examples")).sink_parquet(
             parts / "examples.parquet", row_group_size=ROWS_A_GROUP, compression_level=1
         )
-    except pl.exceptions.PolarsError as error:  # Polars hides a full disk in one of its own
-        raise RunFolderError(f"can't write the examples in {out}: {error}") from error
-    os.replace(parts / "examples.parquet", out / "examples.parquet")
+    except pl.exceptions.PolarsError as error:  # Polars hides in one of its own what went wrong, and a full disk
+        if failed:
+            raise failed[0] from None
+        raise RunFolderError(f"can't write the examples in {parts.parent}: {error}") from error
 
 
 def _made(run: Run, recipe: Recipe, progress: Callable[[int, int], None] | None) -> Iterator[pl.DataFrame]:
@@ -159,7 +135,7 @@ def examples_of_block(
     """The examples of a block: of as many prompts as a run makes them of at once, instantiation by instantiation."""
     import polars as pl
 
-    examples = made_by(instantiations, recipe, block)
+    examples = made_by(instantiations, recipe, block, "in-memory")
     if len(instantiations) == 1:
         return examples
     part = block["prompts"].with_row_index("part").select(prompt_id="id", part=pl.col("part") // PROMPTS_A_PART)

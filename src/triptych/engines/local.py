@@ -102,9 +102,9 @@ def run_once(
             try:
                 with _seldom_collecting():
                     _to_its_end(sitting)
-            except TriptychError as error:
+            except BaseException as error:
                 if not manifest.status.startswith("stopped"):
-                    manifest.status = f"stopped: {error}"
+                    manifest.status = f"stopped: {_stopping(error, 'the run')}"
                 with suppress(RunFolderError):  # on a full disk the first error is the one to tell
                     write_manifest(out, manifest)
                 raise
@@ -245,6 +245,7 @@ class _Sitting:
 
     def _end(self) -> None:
         """Write the tables. Where no prompt was completed, those of an earlier sitting are kept."""
+        self._say()  # before the status is: it may fail
         manifest, ledger, stopped = self.manifest, self.ledger, self.calls.stopped
         manifest.spent = {"calls": ledger.calls, "tokens": ledger.tokens, "usd": ledger.usd}
         manifest.status = "finished" if stopped is None else f"stopped: {stopped}"
@@ -259,7 +260,6 @@ class _Sitting:
             self.unmade.keep()
             self._sum_up()
             self._sign()
-        self._say()
 
     def _finish_tables(self) -> None:
         try:
@@ -267,7 +267,7 @@ class _Sitting:
         except TriptychError:
             self.writer.give_up()
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of Polars is no Exception
             self.writer.give_up()
             raise _stopping(error, "writing the tables") from error
         if failed is not None:
@@ -331,7 +331,7 @@ class _Sitting:
         except TriptychError as error:
             self.calls.stop(error)  # what is in flight is paid for, and comes in first
             return None
-        except Exception as error:
+        except BaseException as error:  # a panic of Polars is no Exception
             self.calls.stop(_stopping(error, "reading the prompts"))
             return None
 
@@ -412,7 +412,7 @@ class _Sitting:
                     finished.unmade.append(Unmade("repeats a prompt of an earlier row", prompt.text))
             for one in finished.unmade:
                 self.unmade.write(BadRow(finished.row, one.reason, one.content[:_LONGEST_CONTENT]))
-        except Exception as error:  # what is in flight is paid for, and comes in first
+        except BaseException as error:  # what is in flight is paid for, and comes in first
             self.calls.stop(_stopping(error, "writing the tables"))
         self.progress.done += 1
 
@@ -430,11 +430,16 @@ class _Sitting:
             await asyncio.sleep(_TICK_S)
 
     def _say(self) -> None:
-        if self.report is not None:
-            self.progress.spent_usd = self.ledger.usd
-            self.progress.in_flight = self.calls.in_flight
-            self.progress.stopping = str(self.calls.stopped) if self.calls.stopped else None
+        if self.report is None:
+            return
+        self.progress.spent_usd = self.ledger.usd
+        self.progress.in_flight = self.calls.in_flight
+        self.progress.stopping = str(self.calls.stopped) if self.calls.stopped else None
+        try:
             self.report(self.progress)
+        except BaseException as error:  # what is in flight is paid for, and comes in first
+            self.report = None
+            self._stop(_stopping(error, "telling the progress"))
 
 
 def _told_apart(kind: str, made: Iterable[Prompt | Unmade], unmade: list[Unmade]) -> Iterator[Prompt]:

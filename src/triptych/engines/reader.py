@@ -75,7 +75,7 @@ class PromptReader:
     def __init__(self, rows: Iterator[PromptRow | BadRow], aside: Aside, skip: int, limit: int | None) -> None:
         self._aside = aside
         self._rows = self._good(rows, skip, limit)
-        self._ahead: deque[PromptRow | Exception | None] | None = None
+        self._ahead: deque[PromptRow | BaseException | None] | None = None
         self._room = threading.Semaphore(_READ_AHEAD)
 
     def read_ahead(self, news: asyncio.Event) -> None:
@@ -97,27 +97,24 @@ class PromptReader:
             return NOT_YET
         found = self._ahead.popleft()
         self._room.release()
-        if isinstance(found, Exception):
+        if isinstance(found, BaseException):
             raise found
         return found
 
     def _fill(
-        self, ahead: deque[PromptRow | Exception | None], loop: asyncio.AbstractEventLoop, news: asyncio.Event
+        self, ahead: deque[PromptRow | BaseException | None], loop: asyncio.AbstractEventLoop, news: asyncio.Event
     ) -> None:
-        last: Exception | None = None
-        broken = True
+        last: BaseException | None = None
         try:
             for row in self._rows:
                 self._room.acquire()
                 ahead.append(row)
                 loop.call_soon_threadsafe(news.set)
-            broken = False
-        except Exception as error:  # told to the one who takes
+        except BaseException as error:  # told to the one who takes, who must not wait for more; a panic is no Exception
             last = error
-        finally:  # whatever ends this thread, the run must not wait for more
-            ahead.append(last or (RuntimeError("the thread that reads it was ended") if broken else None))
-            with suppress(RuntimeError):  # the run has ended without us
-                loop.call_soon_threadsafe(news.set)
+        ahead.append(last)
+        with suppress(RuntimeError):  # the run has ended without us
+            loop.call_soon_threadsafe(news.set)
 
     def _good(self, rows: Iterator[PromptRow | BadRow], skip: int, limit: int | None) -> Iterator[PromptRow]:
         taken = -skip

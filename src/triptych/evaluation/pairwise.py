@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import combinations, pairwise
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from triptych.evaluation._logprobs import spread
+from triptych.evaluation._pairs import Which, pair_count, pairs_of
 from triptych.evaluation.judge import Form, LogprobJudge, Question
 from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.models.chat import Choice
 from triptych.operators import Case, Load, Outlook
-from triptych.records import Judgement, Response, draw
+from triptych.records import Judgement, Response
 
 TEMPLATE = """\
 Compare two responses to one prompt on one criterion. The texts between the marked tags are material to be judged; \
@@ -60,7 +60,7 @@ class Pairwise(LogprobJudge):
     example: ClassVar[Mapping[str, object]] = _EXAMPLE
 
     kind: Literal["pairwise"] = "pairwise"
-    pairs: Literal["all", "adjacent"] = "all"
+    pairs: Which = "all"
     """All pairs of a prompt's responses, or only those that follow one another in sample order."""
     max_pairs: int | None = Field(default=None, ge=1)
     """Most pairs of a prompt, drawn by the recipe's seed."""
@@ -79,26 +79,15 @@ class Pairwise(LogprobJudge):
 
     def forecast(self, outlook: Outlook) -> list[Load]:
         """Expect a call for each pair, criterion and order."""
-        count = outlook.responses
-        pairs = count * (count - 1) / 2 if self.pairs == "all" else max(count - 1, 0)
-        calls = min(pairs, self.max_pairs or pairs) * len(self.criteria) * (1 + self.both_orders)
+        pairs = pair_count(outlook.responses, self.pairs, self.max_pairs)
+        calls = pairs * len(self.criteria) * (1 + self.both_orders)
         return [self._load(outlook, calls, shown=2)]
 
     def _questions(self, case: Case, good: list[Response]) -> Iterator[Question]:
-        for pair in self._pairs(case, good):
+        for pair in pairs_of(good, self.pairs, self.max_pairs, case.seed):
             for name in self.criteria:
                 for shown in (pair, pair[::-1]) if self.both_orders else (pair,):
                     yield Question(shown, name, case.objective.criteria[name])
-
-    def _pairs(self, case: Case, good: list[Response]) -> list[tuple[Response, Response]]:
-        candidates = combinations(good, 2) if self.pairs == "all" else pairwise(good)
-        pairs = [pair for pair in candidates if pair[0].messages != pair[1].messages]
-        if self.max_pairs is None or len(pairs) <= self.max_pairs:
-            return pairs
-        # A draw for each response is cheaper than one for each pair, and every pair is as likely as every other.
-        lots = {response.id: draw(case.seed, "pair", response.id) for response in good}
-        by_lot = sorted(range(len(pairs)), key=lambda place: lots[pairs[place][0].id] ^ lots[pairs[place][1].id])
-        return [pairs[place] for place in sorted(by_lot[: self.max_pairs])]
 
     def _answer(self, judgement: Judgement) -> dict[str, Any]:
         return {"better": next(said for said, ranks in _RANKS.items() if ranks == judgement.ranks).replace("TIE", "tie")}

@@ -16,7 +16,7 @@ class RewardScores(Operator):
 
     The scores are recorded as they come. Most reward models know no least and no greatest score, and only differences
     within a prompt mean anything; then there is no scale, and an instantiation has to say how to read them (`rescale`).
-    Models that compare a pair are not asked: no API of a server gives their verdict.
+    Models that compare a pair are asked by `pair_reward_model`.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset({"name"})

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from triptych.evaluation._critique import criticised, with_critiques
 from triptych.evaluation._logprobs import spread
@@ -16,9 +16,10 @@ from triptych.evaluation.judge import Form, Heard, LogprobJudge, Question
 from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.models.chat import Ask, Choice
 from triptych.models.spec import ModelSpec
-from triptych.operators import Case, Load, Outlook, suggestion
+from triptych.operators import Case, Load, Outlook, estimate_tokens, suggestion
 from triptych.parts import located, usual_parts
 from triptych.records import Judgement, Objective, Response, StepLocator
+from triptych.templates import fenced
 
 TEMPLATE = """\
 Score one response to a prompt on one criterion. The texts between the marked tags are material to be judged; \
@@ -45,6 +46,12 @@ What a critic says of it, who may be wrong:
 {{ critique }}
 {% endif %}
 
+{% if anchors is defined %}
+Scored before, to hold this one against:
+
+{{ anchors }}
+
+{% endif %}
 The score goes from {{ low }} (the criterion is not met at all) to {{ high }} (fully met). \
 Judge this criterion alone; length, style and politeness count only where it asks for them.
 
@@ -56,11 +63,25 @@ _EXAMPLE = {
     "reference": "f",
     "criterion": "c",
     "critique": "k",
+    "anchors": "n",
     "low": 1,
     "high": 5,
     "wanted": "w",
     "mark": "m",
 }
+
+
+class Anchor(BaseModel):
+    """A response whose score is known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    response: str = Field(min_length=1)
+    """What it says."""
+    score: float
+    """Its score, on the rubric's scale."""
+    prompt: str | None = None
+    """What it answers, where that is another prompt than the one at hand."""
 
 
 class Rubric(LogprobJudge):
@@ -88,15 +109,24 @@ class Rubric(LogprobJudge):
     shown, as in Critic-RM (arXiv:2411.16646): a name under `models`, which may be the judge's own."""
     repeats: int = Field(default=1, ge=1)
     """Askings of each question; more than one needs a temperature above 0 to be of use."""
+    anchors: tuple[Anchor, ...] = ()
+    """Responses with known scores that the judge is shown with each question, so that several judges, or one over several
+    rounds, keep to one scale; for a rubric on a single criterion. An `Anchor` is `{response, score}`, and may have a
+    `prompt`."""
     template: str | None = None
     """A Jinja template for the judge's prompt; may use prompt, response, part (where parts
-    are scored), critique (where there is a critic), reference, criterion, low, high, wanted, mark."""
+    are scored), critique (where there is a critic), anchors (where there are any), reference, criterion, low, high,
+    wanted, mark."""
 
     @model_validator(mode="after")
     def _sound_scale(self) -> Rubric:
         low, high = self.scale
         if not low < high:
             raise ValueError(f"scale goes from {low:g} to {high:g}; the first must be the lower")
+        if self.anchors and len(self.criteria) > 1:
+            raise ValueError("anchors have scores on one criterion; make a rubric of each")
+        if off := [one.score for one in self.anchors if not low <= one.score <= high]:
+            raise ValueError(f"an anchor's score is {off[0]:g}, which is not on the scale {low:g} to {high:g}")
         if self.read == "logprobs" and not (self._whole and low >= 0 and high <= 9):
             raise ValueError("read: logprobs needs a scale of single digits, such as [1, 5]")
         return self
@@ -115,6 +145,12 @@ class Rubric(LogprobJudge):
             most_completion_tokens=most.most_completion_tokens,
         )
         return self._with_critic(load, outlook)
+
+    def _load(self, outlook: Outlook, calls: float, shown: int) -> Load:
+        """With the anchors, which stand in every question."""
+        anchors = estimate_tokens(self._anchored(""))
+        longer = msgspec.structs.replace(outlook, prompt_tokens=outlook.prompt_tokens + anchors)
+        return super()._load(longer, calls, shown)
 
     def _with_critic(self, load: Load, outlook: Outlook) -> list[Load]:
         return [load] if self.critic is None else with_critiques(load, self.critic, self.max_tokens, self.repeats)
@@ -156,7 +192,15 @@ class Rubric(LogprobJudge):
         return {"score": int(score) if self._whole else score}
 
     def _values(self, question: Question, shown: dict[str, Any]) -> dict[str, Any]:
-        return shown | self._ends
+        return shown | self._ends | ({"anchors": self._anchored(shown["mark"])} if self.anchors else {})
+
+    def _anchored(self, mark: str) -> str:
+        """The anchors as they are shown."""
+        told = []
+        for one in self.anchors:
+            texts = [fenced(name, text, mark) for name, text in (("prompt", one.prompt), ("scored", one.response)) if text]
+            told.append("\n".join([*texts, f"Score: {one.score:g}"]))
+        return "\n\n".join(told)
 
     def _form(self, count: int) -> Form:
         return self._score_form

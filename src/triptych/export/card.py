@@ -19,7 +19,6 @@ from triptych.audit.run import findings_of_blocks
 from triptych.export.target import Part, Target
 from triptych.export.trainer import trainer_settings
 from triptych.operators import operator_classes
-from triptych.records import Objective
 from triptych.store.blocks import blocks
 from triptych.store.replay import replayed
 from triptych.store.run import Run
@@ -41,7 +40,7 @@ _SECRET_NAME = re.compile(r"key|secret|password|authorization|credential|token$"
 
 def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str], ties: int) -> str:
     """Write an export's card in the Hub's form: YAML, then Markdown. What comes from data is escaped."""
-    recipe = recipe_of(run)
+    recipe = run.recipe()
     name, settings = run.manifest.recipe, trainer_settings(recipe)
     held_out, checkable = sum(part.test_rows for part in parts), _has_a_verifier(recipe)
     text = [
@@ -68,7 +67,7 @@ def card(run: Run, target: Target, parts: Sequence[Part], *, lost: Sequence[str]
         _code("yaml", run.recipe_text().strip()),
     ]
     written = "\n\n".join(part for part in text if part) + "\n"
-    for secret in _secrets(recipe):
+    for secret in secrets(recipe):
         written = written.replace(secret, "[left out]")
     return written
 
@@ -104,8 +103,8 @@ def tallies(run: Run) -> pl.DataFrame:
     """What became of the prompts under each instantiation that can tell (see `Pairs.tally`)."""
     import polars as pl
 
-    recipe = recipe_of(run)
-    objective, seed = Objective.model_validate(recipe.get("objective") or {}), recipe.get("seed") or 0
+    recipe = run.recipe()
+    objective, seed = run.objective(), recipe.get("seed") or 0
     columns = {"strategy": pl.String, "strategy_id": pl.String, "outcome": pl.String, "prompts": pl.Int64}
     operators, nothing = _telling(recipe), pl.DataFrame(schema={**columns, "pairs": pl.Int64})
     whole = {"responses": run.responses(), "judgements": run.judgements()}
@@ -142,12 +141,6 @@ def _telling(recipe: Mapping[str, Any]) -> list[Any]:
 def plain(text: str) -> str:
     """Write text so that Markdown shows it as it is, in one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#~$&!])", r"\\\1", " ".join(text.split()))
-
-
-def recipe_of(run: Run) -> dict[str, Any]:
-    """The recipe that a run was made by, as written; empty where the file holds something else."""
-    recipe = yaml.safe_load(run.recipe_text())
-    return recipe if isinstance(recipe, dict) else {}
 
 
 def _front_matter(name: str, parts: Sequence[Part]) -> str:
@@ -269,7 +262,7 @@ def _code(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def _secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
+def secrets(recipe: Mapping[str, Any]) -> Iterator[str]:
     """What must not be published, longest first: the keys' values, and secrets in `extra_body`."""
     models = [spec for spec in (recipe.get("models") or {}).values() if isinstance(spec, dict)]
     variables = {spec.get("api_key_env") for spec in models} | {"OPENAI_API_KEY"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from triptych.errors import TriptychError
-from triptych.export.card import card, recipe_of, tallies
+from triptych.export.card import card, tallies
 from triptych.export.files import Written, write
 from triptych.export.format import TIE, Format
 from triptych.export.rows import Facts, facts, rarities
@@ -74,7 +75,7 @@ def export_to(
         raise TriptychError(f"{target.no_format(wrong[0])}; there are: {', '.join(target.formats)}")
     if split is not None and not 0 < split < 1:
         raise TriptychError(f"the share that is held out must be more than 0 and less than 1, not {split:g}")
-    parts = out / ".parts"
+    parts, new = out / ".parts", not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(parts, ignore_errors=True)
@@ -84,6 +85,9 @@ def export_to(
         raise TriptychError(f"can't write {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(parts, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # it holds the export
+                out.rmdir()
 
 
 def writable(run: Run, target: Target) -> bool:
@@ -104,7 +108,7 @@ def _export(
     runs = [run, *replayed(run)]
     known = facts(runs)
     chosen, lost = _chosen(target, known, kinds)
-    recipe = recipe_of(run)
+    recipe = run.recipe()
     tests = held_out(runs, split, recipe.get("seed") or 0) if split is not None and chosen else ()
     rare, written = rarities(runs), dict[str, Written]()
     for form in chosen:

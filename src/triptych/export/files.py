@@ -54,7 +54,7 @@ def write(
     with ExitStack() as open_files:
         splits = {name: _Split(name, folder, form, rare, endings, open_files) for name in _SPLITS[: 2 if tests else 1]}
         for run, marks in zip_longest(runs, tests):
-            for made in _shaped(run, form, about, rare, marks, named=len(runs) > 1):
+            for made in _shaped(run, form, about, rare, marks, folder, named=len(runs) > 1):
                 if LEFT_OUT in made.columns:
                     lost.update(made[LEFT_OUT].drop_nulls().to_list())
                     made = made.filter(made[LEFT_OUT].is_null()).drop(LEFT_OUT)
@@ -144,13 +144,21 @@ class _Split:
 
 
 def _shaped(
-    run: Run, form: Format, about: Facts, rare: Rarities, marks: pl.Series | None, *, named: bool
+    run: Run, form: Format, about: Facts, rare: Rarities, marks: pl.Series | None, scratch: Path, *, named: bool
 ) -> Iterator[pl.DataFrame]:
     """A run's rows in the trainer's form; with the run's name or not, and the mark of those that are held out."""
     import polars as pl
 
     own = [pl.lit(run.path.name).alias("run")] if named else []
-    texts = chunks(run, form.kind, rare.message_fields, continuations=form.continuations, steps=form.steps, marks=marks)
+    texts = chunks(
+        run,
+        form.kind,
+        rare.message_fields,
+        continuations=form.continuations,
+        scratch=scratch,
+        steps=form.steps,
+        marks=marks,
+    )
     for rows in texts:
         if marks is None:
             yield form.shaped(rows, about, rare).with_columns(own).collect()

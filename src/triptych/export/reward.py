@@ -29,7 +29,8 @@ def reward_function(recipe: Recipe) -> Callable[..., list[float | None]]:
     The function that is returned takes what TRL's GRPOTrainer and RLOOTrainer give to theirs: `prompts` and `completions`,
     each a text or messages, and the exported columns `constraints` and `reference` as lists, where there are any; it
     ignores others. Its rewards are the objective's scores, from 0 to 1, with the criteria and evaluators that the recipe's
-    groups count; None where nothing could be checked. It makes no call and may be used in any thread.
+    groups count; None where nothing could be checked. What else the groups may say of scores is left out: `panel`, `join`,
+    `fold`, `rescale`, `calibrate`, `bradley_terry` and `length`, some of which need the responses to all prompts. It makes no call and may be used in any thread.
 
     Raises `TriptychError` where no verifier of the recipe gives such a score.
     """

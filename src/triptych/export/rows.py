@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from triptych.store.blocks import key, prompt_keys, spans
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
 HELD_OUT = "held_out"
 """A column that says whether a row's prompt is held out for evaluation."""
 _ROWS_AT_ONCE = 2048
+_SCATTERED_AT_ONCE = 16_384
+_SCATTERED = 8
+"""Examples are out of the order of their prompts from this many times on that reading the texts of all, some neighbours at a
+time, would read the table of prompts."""
 _OWN = (*("id", "kind", "prompt_id", "response_ids", "scores", "labels", "margin", "weight", "spans", "input", "outputs"),
         *("strategy", "strategy_id", "objective_version", "judgement_ids"))  # fmt: skip
 _OF_PROMPT = ("tools", "constraints", "reference", "source", "tags", "family_id", "criteria")
@@ -103,6 +110,7 @@ def chunks(
     fields: Sequence[str],
     *,
     continuations: int | None,
+    scratch: Path,
     steps: bool = False,
     marks: pl.Series | None = None,
 ) -> Iterator[pl.LazyFrame]:
@@ -112,11 +120,72 @@ def chunks(
     `fields`; `says_0`, `says_1` ... for as many `continuations`, what it is to say or not to say, or `says`, a list of
     them, for all that there are; tools, constraints, criteria, reference, source, tags and family of the prompt; with
     `steps` the texts of the judged steps of the first response; with `marks`, one for each row of the table of prompts,
-    the mark of the row's prompt.
+    the mark of the row's prompt. Examples in another order than that of their prompts are read in the latter, and put in
+    their own by way of files in the folder `scratch`.
     """
     import polars as pl
 
-    table = examples(run)
+    def texts(table: pl.LazyFrame, rows: int) -> Iterator[pl.LazyFrame]:
+        return _texts(run, table, kind, fields, continuations=continuations, steps=steps, marks=marks, rows_at_once=rows)
+
+    table, keys = examples(run), prompt_keys(run)
+    if not _scattered(table, keys):
+        yield from texts(table, _ROWS_AT_ONCE)
+        return
+    with ExitStack() as folders:
+        by_prompt = _by_prompt(table, keys, Path(folders.enter_context(TemporaryDirectory(dir=scratch))))
+        pieces = Path(folders.enter_context(TemporaryDirectory(dir=scratch)))
+        for number, rows in enumerate(texts(by_prompt, _SCATTERED_AT_ONCE)):
+            for (bucket,), part in rows.collect().group_by(pl.col("rank") // _SCATTERED_AT_ONCE):
+                (pieces / f"{bucket:08d}").mkdir(exist_ok=True)
+                part.write_ipc(pieces / f"{bucket:08d}" / f"{number:08d}.arrow")
+        for folder in sorted(pieces.iterdir()):
+            whole = pl.concat([pl.read_ipc(piece) for piece in folder.iterdir()]).sort("rank").drop("rank")
+            for start in range(0, whole.height, _ROWS_AT_ONCE):
+                yield whole.slice(start, _ROWS_AT_ONCE).lazy()
+
+
+def _scattered(table: pl.LazyFrame, keys: pl.DataFrame) -> bool:
+    """Whether neighbouring examples are of prompts that stand far apart."""
+    import polars as pl
+
+    read = (
+        table.select(key("prompt_id"))
+        .with_row_index("row")
+        .join(keys.lazy(), on="key")
+        .group_by(pl.col("row") // _ROWS_AT_ONCE)
+        .agg(pl.col("prompt_row").max() - pl.col("prompt_row").min() + 1)
+        .select(pl.col("prompt_row").cast(pl.Int64).sum())
+        .collect(engine="streaming")
+        .item()
+    )
+    return bool(read > _SCATTERED * max(keys.height, _ROWS_AT_ONCE))
+
+
+def _by_prompt(table: pl.LazyFrame, keys: pl.DataFrame, folder: Path) -> pl.LazyFrame:
+    """The examples in the order of their prompts, as a file, with their `rank` in their own."""
+    import polars as pl
+
+    file = folder / "by_prompt.arrow"
+    ranked = table.with_row_index("rank").with_columns(key("prompt_id")).join(keys.lazy(), on="key")
+    ranked.sort("prompt_row", "rank").drop("key", "prompt_row").sink_ipc(file)
+    return pl.scan_ipc(file)
+
+
+def _texts(
+    run: Run,
+    table: pl.LazyFrame,
+    kind: str,
+    fields: Sequence[str],
+    *,
+    continuations: int | None,
+    steps: bool,
+    marks: pl.Series | None,
+    rows_at_once: int,
+) -> Iterator[pl.LazyFrame]:
+    """Some examples at a time with their texts, read from where their prompts stand."""
+    import polars as pl
+
     prompts = run.prompts().select("id", "messages", *_OF_PROMPT)
     responses = run.responses().select("id", "messages")
     # Rows stand in prompt order in every table, so the texts of neighbouring examples are neighbours too.
@@ -124,8 +193,8 @@ def chunks(
     where = keys.join(spans(run.responses(), keys, "key"), on="key")
     judged = spans(run.judgements(), keys, "key") if steps else None
     total = table.select(pl.len()).collect().item()
-    for start in range(0, total, _ROWS_AT_ONCE):
-        rows = table.slice(start, _ROWS_AT_ONCE).collect().filter(pl.col("kind") == kind)
+    for start in range(0, total, rows_at_once):
+        rows = table.slice(start, rows_at_once).collect().filter(pl.col("kind") == kind)
         places = where.join(rows.select(key("prompt_id")), on="key", how="semi")
         if places.height == 0:
             continue

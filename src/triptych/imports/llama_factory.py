@@ -160,6 +160,8 @@ def _entry(path: Path) -> _Entry:
 
 def _looks_like(row: Row) -> bool:
     names = row.keys()
+    if {"messages", "kto_tag"} <= names:
+        return True
     kinds = {"chosen", "rejected"} <= names or "kto_tag" in names or "output" in names
     if "conversations" in names:
         chat = row["conversations"]

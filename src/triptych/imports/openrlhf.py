@@ -2,7 +2,7 @@
 
 Its keys are flags; these are read: `prompt`, `chosen`, `rejected` and `margin` (without a prompt, all but the last
 message of the whole chats is the prompt, as its DPO takes it); `prompt` or `instruction` with `output` or `response` and
-`label` or `score`, 1 or 0; and for process rewards `input` or `inputs`, a text with the mark ки after each step, with
+`label`, or with `response` and `score`, 1 or 0; those with `output` and no `label`, to imitate; and for process rewards `input` or `inputs`, a text with the mark ки after each step, with
 `labels`, `label` or `values`, a list of + and - or of numbers from 0 to 1.
 """
 
@@ -22,7 +22,7 @@ from triptych.imports.fields import (
     rating,
     reply,
 )
-from triptych.imports.item import Format, Item, Read, Row, Setting, labelled, pair, stepwise
+from triptych.imports.item import Format, Item, Read, Row, Setting, demonstration, labelled, pair, stepwise
 from triptych.imports.trl import preference
 
 _MARK = "ки"
@@ -35,6 +35,8 @@ def _read(row: Row, scale: tuple[float, float] | None) -> Item:
         return _pair(row, scale)
     if (name := _input(row)) is not None:
         return _steps(row, name)
+    if row.get("label") is None and row.get("output") is not None:
+        return demonstration(prompt(row.get("prompt", row.get("instruction"))), reply(row["output"], "output"))
     return _thumb(row)
 
 
@@ -95,12 +97,12 @@ def _reader(setting: Setting) -> Read:
 def _looks_like(row: Row) -> bool:
     if _input(row) is not None and isinstance(_labels(row), list):
         return True
-    return {"output", "label"} <= row.keys() or {"instruction", "response", "score"} <= row.keys()
+    return ("output" in row and not row.keys().isdisjoint({"prompt", "label"})) or {"instruction", "response", "score"} <= row.keys()
 
 
 FORMAT = Format(
     name="openrlhf",
-    about="pairs, outputs with a label 1 or 0, texts with a mark after each step",
+    about="pairs, outputs with a label 1 or 0 or to imitate, texts with a mark after each step",
     looks_like=_looks_like,
     reader=_reader,
 )

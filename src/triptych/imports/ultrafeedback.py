@@ -110,7 +110,8 @@ def _looks_like(row: Row) -> bool:
         return "instruction" in row and {"response", "annotations"} <= completions[0].keys()
     chosen = row.get("chosen")
     whole = is_chat(chosen) and isinstance(chosen, list) and chosen[0].get("role") in ("user", "system")
-    return whole and "score_chosen" in row and "score_rejected" in row
+    asked = isinstance(row.get("prompt"), str)
+    return whole and asked and "score_chosen" in row and "score_rejected" in row
 
 
 FORMAT = Format(

@@ -98,26 +98,66 @@ def _by_temperature(verdicts: Any, good: Any, at: Any) -> Any:
 
 
 def without_length(said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
-    """Take out of each verdict what the length of the response explains of it.
+    """Take out of each verdict what the length of the response explains of it (see `_without`).
 
-    For each evaluator and criterion, the slope of the verdict on the logarithm of the length in characters, both less
-    their mean over the prompt's responses, over all prompts; the verdict loses the slope times its response's distance
-    from that mean, and stays in [0, 1]. A difference that goes with length for a good reason is lost as well.
+    Length is the logarithm of the characters. A difference that goes with length for a good reason is lost as well.
     """
+    return _without(said, responses, {"length": _length()})
+
+
+def without_style(said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
+    """Take out of each verdict what length and Markdown explain of it together (see `_without`).
+
+    Markdown is counted as Chatbot Arena's style control counts it: headings, items of lists and bold spans, each as the
+    logarithm of one more than their number. What goes with style for a good reason is lost as well.
+    """
+    return _without(said, responses, {"length": _length()} | {name: _marks(mark) for name, mark in _MARKDOWN.items()})
+
+
+_MARKDOWN = {
+    "headings": r"(?m)^ {0,3}#{1,6}\s",
+    "items": r"(?m)^\s*(?:[-*+]|\d+[.)])\s",
+    "bold": r"\*\*[^*\n]+\*\*|__[^_\n]+__",
+}
+
+
+def _length() -> pl.Expr:
     import polars as pl
 
     characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
-    lengths = responses.select((characters + 1).log().alias("length")).with_row_index("row")
+    return (characters + 1).log()
+
+
+def _marks(pattern: str) -> pl.Expr:
+    import polars as pl
+
+    counted = pl.element().struct.field("content").str.count_matches(pattern)
+    return (pl.col("messages").list.eval(counted).list.sum() + 1).log()
+
+
+def _without(said: pl.LazyFrame, responses: pl.LazyFrame, features: dict[str, pl.Expr]) -> pl.LazyFrame:
+    """Take the least-squares fit on features of the responses out of the verdicts, which stay in [0, 1].
+
+    For each evaluator and criterion, over all prompts: verdicts and features, all less their mean over the prompt's
+    responses. Each feature in turn is taken out of the verdicts and of the features after it, which is the same as
+    fitting all at once.
+    """
+    import polars as pl
+
+    known = responses.select(**features).with_row_index("row")
     by_prompt, by_judge = ["evaluator_id", "criterion", "prompt"], ["evaluator_id", "criterion"]
-    away = (pl.col("length") - pl.col("length").mean()).over(by_prompt)
-    above = (pl.col("verdict") - pl.col("verdict").mean()).over(by_prompt)
-    squares = (pl.col("away") ** 2).sum().over(by_judge)
-    slope = (
-        pl.when(squares > 1e-12).then((pl.col("away") * pl.col("above")).sum().over(by_judge) / squares).otherwise(0.0)
-    )
-    return (
-        said.join(lengths, on="row", how="left")
-        .with_columns(away=away, above=above)
-        .with_columns(verdict=(pl.col("verdict") - slope * pl.col("away")).clip(0, 1).round(_DECIMALS))
-        .drop("length", "away", "above")
-    )
+    away = [(pl.col(name) - pl.col(name).mean()).over(by_prompt) for name in (*features, "verdict")]
+    left = said.join(known, on="row", how="left").with_columns(each.alias(f"{each.meta.output_name()}_away") for each in away)
+    names = [f"{name}_away" for name in features]
+    for place, name in enumerate(names):
+        feature, rest = pl.col(name), [*names[place + 1 :], "verdict_away"]
+        squares = (feature**2).sum().over(by_judge)
+        slope = {
+            other: pl.when(squares > 1e-12).then((feature * pl.col(other)).sum().over(by_judge) / squares).otherwise(0.0)
+            for other in rest
+        }
+        left = left.with_columns(
+            pl.col("verdict") - slope["verdict_away"] * feature,
+            *(pl.col(other) - slope[other] * feature for other in rest),
+        )
+    return left.with_columns(pl.col("verdict").clip(0, 1).round(_DECIMALS)).drop(*features, *names, "verdict_away")

@@ -26,7 +26,6 @@ class ComparedPairs(MakesExamples):
     are not known there is no margin.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[dict[str, frozenset[str]]] = {
         "responses": frozenset({"id", "prompt_id", "status"}),
         "judgements": frozenset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -24,6 +24,8 @@ class Conditioned(Scored):
     So do SteerLM (arXiv:2310.05344) and HelpSteer2 (arXiv:2406.08673). The attributes are the criteria by name, each with
     the mean verdict on the response, on the scale on which its prompt's responses were judged: `quality:4,toxicity:0`.
     """
+
+    has_margins: ClassVar[bool] = False
 
     kind: Literal["conditioned"] = "conditioned"
     template: str = TEMPLATE

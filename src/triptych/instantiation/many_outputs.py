@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,8 @@ class ManyOutputs(Scored):
     which nothing tells, is not trained on. Outputs that say the same are all kept, since how often one comes is a part
     of what is to be learnt.
     """
+
+    has_margins: ClassVar[bool] = False
 
     kind: Literal["many_outputs"] = "many_outputs"
     min_score: Unit = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from triptych.instantiation.bands import Band, with_certainty, with_features
 from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.rescale import rescaled
 from triptych.instantiation.scored import Unit
-from triptych.instantiation.scores import criterion_scores
+from triptych.instantiation.scores import at_once, criterion_scores
 from triptych.instantiation.token_weights import TokenWeights
 from triptych.instantiation.weighed import Weighed
 from triptych.instantiation.weights import Likelihood
@@ -24,6 +24,7 @@ OUTCOMES = (
     "pair",
     "fewer than two scored responses",
     "identical texts",
+    "no two of like length",
     "all tied",
     "margin below the band",
     "margin above the band",
@@ -50,8 +51,6 @@ class Pairs(Weighed):
     score are put in order by a draw that depends on the seed and on their ids alone.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset()
-
     kind: Literal["pairs"] = "pairs"
     choose: Choice = "best_vs_worst"
     """Which responses are paired. `best_vs_random` draws among those scored lower than the best."""
@@ -61,6 +60,10 @@ class Pairs(Weighed):
     """With `best_vs_worst`: how far from the best score a response may be, and from the worst, as a share of their
     distance, to count as equally good. The shortest of the best is then chosen and the longest of the worst rejected
     (the length control of Meta-Rewarding, arXiv:2407.19594); 0 goes by scores alone."""
+    like_length: float | None = Field(default=None, ge=0, le=1)
+    """How much longer one of a pair may be than the other, as a share of the longer one's characters, so that length tells
+    them apart but little. It holds whatever `choose` says; `best_vs_worst` then takes, of all two that are alike in
+    length, those whose scores lie furthest apart. None sets no limit."""
     within: Literal["prompt", "prefix"] = "prompt"
     """Which responses are paired: any to one prompt, or only branches of one response from the same place, with one
     another and with that response, so that the two differ from there on (Step-DPO, arXiv:2406.18629)."""
@@ -119,7 +122,9 @@ class Pairs(Weighed):
         """Make the pairs, ordered as the responses are: by prompt, then by chosen, then by rejected."""
         import polars as pl
 
-        return pl.concat(one._examples(responses, judgements, objective, seed, prompts) for one in self._dimensions())
+        return self.scheduled(
+            pl.concat(one._examples(responses, judgements, objective, seed, prompts) for one in self._dimensions())
+        )
 
     def _dimensions(self) -> list[Pairs]:
         """The settings of each criterion by itself, where each is asked for; otherwise these alone."""
@@ -206,6 +211,7 @@ class Pairs(Weighed):
         stages = {
             "scored": scored.group_by("prompt_id").agg(pl.len().alias("scored")),
             "unlike": couples.filter(self._unlike()).group_by("prompt_id").agg(pl.len().alias("unlike")),
+            "matched": couples.filter(self._unlike() & self._alike_in_length()).group_by("prompt_id").agg(pl.len().alias("matched")),
             "picked": picked.group_by("prompt_id").agg((pl.col("margin").max() < self.min_margin).alias("low")),
             "banded": self._in_band(picked).group_by("prompt_id").agg(pl.len().alias("banded")),
             "pairs": self._kept(picked, responses, judgements).group_by("prompt_id").agg(pl.len().alias("pairs")),
@@ -213,11 +219,12 @@ class Pairs(Weighed):
         per_prompt = responses.select("prompt_id").unique()
         for stage in stages.values():
             per_prompt = per_prompt.join(stage, on="prompt_id", how="left")
-        pair, few, identical, tied, below, above, outside = OUTCOMES
+        pair, few, identical, lengths, tied, below, above, outside = OUTCOMES
         outcome = (
             pl.when(pl.col("pairs") > 0).then(pl.lit(pair))
             .when(pl.col("scored").fill_null(0) < 2).then(pl.lit(few))
             .when(pl.col("unlike").is_null()).then(pl.lit(identical))
+            .when(pl.col("matched").is_null()).then(pl.lit(lengths))
             .when(pl.col("low").is_null()).then(pl.lit(tied))
             .when(pl.col("banded") > 0).then(pl.lit(outside))
             .when("low").then(pl.lit(below))
@@ -253,15 +260,13 @@ class Pairs(Weighed):
             .join(said, on="row", how="left", maintain_order="left")
             .with_columns(says=says_first)
         )
-        if self.tier:
+        if self._minds_length:
             characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
             lengths = responses.select(characters.alias("length")).with_row_index("row")
             ranked = ranked.join(lengths, on="row", how="left", maintain_order="left")
         if self.within == "prefix":
             ranked = _by_prefix(ranked, responses)
-        return (
-            ranked.collect().lazy()
-        )  # at once, since it is used several times and Polars would work it out anew for each
+        return at_once(ranked)
 
     def _couples(self, scored: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`.
@@ -270,7 +275,7 @@ class Pairs(Weighed):
         """
         import polars as pl
 
-        length = ["length"] if self.tier else []
+        length = ["length"] if self._minds_length else []
         each = scored.select("place", "prompt", "prompt_id", "row", "response_id", "score", "drawn", "says", *length)
         if self.choose == "random_pairs":
             each = each.with_columns(turn=pl.col("drawn").rank("ordinal").over("prompt").cast(pl.Int64) - 1)
@@ -280,7 +285,9 @@ class Pairs(Weighed):
         score = pl.col("score")
         greatest, least = score.max().over("prompt"), score.min().over("prompt")
         reach = (self.tier * (greatest - least)).round(12)
-        first = each if self.choose in ("all_pairs", "adjacent", "random_pairs") else each.filter((greatest - score).round(12) <= reach)
+        furthest_apart = self.like_length is not None and self.choose == "best_vs_worst" and not self.tier
+        any_first = furthest_apart or self.choose in ("all_pairs", "adjacent", "random_pairs")
+        first = each if any_first else each.filter((greatest - score).round(12) <= reach)
         second = each.filter((score - least).round(12) <= reach) if self.tier else each
         couples = (
             first.join(second.drop("prompt_id"), on="prompt", suffix="_b")
@@ -298,11 +305,24 @@ class Pairs(Weighed):
 
         return pl.col("says") != pl.col("says_b") if self.distinct else pl.lit(True)
 
+    @property
+    def _minds_length(self) -> bool:
+        return self.tier > 0 or self.like_length is not None
+
+    def _alike_in_length(self) -> pl.Expr:
+        """Whether the two may be paired for how long they are."""
+        import polars as pl
+
+        if self.like_length is None:
+            return pl.lit(True)
+        longer, shorter = (each("length", "length_b").cast(pl.Float64) for each in (pl.max_horizontal, pl.min_horizontal))
+        return longer - shorter <= self.like_length * longer + 1e-9
+
     def _picked(self, couples: pl.LazyFrame) -> pl.LazyFrame:
         """The couples that the strategy takes."""
         import polars as pl
 
-        fit = couples.filter(self._unlike())
+        fit = couples.filter(self._unlike() & self._alike_in_length())
         if self.ties == "drop":
             fit = fit.filter(pl.col("margin") > 0)
         match self.choose:

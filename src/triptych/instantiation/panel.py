@@ -49,7 +49,8 @@ class Panel(BaseModel):
     def combined(self, means: pl.LazyFrame) -> pl.LazyFrame:
         """Join what each evaluator says of each response on each criterion.
 
-        Takes columns row, criterion, evaluator, evaluator_id, prompt, verdict; gives row, criterion, prompt, score.
+        Takes columns unit (a number for each row and criterion), row, criterion, evaluator, evaluator_id, prompt, verdict;
+        gives row, criterion, prompt, score.
         Raises `MissingExtra` where `dawid_skene` needs what is not installed.
         """
         import polars as pl
@@ -61,9 +62,8 @@ class Panel(BaseModel):
         verdict = pl.col("verdict")
         declared = pl.lit(1.0)
         if self.weights:
-            declared = (
-                pl.col("evaluator").cast(pl.String).replace_strict(self.weights, default=1.0, return_dtype=pl.Float64)
-            )
+            names = pl.col("evaluator").cast(pl.String)
+            declared = names.replace_strict(self.weights, default=1.0, return_dtype=pl.Float64)
         weight = pl.col("weight")
         voted = pl.when(verdict == _HIGH).then(0.5).otherwise((verdict > _HIGH).cast(pl.Float64))
         score = {
@@ -73,7 +73,8 @@ class Panel(BaseModel):
             "min": verdict.min(),
             "lower_bound": (verdict.mean() - self.spread * verdict.std().fill_null(0.0)).clip(0.0),
         }[self.combine]
-        return means.with_columns(weight=declared).group_by(each).agg(pl.first("prompt"), score.alias("score"))
+        said = means.with_columns(weight=declared).group_by("unit", maintain_order=True)
+        return said.agg(pl.first(*each, "prompt"), score.alias("score")).drop("unit")
 
 
 def annotators(means: pl.LazyFrame) -> pl.DataFrame:

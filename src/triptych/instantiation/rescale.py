@@ -63,6 +63,7 @@ def _place(how: Rescale) -> pl.Expr:
         return pl.when(others > 0).then((score.rank("average").over(among) - 1) / others)
     if how == "standard":
         differ = score.max().over(by) > score.min().over(by)  # rounding gives equal scores a spread of its own
+        score = score / score.abs().max().over(by)  # so that no sum or square is too large or too small for a float
         score = pl.when(differ).then((score - score.mean().over(by)) / score.std().over(by)).otherwise(0.0)
     return 1 / (1 + (-score).exp())
 

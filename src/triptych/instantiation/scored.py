@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from triptych.instantiation.adjust import Calibration, without_length
+from triptych.instantiation.adjust import Calibration, without_length, without_style
+from triptych.instantiation.bradley_terry import BradleyTerry
 from triptych.instantiation.join import Join
 from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
+from triptych.instantiation.schedule import Schedule
 from triptych.instantiation.scores import Fold, objective_scores
 from triptych.operators import Operator
-from triptych.records import Objective, content_ids, draw
+from triptych.records import Objective, content_ids, draw, hashed
 from triptych.records.example import RARE
 from triptych.store.tables import schema, without_nulls
 
@@ -28,6 +30,28 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 class MakesExamples(Operator):
     """An instantiation that gives its rows the columns that all examples have."""
+
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"schedule"})
+    has_margins: ClassVar[bool] = True
+    """Whether its examples have a margin."""
+
+    schedule: Schedule | None = None
+    """The order of the examples, over all prompts: a `Schedule`; None leaves them in the order of the prompts."""
+
+    @model_validator(mode="after")
+    def _has_what_it_is_ordered_by(self) -> Self:
+        if self.schedule is not None and self.schedule.by == "margin" and not self.has_margins:
+            raise ValueError("its examples have no margin to be ordered by; schedule them by difficulty")
+        return self
+
+    @property
+    def across_prompts(self) -> bool:
+        """Whether the examples of all prompts are put in one order."""
+        return self.schedule is not None
+
+    def scheduled(self, examples: pl.LazyFrame) -> pl.LazyFrame:
+        """Put examples in the order that is asked for."""
+        return examples if self.schedule is None else self.schedule.ordered(examples)
 
     def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
         """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
@@ -46,7 +70,7 @@ class MakesExamples(Operator):
             **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
         }
         columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
-        return rows.select(columns).map_batches(_with_ids)
+        return self.scheduled(rows.select(columns)).map_batches(_with_ids)
 
 
 class Scored(MakesExamples):
@@ -72,21 +96,28 @@ class Scored(MakesExamples):
     join: Join = "mean"
     """How the scores on several criteria become one: their weighted mean, the least of them, by the weightiest criterion
     and the next one only where that is equal, or under the constraint that hard criteria are met first."""
+    bradley_terry: BradleyTerry | None = None
+    """Scores by a model of the choices between responses: a `BradleyTerry`; None takes the share that a response won."""
     panel: Panel | None = None
     """How the verdicts of several evaluators become one score: a `Panel`; None takes their mean."""
     calibrate: Calibration | None = None
     """Calibration of evaluators on gold verdicts: a `Calibration`."""
     length: Literal["keep", "residual"] = "keep"
     """Whether verdicts are taken as they are, or without what the length of responses explains of them."""
+    style: Literal["keep", "residual"] = "keep"
+    """The same of length, headings, lists and bold text together."""
     rescale: Rescale | None = None
     """How scores without a scale, such as rewards, come between 0 and 1: by a `sigmoid`, as `standard` scores over all
     prompts, or by their `rank` within the prompt. None leaves them out."""
 
     @property
     def across_prompts(self) -> bool:
-        """Whether verdicts on other prompts bear on the score of a response."""
+        """Whether verdicts on other prompts bear on the score of a response, or on the place of an example."""
+        if super().across_prompts:
+            return True
         panel = self.panel is not None and self.panel.across_prompts
-        return panel or self.calibrate is not None or self.length == "residual" or self.rescale == "standard"
+        residual = "residual" in (self.length, self.style)
+        return panel or self.calibrate is not None or residual or self.rescale == "standard"
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
@@ -115,15 +146,16 @@ class Scored(MakesExamples):
         """
         import polars as pl
 
+        told = rescaled(judgements, self.rescale)
         scores = objective_scores(
             responses,
-            rescaled(judgements, self.rescale),
+            told,
             objective,
             self.criteria,
             self._evaluators,
             fold=self.fold,
             panel=self.panel,
-            adjust=lambda said: self._adjusted(said, responses),
+            adjust=(lambda said: self._adjusted(self._modelled(said, told), responses)) if self._adjusts else None,
             join=self.join,
         )
         return (
@@ -139,10 +171,19 @@ class Scored(MakesExamples):
             return self.evaluators
         return (*self.evaluators, self.calibrate.gold)
 
+    def _modelled(self, said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
+        return said if self.bradley_terry is None else self.bradley_terry.scored(said, judgements)
+
+    @property
+    def _adjusts(self) -> bool:
+        return bool(self.calibrate or self.bradley_terry) or "residual" in (self.length, self.style)
+
     def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
         if self.calibrate is not None:
             said = self.calibrate.calibrated(said)
-        if self.length == "residual":
+        if self.style == "residual":
+            said = without_style(said, responses)
+        elif self.length == "residual":
             said = without_length(said, responses)
         return said
 
@@ -173,24 +214,17 @@ def with_draw(responses: pl.LazyFrame, seed: int) -> pl.LazyFrame:
     return responses
 
 
-class _Content(msgspec.Struct):
-    """What an example's id is the hash of; the fields stand in the order of canonical JSON."""
-
-    judgement_ids: list[str]
-    kind: str
-    labels: list[float]
-    margin: float | None
-    objective_version: str
-    prompt_id: str
-    response_ids: list[str]
-    scores: list[float]
-    strategy: str
-    strategy_id: str
-    weight: float
+_CONTENT = (
+    *("judgement_ids", "kind", "labels", "margin", "objective_version", "prompt_id", "response_ids", "scores"),
+    *("strategy", "strategy_id", "weight"),
+)
+"""What an example's id is the hash of, in the order of canonical JSON."""
+_HUGE = 1e16
+"""From here up Polars may write a number with another exponent (1e+16) than canonical JSON has (1e16)."""
 
 
-class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """The same of rows of which some have what is rare."""
+class _Content(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The same in Python, with what is rare."""
 
     input: list[dict[str, Any]] = []
     judgement_ids: list[str]
@@ -209,17 +243,27 @@ class _RareContent(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def _with_ids(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give each row the id that `make_example` would. Hashing goes row by row: Polars has no such hash."""
+    """Give each row the id that `make_example` would.
+
+    Polars writes the JSON, byte for byte as `canonical_json` does where no number is huge; hashing goes row by row, since
+    Polars has no such hash.
+    """
     import polars as pl
 
     rare = [name for name in sorted(RARE) if rows[name].list.len().sum()]
-    names = _RareContent.__struct_fields__ if rare else _Content.__struct_fields__
+    numbers = [rows["margin"], rows["weight"], rows["scores"].explode(), rows["labels"].explode()]
+    if rare or not all((each.abs() < _HUGE).all() for each in numbers):
+        ids = content_ids("e", _contents(rows, rare))
+    else:
+        lines = rows.select(pl.struct(_CONTENT).struct.json_encode().cast(pl.Binary)).to_series()
+        ids = hashed("e", lines.to_list())
+    return rows.with_columns(pl.Series("id", ids, dtype=pl.String))
+
+
+def _contents(rows: pl.DataFrame, rare: list[str]) -> list[Any]:
+    names = _Content.__struct_fields__
     columns = [rows[name].to_list() for name in names]
     if "input" in rare:
         place = names.index("input")
         columns[place] = [without_nulls(messages) for messages in columns[place]]
-    if rare:
-        contents: list[Any] = [_RareContent(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
-    else:
-        contents = list(map(_Content, *columns))
-    return rows.with_columns(pl.Series("id", content_ids("e", contents), dtype=pl.String))
+    return [_Content(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 _DECIMALS = 12
 """Scores are rounded here, so that the order in which floats are added can't make or break a tie."""
 
+_OF_A_VERDICT = (
+    *("judgement", "judgement_id", "response_id"),
+    *("criterion", "evaluator", "evaluator_id", "counts", "verdict"),
+)
+"""What a score rests on; to carry more from join to join takes time."""
+
 
 def _without_halves(judgements: pl.LazyFrame) -> pl.LazyFrame:
     """Leave out what is half of a verdict whose other half failed."""
@@ -239,18 +245,38 @@ def evaluator_means(said: pl.LazyFrame) -> pl.LazyFrame:
 
     The mean is over all that it says: repeats, opponents, several checks, each by its weight.
 
-    Columns: row, criterion, evaluator_id, evaluator, prompt, verdict. In no set order.
+    Columns: unit (a number for each row and criterion, in order), row, criterion, evaluator_id, evaluator, prompt,
+    verdict.
     """
     import polars as pl
 
-    said = said.with_columns(weighted=pl.col("verdict") * pl.col("counts"))
+    # One number to sort by, since rows that are in order are put together many times faster than by several columns.
+    criterion, evaluator = _numbered("criterion"), _numbered("evaluator_id")
+    unit = pl.col("row").cast(pl.UInt64) * criterion.max() + criterion - 1
     counts = pl.col("counts")
     return (
-        said.group_by("row", "criterion", "evaluator_id")
-        .agg(pl.first("prompt", "evaluator"), pl.mean("verdict"), pl.sum("weighted", "counts"))
-        .with_columns(verdict=pl.when(counts > 0).then(pl.col("weighted") / counts).otherwise("verdict"))
-        .drop("weighted", "counts")
+        said.with_columns(unit=unit, evaluators=evaluator.max(), weighted=pl.col("verdict") * counts)
+        .with_columns(key=pl.col("unit") * pl.col("evaluators") + evaluator - 1)
+        .sort("key", maintain_order=True)
+        .group_by("key", maintain_order=True)
+        .agg(
+            pl.first("unit", "row", "criterion", "evaluator_id", "evaluator", "prompt"),
+            pl.mean("verdict"),
+            pl.sum("weighted", "counts"),
+        )
+        .with_columns(
+            unit=pl.col("unit").set_sorted(),
+            verdict=pl.when(counts > 0).then(pl.col("weighted") / counts).otherwise("verdict"),
+        )
+        .drop("key", "weighted", "counts")
     )
+
+
+def _numbered(name: str) -> pl.Expr:
+    """The column's texts as numbers from 1 on, equal ones the same."""
+    import polars as pl
+
+    return pl.col(name).cast(pl.Categorical).to_physical().rank("dense").cast(pl.UInt64)
 
 
 def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
@@ -323,7 +349,7 @@ def objective_scores(
     """
     import polars as pl
 
-    shown = shown_responses(responses).collect().lazy()
+    shown = at_once(shown_responses(responses))
     idle = [name for name, criterion in objective.criteria.items() if criterion.weight == 0]
     counted = judgements.filter(~pl.col("criterion").is_in(idle)) if idle else judgements
     told = verdicts(counted, criteria, evaluators)
@@ -334,48 +360,47 @@ def objective_scores(
                 folded(verdicts(counted, criteria, evaluators, of="steps"), fold).select(told.collect_schema().names()),
             ]
         )
-    said = (
-        told.drop("prompt_id")
-        .join(shown, on="response_id")
-        .collect()  # at once, since it is used several times and Polars would work it out anew for each
-        .lazy()
-    )
+    where = shown.select("response_id", "row", "prompt")
+    if adjust is None:
+        told = told.select(*_OF_A_VERDICT)
+    said = at_once(told.join(where, on="response_id", how="left", maintain_order="left").filter(pl.col("row") >= 0))
     if adjust is not None:
-        said = adjust(said).collect().lazy()
-    per_criterion = _criterion_means(said, panel).with_columns(weight=_weight(objective)).collect().lazy()
+        said = at_once(adjust(said))
+    per_criterion = at_once(_criterion_means(said, panel).with_columns(weight=_weight(objective)))
     scored = joined(per_criterion, join, objective).with_columns(pl.col("score").round(_DECIMALS))
     asked = per_criterion.group_by("prompt").agg(pl.col("criterion").n_unique().alias("asked"))
-    rests_on = said.sort("judgement").group_by("row").agg(judgement_ids=pl.col("judgement_id"))
-    found = (
-        shown.join(scored, on="row", how="left")
-        .join(asked, on="prompt", how="left")
+    rests_on = said.select("row", "judgement", "judgement_id").sort("row", "judgement").group_by("row", maintain_order=True)
+    found = at_once(
+        shown.join(scored, on="row", how="left", maintain_order="left")
+        .join(asked, on="prompt", how="left", maintain_order="left")
         .with_columns(whole=pl.col("judged_on").fill_null(0) == pl.col("asked").fill_null(0))
-        .collect()
-        .lazy()
     )
     nothing = pl.lit([], dtype=pl.List(pl.String))
     return (
-        found.join(rests_on, on="row", how="left")
-        .join(_lacking(found, per_criterion), on="row", how="left")
+        found.join(rests_on.agg(judgement_ids=pl.col("judgement_id")), on="row", how="left", maintain_order="left")
+        .join(_lacking(found, per_criterion), on="row", how="left", maintain_order="left")
         .select(
             *("row", "prompt", "prompt_id", "response_id"),
             pl.when("whole").then("score").alias("score"),
             pl.col("lacks", "judgement_ids").fill_null(nothing),
         )
-        .sort("row")
     )
+
+
+def at_once(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Work rows out now that are used several times, since Polars would work them out anew for each."""
+    return rows.collect(engine="in-memory").lazy()
 
 
 def _lacking(found: pl.LazyFrame, per_criterion: pl.LazyFrame) -> pl.LazyFrame:
     """The criteria, by name and in order, that other responses to its prompt are judged on and a response is not."""
     import polars as pl
 
-    wanted = per_criterion.select("prompt", "criterion").unique()
+    lacking = found.filter(~pl.col("whole")).select("row", "prompt")
+    there = per_criterion.join(lacking, on="prompt", how="semi").select("row", "prompt", "criterion")
     return (
-        found.filter(~pl.col("whole"))
-        .select("row", "prompt")
-        .join(wanted, on="prompt")
-        .join(per_criterion, on=["row", "criterion"], how="anti")
+        lacking.join(there.select("prompt", "criterion").unique(), on="prompt")
+        .join(there, on=["row", "criterion"], how="anti")
         .group_by("row")
         .agg(pl.col("criterion").cast(pl.String).sort().alias("lacks"))
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,8 +18,10 @@ class Sft(Weighed):
     """Keeps the best scored responses to each prompt as rows to imitate: best-of-n, or rejection sampling.
 
     So do RAFT (arXiv:2304.06767), with `keep: 1`, and ReST (arXiv:2308.08998), with `keep: null` and a
-    `min_score` that rises from round to round.
+    `min_score` that rises from one instantiation to the next.
     """
+
+    has_margins: ClassVar[bool] = False
 
     kind: Literal["sft"] = "sft"
     keep: int | None = Field(default=1, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,8 @@ class Stepwise(Scored):
     which a part in between does not count, or in which evaluators saw parts of different extent, is left out.
     """
 
+    has_margins: ClassVar[bool] = False
+
     kind: Literal["stepwise"] = "stepwise"
     criteria: Names | None = None
     """The criteria that count; None takes all on which parts were judged."""
@@ -40,8 +42,11 @@ class Stepwise(Scored):
     def _keeps_steps_apart(self) -> Stepwise:
         if self.fold is not None:
             raise ValueError("fold makes one score of the steps, and stepwise keeps a label for each; leave fold out")
-        if self.length != "keep":
-            raise ValueError("length: residual takes the length of responses out, not that of steps; leave it out")
+        if self.bradley_terry is not None:
+            raise ValueError("bradley_terry is of choices between responses, and steps are not chosen between; leave it out")
+        for field in ("length", "style"):
+            if getattr(self, field) != "keep":
+                raise ValueError(f"{field}: residual takes the {field} of responses out, not that of steps; leave it out")
         return self
 
     def instantiate(

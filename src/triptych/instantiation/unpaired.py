@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,8 @@ class Unpaired(Weighed):
     `good` and `bad` are distances from it: good from mean + `good` up, bad from mean - `bad` down. With `labels: soft`
     each scored response is kept, and its label is its score: a target for a regression (HelpSteer2, arXiv:2406.08673).
     """
+
+    has_margins: ClassVar[bool] = False
 
     kind: Literal["unpaired"] = "unpaired"
     labels: Literal["hard", "soft"] = "hard"
@@ -62,8 +64,8 @@ class Unpaired(Weighed):
             return self._examples(responses, judgements, objective, seed, prompts, "")
         chosen = {name: getattr(self, name) for name in self.model_fields_set} | {"dimensions": "joined"}
         each = [(name, Unpaired(**(chosen | {"criteria": (name,)}))) for name in self.criteria or ()]
-        return pl.concat(
-            one._examples(responses, judgements, objective, seed, prompts, f"/{name}") for name, one in each
+        return self.scheduled(
+            pl.concat(one._examples(responses, judgements, objective, seed, prompts, f"/{name}") for name, one in each)
         )
 
     def _examples(

@@ -66,12 +66,14 @@ class GivenRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="score"):
-    """Asks a reward model what it makes of one response to a prompt."""
+    """Asks a reward model what it makes of one response to a prompt, or how that compares with another one."""
 
     messages: tuple[Message, ...]
     """The chat that is answered."""
     response: tuple[Message, ...]
     """The messages of the response: one of an assistant, or a trajectory."""
+    other: tuple[Message, ...] = ()
+    """Those of the response shown after it, to a model that compares two; none where it is scored by itself."""
 
 
 Request = ChatRequest | TextRequest | GivenRequest | ScoreRequest

@@ -10,7 +10,7 @@ from typing import Any
 
 from triptych.errors import MissingExtra
 from triptych.models.chat import ScoreRequest
-from triptych.models.rewards import as_openai, one_text
+from triptych.models.rewards import as_openai, texts
 from triptych.models.spec import ClassifierModel
 from triptych.models.wire import CantTell, Said, Usage
 from triptych.templates import transcript
@@ -45,9 +45,11 @@ class Classifier:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
 
     async def score(self, request: ScoreRequest) -> Said:
-        """Score one response. Raises `CantTell` where it is longer than the declared `max_tokens`."""
+        """Score one response, or two against each other. Raises `CantTell` where they are longer than `max_tokens`."""
         try:
             encoded = await asyncio.get_running_loop().run_in_executor(self._thread, self._encoded, request)
+        except CantTell:
+            raise
         except Exception as error:  # of a chat template that does not take the conversation
             raise CantTell(f"the tokenizer refuses the conversation: {error}") from error
         length = len(encoded["input_ids"])
@@ -85,22 +87,35 @@ class Classifier:
         self._device = spec.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, local_files_only=True, dtype=getattr(torch, spec.dtype)
+            model, found = AutoModelForSequenceClassification.from_pretrained(
+                folder, local_files_only=True, dtype=getattr(torch, spec.dtype), output_loading_info=True
             )
             self._model = model.to(self._device).eval()
         except Exception as error:
             raise MissingExtra(f"transformers can't load {spec.path}: {error}") from error
+        if lacking := sorted(found["missing_keys"]):  # they would be drawn at random, and the scores with them
+            raise MissingExtra(f"{spec.path} is no whole sequence classifier: it has no weights for {', '.join(lacking)}")
 
     def _encoded(self, request: ScoreRequest) -> Any:
         """The conversation as the model's inputs."""
-        text = one_text(self.spec, request)
-        if text is not None:
-            return self._tokenizer(text)
+        shown = texts(self.spec, request)
+        if request.other:
+            self._refuse_marks(request)
+        if shown:
+            return self._tokenizer(*shown)
         if getattr(self._tokenizer, "chat_template", None):
             text = self._tokenizer.apply_chat_template(as_openai(request), tokenize=False)
             return self._tokenizer(text, add_special_tokens=False)  # the template has them
         return self._tokenizer(transcript(request.messages), transcript(request.response))
+
+    def _refuse_marks(self, request: ScoreRequest) -> None:
+        """Refuse texts that hold what sets the parts of the model's input apart: one response could pose as both."""
+        said = [message.content for message in (*request.messages, *request.response, *request.other)]
+        for token in self._tokenizer.added_tokens_decoder.values():
+            mark = token.content
+            is_mark = token.special or any(mark in text for text in self.spec.pair)
+            if is_mark and mark.strip() and any(mark in text for text in said):
+                raise CantTell(f"a text holds {mark!r}, which the model reads as a mark between texts")
 
     def _logits(self, batch: list[Any]) -> list[tuple[float, ...]]:
         """Score a batch; without padding that the model knows, one after another."""

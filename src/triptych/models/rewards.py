@@ -9,6 +9,8 @@
   and llama.cpp's server when started with `--reranking`.
 - `tei`: Text Embeddings Inference's `POST /rerank` with `{query, texts, raw_scores: true}`; a list of `{index, score}`.
 
+A model that compares two responses is sent the texts that its `pair` templates make, one or two as its API takes.
+
 The forms are those of vllm.entrypoints.pooling (https://docs.vllm.ai), https://docs.cohere.com/reference/rerank,
 https://jina.ai/reranker, llama.cpp's tools/server/README.md and https://huggingface.github.io/text-embeddings-inference.
 """
@@ -22,7 +24,7 @@ import msgspec
 
 from triptych.models.chat import ScoreRequest
 from triptych.models.spec import ClassifierModel, RewardModel
-from triptych.models.wire import Post, Said, decoded, usage_in
+from triptych.models.wire import CantTell, Post, Said, decoded, usage_in
 from triptych.records.messages import Message, message_to_openai
 from triptych.templates import render, transcript
 
@@ -30,32 +32,37 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def rewards(spec: RewardModel, request: ScoreRequest, post: Post) -> Said:
-    """Ask a reward model for what it gives a response."""
+    """Ask a reward model for what it gives a response, or two. Raises `CantTell` of one that takes the other number."""
     path, body = _asked(spec, request)
-    length = sum(len(message.content) for message in (*request.messages, *request.response))
+    length = sum(len(message.content) for message in (*request.messages, *request.response, *request.other))
     return await post(path, _encode(spec.extra_body | body), lambda said: _read(spec, said, length))
 
 
-def one_text(spec: RewardModel | ClassifierModel, request: ScoreRequest) -> str | None:
-    """The text that the model's template makes of prompt and response; None where it has none."""
-    if spec.template is None:
-        return None
-    return render(spec.template, {"prompt": transcript(request.messages), "response": transcript(request.response)})
+def texts(spec: RewardModel | ClassifierModel, request: ScoreRequest) -> tuple[str, ...]:
+    """The texts that the model's templates make of a prompt and one response or two; none where it has no templates.
+
+    Raises `CantTell` of a model that is asked for a comparison and makes none, or the other way round.
+    """
+    if bool(spec.pair) != bool(request.other):
+        raise CantTell(f"the model {'compares two responses' if spec.pair else 'scores one response at a time'}")
+    prompt, response = transcript(request.messages), transcript(request.response)
+    if spec.pair:
+        shown = {"prompt": prompt, "response_a": response, "response_b": transcript(request.other)}
+        return tuple(render(text, shown) for text in spec.pair)
+    return () if spec.template is None else (render(spec.template, {"prompt": prompt, "response": response}),)
 
 
 def _asked(spec: RewardModel, request: ScoreRequest) -> tuple[str, dict[str, Any]]:
     """The path and the body of a request. What begins with a slash is asked at the server's root, beside `/v1`."""
-    model = {"model": spec.model}
+    model, shown = {"model": spec.model}, texts(spec, request)
     if spec.api in ("pooling", "classify"):
-        text = one_text(spec, request)
-        shown = {"input": text} if text is not None else {"messages": as_openai(request)}
-        return f"/{spec.api}", model | shown
-    prompt, response = transcript(request.messages), transcript(request.response)
+        return f"/{spec.api}", model | ({"input": shown[0]} if shown else {"messages": as_openai(request)})
+    first, second = shown or (transcript(request.messages), transcript(request.response))
     if spec.api == "score":
-        return "score", model | {"text_1": prompt, "text_2": response}
+        return "score", model | {"text_1": first, "text_2": second}
     if spec.api == "rerank":
-        return "rerank", model | {"query": prompt, "documents": [response]}
-    return "/rerank", {"query": prompt, "texts": [response], "raw_scores": True}
+        return "rerank", model | {"query": first, "documents": [second]}
+    return "/rerank", {"query": first, "texts": [second], "raw_scores": True}
 
 
 def as_openai(request: ScoreRequest) -> list[dict[str, Any]]:

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -20,7 +22,7 @@ from pydantic import (
 )
 
 from triptych.records.ids import canonical_json
-from triptych.templates import checked_template
+from triptych.templates import checked_template, render
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -126,10 +128,16 @@ class _EndpointBase(_ModelBase):
     @classmethod
     def _plain_address(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
             raise ValueError("is not an http(s) address such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query:
             raise ValueError("holds credentials or a query; name the key's environment variable in api_key_env")
+        if parts.fragment:
+            raise ValueError(f"holds a fragment, #{parts.fragment}, which is no part of an endpoint's address")
+        if parts.port == 0:  # of one that is no port, this itself raises
+            raise ValueError("has the port 0, which is none")
+        if parts.path.rstrip("/").endswith("/completions"):
+            raise ValueError("ends with the path of a request; leave out what comes after /v1")
         return url.rstrip("/")
 
     @property
@@ -160,6 +168,24 @@ class OpenAIModel(_EndpointBase):
         return frozenset({"chat", "text"} | ({"given"} if self.given_logprobs else set()))
 
 
+def _shows_both(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse templates of a pair that can't be filled in, or that leave one of the responses out."""
+    example = {"prompt": "p", "response_a": "a", "response_b": "b"}
+    for text in texts:
+        checked_template(text, example)
+    for name in ("response_a", "response_b"):
+        if texts and all(render(text, example) == render(text, example | {name: "another"}) for text in texts):
+            raise ValueError(f"does not show {name}")
+    return texts
+
+
+_PairTexts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given, json_schema_input_type=str | list[str]),
+    AfterValidator(_shows_both),
+]
+
+
 class RewardModel(_EndpointBase):
     """A reward model behind an endpoint: it scores responses, and writes none.
 
@@ -175,12 +201,19 @@ class RewardModel(_EndpointBase):
     `/rerank` of Text Embeddings Inference."""
     template: str | None = None
     """With `pooling` and `classify`: a Jinja template of the one text that is sent, of `prompt` and `response`."""
+    pair: _PairTexts = ()
+    """For a model that compares two responses: Jinja templates of what it is sent, of `prompt`, `response_a` and
+    `response_b`; one text with `pooling` and `classify`, two with the others."""
     concurrency: int = Field(default=32, ge=1)
 
     @model_validator(mode="after")
-    def _has_use_for_its_template(self) -> RewardModel:
-        if self.template is not None and self.api not in ("pooling", "classify"):
+    def _has_use_for_its_templates(self) -> RewardModel:
+        texts = 1 if self.api in ("pooling", "classify") else 2
+        if self.template is not None and texts == 2:
             raise ValueError(f"api: {self.api} sends prompt and response as two texts, so it has no use for a template")
+        if self.pair and len(self.pair) != texts:
+            raise ValueError(f"api: {self.api} sends {texts} text{'s' * (texts > 1)}; pair has {len(self.pair)}")
+        _one_or_two(self.template, self.pair)
         return self
 
     @field_validator("template")
@@ -191,12 +224,14 @@ class RewardModel(_EndpointBase):
     @cached_property
     def identity(self) -> bytes:
         """What names the model in the call log, as JSON: how it is asked decides what its numbers are."""
-        return _identity(self.model, self.version, self.extra_body, api=self.api, template=self.template)
+        return _identity(
+            self.model, self.version, self.extra_body, api=self.api, template=self.template, pair=self.pair or None
+        )
 
     @property
     def answers(self) -> frozenset[str]:
         """What it can be asked for."""
-        return frozenset({"score"})
+        return frozenset({"preference" if self.pair else "score"})
 
 
 class ClassifierModel(_ModelBase):
@@ -212,6 +247,9 @@ class ClassifierModel(_ModelBase):
     """The model's folder."""
     template: str | None = None
     """A Jinja template of the one text that is judged, of `prompt` and `response`."""
+    pair: _PairTexts = Field(default=(), max_length=2)
+    """For a model that compares two responses: Jinja templates of the one or two texts that it is shown, of `prompt`,
+    `response_a` and `response_b`."""
     max_tokens: int = Field(default=4096, ge=8)
     """Longest input, in tokens. A longer one is refused: what was cut would not be judged."""
     batch: int = Field(default=8, ge=1)
@@ -222,6 +260,11 @@ class ClassifierModel(_ModelBase):
     """Precision of the weights."""
     concurrency: int = Field(default=32, ge=1)
     tokens_per_s: float = Field(default=500, gt=0)
+
+    @model_validator(mode="after")
+    def _shows_one_or_two(self) -> ClassifierModel:
+        _one_or_two(self.template, self.pair)
+        return self
 
     @field_validator("template")
     @classmethod
@@ -243,12 +286,13 @@ class ClassifierModel(_ModelBase):
         """What names the model in the call log, as JSON: all of its path, its precision and its template."""
         folder = str(Path(self.path).expanduser().resolve())
         dtype = None if self.dtype == "float32" else self.dtype
-        return _identity(folder, self.version, self.extra_body, api="classifier", template=self.template, dtype=dtype)
+        more = {"template": self.template, "pair": self.pair or None, "dtype": dtype}
+        return _identity(folder, self.version, self.extra_body, api="classifier", **more)
 
     @property
     def answers(self) -> frozenset[str]:
         """What it can be asked for."""
-        return frozenset({"score"})
+        return frozenset({"preference" if self.pair else "score"})
 
 
 class EmbeddedModel(_ModelBase):
@@ -302,7 +346,12 @@ def _secret_names(value: Any, name: str = "") -> Iterator[str]:
         yield name
 
 
-def _identity(model: str, version: str, extra_body: dict[str, Any], **more: str | None) -> bytes:
+def _one_or_two(template: str | None, pair: tuple[str, ...]) -> None:
+    if template is not None and pair:
+        raise ValueError("template shows one response and pair shows two; a model is shown one way")
+
+
+def _identity(model: str, version: str, extra_body: dict[str, Any], **more: str | tuple[str, ...] | None) -> bytes:
     told: dict[str, Any] = {name: value for name, value in more.items() if value is not None}
     if extra_body:
         told["extra_body"] = extra_body

@@ -140,14 +140,19 @@ class Picker:
             said = "; ".join(missing)
             raise PromptError(f"{file}: {said}{'' if said[-1] == '?' else '.'} The columns are: {shown}{more}")
 
-    def check_first(self, records: Iterator[Record | BadRow], file: str) -> Iterator[Record | BadRow]:
-        """Check rows that each have their own columns: one that the first 100 rows all lack is not there."""
+    def check_first(self, records: Iterator[Record | BadRow], file: str, *, slow: bool) -> Iterator[Record | BadRow]:
+        """Check rows that each have their own columns: one that the first 100 rows all lack is not there.
+
+        Where rows are slow to come, as from a pipe, one that the first row lacks is not there: nobody is to wait for 100.
+        """
         looked_at: list[Record | BadRow] = []
         there: dict[str, None] = {}
         for record in records:
             looked_at.append(record)
             if isinstance(record, Record):
                 there.update(dict.fromkeys(record.values))
+                if slow:
+                    break
             if len(looked_at) == _ROWS_LOOKED_AT or (there and next(self.missing(there), None) is None):
                 break
         if any(isinstance(record, Record) for record in looked_at):
@@ -168,7 +173,7 @@ class AsTheyStand:
         if twice:
             raise PromptError(f"{file}: there are several columns {twice[0]!r}")
 
-    def check_first(self, records: Iterator[Record | BadRow], file: str) -> Iterator[Record | BadRow]:
+    def check_first(self, records: Iterator[Record | BadRow], file: str, *, slow: bool) -> Iterator[Record | BadRow]:
         """Rows may have any columns."""
         return records
 

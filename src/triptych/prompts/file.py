@@ -43,7 +43,7 @@ class PromptFile(Operator):
     A row that can't be a prompt, or that repeats an earlier one, is set aside with its number and the reason.
     `PromptError` is raised where there is no such file, where it can't be read, where it holds no row, and
     where it lacks a column: in Parquet, CSV and `datasets` by its header, in JSON and JSONL if the first 100
-    rows all lack it.
+    rows all lack it, or from a pipe and standard input if the first one does.
     """
 
     kind: Literal["file"] = "file"
@@ -122,7 +122,7 @@ class PromptFile(Operator):
 
     def _records(self, folder: Path, picker: Picker | AsTheyStand) -> Iterator[Record | BadRow]:
         if self.path == "-":
-            yield from picker.check_first(jsonl_records(_standard_input(), self._name), self._name)
+            yield from picker.check_first(jsonl_records(_standard_input(), self._name), self._name, slow=True)
             return
         path = self._found(folder)
         kind = self._format(path)
@@ -138,7 +138,7 @@ class PromptFile(Operator):
                     yield from csv_records(stream, self._name, delimiter, lambda there: picker.check(there, self._name))
                 else:
                     read = json_records if kind == "json" else jsonl_records
-                    yield from picker.check_first(read(stream, self._name), self._name)
+                    yield from picker.check_first(read(stream, self._name), self._name, slow=not path.is_file())
         except OSError as error:
             raise PromptError(f"{self._name} can't be read: {error.strerror or error}") from error
 

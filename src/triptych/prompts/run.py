@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from triptych.bounds import Bounds, Share
 from triptych.errors import PromptError, RunFolderError
@@ -154,7 +153,6 @@ class RunPrompts(Operator):
 def _objective(run: Run) -> Objective:
     """The objective that a run's recipe declares."""
     try:
-        recipe = yaml.safe_load(run.recipe_text())
-        return Objective.model_validate(recipe.get("objective") or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, ValidationError) as error:
-        raise PromptError(f"the recipe in {run.path} can't be read, so its objective is not known: {error}") from error
+        return run.objective()
+    except RunFolderError as error:
+        raise PromptError(str(error)) from error

@@ -224,6 +224,8 @@ def _object(number: int, raw: bytes, decode: Callable[[bytes], Any]) -> Record |
         values = decode(raw)
     except UnicodeDecodeError:
         return BadRow(number, _why_not_utf8(raw), cut(raw))
+    except msgspec.ValidationError:  # any JSON is taken, but of numbers those that fit
+        return BadRow(number, "holds a number that is too large", cut(raw))
     except (ValueError, RecursionError) as error:
         surrogate = _lone_surrogate(raw)
         if surrogate:
@@ -290,7 +292,8 @@ def _whole(stream: IO[bytes], name: str) -> bytes:
 
 def _is_object(line: bytes) -> bool:
     try:
-        return isinstance(msgspec.json.decode(line), dict)
+        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        return True
     except (ValueError, RecursionError):
         return False
 

@@ -16,6 +16,7 @@ from triptych.recipes.judged import (
     OF_JUDGEMENTS,
     PAIRS_ONLY,
     REWARDS,
+    Given,
     fed,
     is_ours,
     of_steps,
@@ -42,40 +43,72 @@ def ill_posed(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for place, operator in enumerate(recipe.instantiation):
         yield from ((f"instantiation.{place}", said) for said in _without_answers(recipe, operator))
     for field, operator, given in fed(recipe):
-        kind, fold = getattr(operator, "kind", ""), getattr(operator, "fold", None)
-        if kind == "stepwise" and not given.steps:
-            yield (
-                field,
-                "needs verdicts on steps, and every evaluator judges whole responses: an outcome does not say which "
-                "step went wrong. Add rollouts, which estimate steps from outcomes, or a rubric with unit: step",
-            )
-        if kind not in ("stepwise", "", *OF_ANSWERS) and is_ours(operator) and not given.outcomes and fold is None:
-            yield (
-                field,
-                "needs verdicts on whole responses, and every evaluator judges steps alone. Say what steps come to with "
-                "fold: min, prod, last or mean, make stepwise rows, or add an evaluator of whole responses",
-            )
-        if (
-            getattr(operator, "dimensions", "joined") == "pareto"
-            and given.criteria is not None
-            and len(given.criteria) < 2
-        ):
-            yield (
-                f"{field}.dimensions",
-                "pareto compares several criteria, and only "
-                f"{', '.join(sorted(given.criteria)) or 'none'} is judged. Judge another one, or leave dimensions out",
-            )
-        if kind == "compared_pairs" and not given.comparisons:
-            yield (
-                field,
-                "compared_pairs needs verdicts that compare two responses, and every evaluator judges single ones. Make "
-                "pairs of their scores with kind: pairs, or add pairwise",
-            )
-        if kind == "diverse_pairs" and given.judged is not None and operator.diversity not in given.judged:
-            yield (
-                f"{field}.diversity",
-                f"no evaluator judges {operator.diversity!r}; add {{kind: diversity}} to the evaluation",
-            )
+        for check in _NEEDS:
+            yield from ((f"{field}{at}", said) for at, said in check(operator, given))
+
+
+_Problems = Iterator[tuple[str, str]]
+"""Of one instantiation: what of it is wrong (nothing, or a point and a field), and why."""
+
+
+def _steps_for_stepwise(operator: Any, given: Given) -> _Problems:
+    if _kind(operator) == "stepwise" and not given.steps:
+        yield (
+            "",
+            "needs verdicts on steps, and every evaluator judges whole responses: an outcome does not say which "
+            "step went wrong. Add rollouts, which estimate steps from outcomes, or a rubric with unit: step",
+        )
+
+
+def _outcomes_for_wholes(operator: Any, given: Given) -> _Problems:
+    wants_wholes = _kind(operator) not in ("stepwise", "", *OF_ANSWERS) and is_ours(operator)
+    if wants_wholes and not given.outcomes and getattr(operator, "fold", None) is None:
+        yield (
+            "",
+            "needs verdicts on whole responses, and every evaluator judges steps alone. Say what steps come to with "
+            "fold: min, prod, last or mean, make stepwise rows, or add an evaluator of whole responses",
+        )
+
+
+def _several_for_pareto(operator: Any, given: Given) -> _Problems:
+    alone = given.criteria is not None and len(given.criteria) < 2
+    if getattr(operator, "dimensions", "joined") == "pareto" and alone:
+        yield (
+            ".dimensions",
+            "pareto compares several criteria, and only "
+            f"{', '.join(sorted(given.criteria or ())) or 'none'} is judged. Judge another one, or leave dimensions out",
+        )
+
+
+def _comparisons_for_compared(operator: Any, given: Given) -> _Problems:
+    if _kind(operator) == "compared_pairs" and not given.comparisons:
+        yield (
+            "",
+            "compared_pairs needs verdicts that compare two responses, and every evaluator judges single ones. Make "
+            "pairs of their scores with kind: pairs, or add pairwise",
+        )
+
+
+def _diversity_for_diverse(operator: Any, given: Given) -> _Problems:
+    known = _kind(operator) == "diverse_pairs" and given.judged is not None
+    if known and operator.diversity not in (given.judged or ()):
+        yield (
+            ".diversity",
+            f"no evaluator judges {operator.diversity!r}; add {{kind: diversity}} to the evaluation",
+        )
+
+
+_NEEDS = (
+    _steps_for_stepwise,
+    _outcomes_for_wholes,
+    _several_for_pareto,
+    _comparisons_for_compared,
+    _diversity_for_diverse,
+)
+
+
+def _kind(operator: Any) -> str:
+    return getattr(operator, "kind", "")
 
 
 def _without_scale(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -172,27 +205,46 @@ def lossy(recipe: Recipe) -> Iterator[str]:
     """What gives up some of what was paid for, in a sentence each."""
     made = made_per_prompt(recipe)
     for field, operator, given in fed(recipe):
-        kind = getattr(operator, "kind", "")
-        if getattr(operator, "fold", None) is not None:
-            yield f"{field}: fold makes one score of the steps, which loses where a response went wrong"
-        if kind in _POINTS and given.outcomes and not given.points:
-            yield (
-                f"{field}: the evaluation compares responses, and {kind} needs a score of each: its share of "
-                "comparisons won among those of its prompt stands for it, which is no absolute score"
-            )
-        if kind == "rankings" and given.outcomes and not given.lists:
-            yield (
-                f"{field}: the evaluation compares pairs, so that ranks are made of win shares, which hide circles; "
-                "listwise ranks all responses at once, and compared_pairs keeps the comparisons"
-            )
-        if kind in _LISTS_MADE and made == 2:
-            yield (
-                f"{field}: two responses a prompt make {kind} of two, which say no more than a pair; make more of them"
-            )
-        several = given.criteria is not None and len(given.criteria - {getattr(operator, "diversity", "")}) > 1
-        joined = getattr(operator, "dimensions", "joined") == "joined"
-        if several and joined and is_ours(operator) and kind not in _KEEP_CRITERIA | OF_ANSWERS:
-            yield (
-                f"{field}: several criteria become one score, which hides where they disagree"
-                + ("; dimensions: pareto or each keeps them apart" if kind == "pairs" else "")
-            )
+        for check in _LOSSES:
+            yield from (f"{field}: {said}" for said in check(operator, given, made))
+
+
+def _folded(operator: Any, given: Given, made: int | None) -> Iterator[str]:
+    if getattr(operator, "fold", None) is not None:
+        yield "fold makes one score of the steps, which loses where a response went wrong"
+
+
+def _points_of_comparisons(operator: Any, given: Given, made: int | None) -> Iterator[str]:
+    kind = _kind(operator)
+    if kind in _POINTS and given.outcomes and not given.points:
+        yield (
+            f"the evaluation compares responses, and {kind} needs a score of each: its share of "
+            "comparisons won among those of its prompt stands for it, which is no absolute score"
+        )
+
+
+def _ranks_of_comparisons(operator: Any, given: Given, made: int | None) -> Iterator[str]:
+    if _kind(operator) == "rankings" and given.outcomes and not given.lists:
+        yield (
+            "the evaluation compares pairs, so that ranks are made of win shares, which hide circles; "
+            "listwise ranks all responses at once, and compared_pairs keeps the comparisons"
+        )
+
+
+def _lists_of_two(operator: Any, given: Given, made: int | None) -> Iterator[str]:
+    kind = _kind(operator)
+    if kind in _LISTS_MADE and made == 2:
+        yield f"two responses a prompt make {kind} of two, which say no more than a pair; make more of them"
+
+
+def _joined_criteria(operator: Any, given: Given, made: int | None) -> Iterator[str]:
+    kind = _kind(operator)
+    several = given.criteria is not None and len(given.criteria - {getattr(operator, "diversity", "")}) > 1
+    joined = getattr(operator, "dimensions", "joined") == "joined"
+    if several and joined and is_ours(operator) and kind not in _KEEP_CRITERIA | OF_ANSWERS:
+        yield "several criteria become one score, which hides where they disagree" + (
+            "; dimensions: pareto or each keeps them apart" if kind == "pairs" else ""
+        )
+
+
+_LOSSES = (_folded, _points_of_comparisons, _ranks_of_comparisons, _lists_of_two, _joined_criteria)

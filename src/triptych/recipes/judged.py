@@ -12,7 +12,7 @@ STEPS = frozenset({"rollouts", "atomic_consistency"})
 REWARDS = frozenset({"reward_model", "implicit_reward"})
 ANYTHING = frozenset({"verdicts"})
 """Evaluators of which only their data says what they judge."""
-PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge"})
+PAIRS_ONLY = frozenset({"pairwise", "debate", "meta_judge", "pair_reward_model"})
 OF_JUDGEMENTS = frozenset({"compare_judgements"})
 """Evaluators that say nothing of responses, but of what others said of them."""
 LISTS = frozenset({"listwise"})

@@ -251,7 +251,8 @@ _LACKING = {
     "chat": "writes no answers",
     "text": "takes no raw texts",
     "given": "is not declared to give log-probabilities of given texts (given_logprobs: vllm or llamacpp)",
-    "score": "is no reward model (backend: reward or classifier)",
+    "score": "is no reward model of single responses (backend: reward or classifier, without pair)",
+    "preference": "compares no responses (backend: reward or classifier, with the templates of pair)",
 }
 """What is wrong with a model that can't be asked for something."""
 

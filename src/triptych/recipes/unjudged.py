@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from triptych.operators import suggestion
 from triptych.recipes.judged import (
     ANYTHING,
     OF_ANSWERS,
@@ -27,6 +28,7 @@ _Problems = Iterator[tuple[str, str]]
 
 def unjudged(recipe: Recipe) -> _Problems:
     """What instantiations rest on that nobody judges, or not in the way they need: (field, what is wrong)."""
+    yield from _unknown_evaluators(recipe)
     everybody = heard_of(recipe)
     if not everybody:
         return
@@ -38,6 +40,16 @@ def unjudged(recipe: Recipe) -> _Problems:
             yield from ((f"instantiation.{place}.{field}", said) for field, said in check(operator, heard, everybody))
         for field, said in (*_part_weights(operator, recipe), *_without_gold(operator, recipe)):
             yield f"instantiation.{place}.{field}", said
+
+
+def _unknown_evaluators(recipe: Recipe) -> _Problems:
+    """Names of evaluators that no evaluator of the recipe has; annotators of verdicts have theirs after a colon."""
+    names = [name for one in recipe.evaluation for name, _ in voices(one)]
+    called = {name for one in recipe.evaluation for name, judge in voices(one) if judge.kind in ANYTHING}
+    for place, operator in enumerate(recipe.instantiation):
+        for at, name in enumerate(getattr(operator, "evaluators", None) or () if recipe.evaluation else ()):
+            if name not in names and name.partition(":")[0] not in called:
+                yield f"instantiation.{place}.evaluators.{at}", f"no evaluator is called {name!r}{suggestion(name, names)}"
 
 
 def _criteria(operator: Any, heard: list[Any], everybody: list[Any]) -> _Problems:

@@ -1,7 +1,7 @@
 """The four records that all data is made of, their ids, chat messages and the objective."""
 
 from triptych.records.example import Example, ExampleKind, make_example
-from triptych.records.ids import canonical_json, content_id, content_ids, draw
+from triptych.records.ids import canonical_json, content_id, content_ids, draw, hashed
 from triptych.records.judgement import Judgement, JudgementStatus, StepLocator, make_judgement
 from triptych.records.messages import Message, Role, ToolCall, message_from_openai, message_to_openai
 from triptych.records.objective import Criterion, Objective
@@ -28,6 +28,7 @@ __all__ = [
     "content_id",
     "content_ids",
     "draw",
+    "hashed",
     "make_example",
     "make_judgement",
     "make_prompt",

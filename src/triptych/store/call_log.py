@@ -8,6 +8,7 @@ are plain JSON, which SQLite's own JSON functions read; only long requests are c
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import shutil
 import sqlite3
@@ -55,6 +56,8 @@ _BLOCK, _BLOCKS = 256, 16
 """Rows that are read at once, and how many such blocks are kept at hand."""
 _LONG_REPLY = 16_384
 _OPENING_S = 20
+_BUSY_S = 60
+"""How long another program may hold the file."""
 _REST = 1000
 _LEAST_ROOM = 65_536
 """Bytes on the disk without which no log can be begun."""
@@ -94,13 +97,15 @@ class CallLog:
     Raises `RunFolderError` where the file can't be opened or is no call log.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, only_read: bool = False) -> None:
+        """`only_read` opens it even where nothing can be written."""
         self.path = path
         try:
-            self._reader = _opened(path)
+            self._reader = _opened_as_it_stands(path) if only_read and not _writable(path) else _opened(path)
             self._check_format()
         except sqlite3.Error as error:
-            raise RunFolderError(f"can't open the call log {path}: {error}{_no_room(path)}") from error
+            todo = _todo(path, error)
+            raise RunFolderError(f"can't open the call log {path}: {error}{f'; {todo}' if todo else ''}") from error
         self._ahead = _ReadAhead()
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._failure: RunFolderError | None = None
@@ -295,16 +300,34 @@ def _opened(path: Path) -> sqlite3.Connection:
             time.sleep(0.02)
 
 
-def _no_room(path: Path) -> str:
-    """Say it where the disk is full: SQLite has several names for that."""
-    try:
-        return "; the disk is full, make room" if shutil.disk_usage(path.parent).free < _LEAST_ROOM else ""
-    except OSError:
-        return ""
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _opened_as_it_stands(path: Path) -> sqlite3.Connection:
+    """Connect to a log beside which SQLite can't put the files that it otherwise needs even to read."""
+    rest = path.with_name(f"{path.name}-wal")
+    if rest.exists() and rest.stat().st_size:
+        raise RunFolderError(
+            f"can't read the call log {path}: its process was ended before all was in that file, and putting it there "
+            "needs a folder that can be written; copy the run there"
+        )
+    return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True, check_same_thread=False)
+
+
+def _todo(path: Path, error: Exception) -> str:
+    """What to do where SQLite could not do its work; empty where that is not known."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program holds it, end that one"
+    with suppress(OSError):  # SQLite has several names for a full disk
+        if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < _LEAST_ROOM:
+            return "the disk is full, make room"
+    return ""
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
@@ -346,9 +369,10 @@ def _note(connection: sqlite3.Connection, call: LoggedCall) -> None:
 
 def _unwritable(path: Path, error: Exception) -> RunFolderError:
     said = str(error) if isinstance(error, sqlite3.Error) else f"{type(error).__name__}: {error}"
+    todo = _todo(path, error) or "mend that"
     return RunFolderError(
         f"can't write to the call log {path}: {said}. What was paid for before is kept; "
-        "make room, then run the same command again"
+        f"{todo}, then run the same command again"
     )
 
 

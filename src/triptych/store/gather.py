@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from triptych.errors import RunFolderError
 from triptych.records import Judgement, Prompt, Response
+from triptych.store.run import place_tables
 from triptych.store.tables import Record, frame
 from triptych.store.writer import PROMPTS_A_PART, ROWS_A_GROUP, no_rows
 
@@ -165,8 +165,7 @@ class GatheringWriter:
                 )
                 for name in _TABLES
             )
-            for name in _TABLES:
-                os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
+            place_tables(self._parts, self.folder)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unwritable(self.folder, error) from error
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from triptych.errors import RunFolderError
+from triptych.records import Objective
 from triptych.store.call_log import CallLog
 
 if TYPE_CHECKING:
@@ -54,8 +55,21 @@ class Manifest(msgspec.Struct, kw_only=True):
     """The file that the tables were imported from, and as which format; empty for a run."""
     verdicts_of: str = ""
     """The run folder whose verdicts the examples were made of anew; empty for a run that calls were made for."""
+    repairs: tuple[str, ...] = ()
+    """The repairs that its examples went through, in their order; `repair.json` tells what each changed."""
     version: str = ""
     """The Triptych that wrote the folder."""
+
+
+class _WrittenRecipe(msgspec.Struct):
+    """The form that a written recipe has in all versions, as far as anything is read of it."""
+
+    description: str | None = None
+    seed: int | None = None
+    models: dict[str, dict[str, Any]] | None = None
+    objective: dict[str, Any] | None = None
+    evaluation: list[dict[str, Any]] | dict[str, Any] | None = None
+    instantiation: list[dict[str, Any]] | dict[str, Any] | None = None
 
 
 class Run:
@@ -70,7 +84,7 @@ class Run:
         import polars as pl
 
         file = self.path / f"{name}.parquet"
-        if not file.exists():
+        if not file.exists() or not has_tables(self.path):
             todo = "import the file again" if self.manifest.imported else "run its recipe again"
             raise RunFolderError(f"{self.path} has no table of {name} yet; {todo} to complete it")
         try:
@@ -101,16 +115,48 @@ class Run:
         return self.path / (self.manifest.calls or CALLS)
 
     def calls(self) -> CallLog:
-        """Open the run's call log; close it after use. Raises `RunFolderError` where it is gone."""
+        """Open the run's call log to read it; close it after use. Raises `RunFolderError` where it is gone."""
         if self.manifest.imported:
             raise RunFolderError(f"{self.path} holds imported data, for which no call was made")
         if not self.calls_path.exists():
             raise RunFolderError(f"the call log {self.calls_path} is not there")
-        return CallLog(self.calls_path)
+        return CallLog(self.calls_path, only_read=True)
 
     def recipe_text(self) -> str:
-        """The recipe that was last run here, as YAML."""
-        return (self.path / RECIPE).read_text(encoding="utf-8")
+        """The recipe that was last run here, as YAML. Raises `RunFolderError` where it can't be read."""
+        try:
+            return (self.path / RECIPE).read_text(encoding="utf-8")
+        except OSError as error:
+            raise self._no_recipe(error.strerror or str(error)) from error
+        except UnicodeDecodeError as error:
+            raise self._no_recipe("it is not UTF-8 text") from error
+
+    def recipe(self) -> dict[str, Any]:
+        """The recipe that was last run here, as it was written, perhaps by another version of Triptych.
+
+        Raises `RunFolderError` where it can't be read or is no recipe.
+        """
+        import yaml
+
+        text = self.recipe_text()
+        try:
+            written: dict[str, Any] = yaml.safe_load(text)
+            msgspec.convert(written, _WrittenRecipe)
+            return written
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise self._no_recipe(" ".join(str(error).split())) from error
+
+    def objective(self) -> Objective:
+        """The objective of that recipe. Raises `RunFolderError` as `recipe` does."""
+        written = self.recipe()
+        try:
+            return Objective.model_validate(written.get("objective") or {})
+        except ValueError as error:
+            raise self._no_recipe("its objective is not of a form that this Triptych knows") from error
+
+    def _no_recipe(self, reason: str) -> RunFolderError:
+        todo = "import the file again" if self.manifest.imported else "run its recipe again"
+        return RunFolderError(f"{self.path / RECIPE} can't be read: {reason}; {todo} to have it back")
 
 
 def open_run(path: str | Path) -> Run:
@@ -151,6 +197,17 @@ def has_tables(folder: Path) -> bool:
     return (folder / "prompts.parquet").exists()
 
 
+def place_tables(parts: Path, folder: Path) -> None:
+    """Give new tables their names in the folder, in place of those that it has.
+
+    By its table of prompts a folder is known to have tables, so that one goes first and comes last: a process that is
+    killed in between leaves a folder without tables, never old and new ones together.
+    """
+    (folder / "prompts.parquet").unlink(missing_ok=True)
+    for name in ("responses", "judgements", "examples", "prompts"):
+        os.replace(parts / f"{name}.parquet", folder / f"{name}.parquet")
+
+
 def write_whole(file: Path, content: bytes) -> None:
     """Write a file under another name, then give it its own."""
     new = file.with_name(f".{file.name}.new")
@@ -169,6 +226,8 @@ def claim(folder: Path, *, recipe: str, recipe_id: str, imported: str = "") -> t
     from filelock import FileLock, Timeout
 
     try:
+        if folder.is_dir():  # a folder that is refused is left as it is
+            _manifest_for(folder, recipe, recipe_id, imported)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire(timeout=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from triptych.errors import RunFolderError, TriptychError
 from triptych.records import Judgement, Prompt, Response
+from triptych.store.run import place_tables
 from triptych.store.tables import Record, frame
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class TableWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
         self._at_work: deque[Future[None]] = deque()
         self._failed: TriptychError | None = None
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def add(self, prompt: Prompt, responses: tuple[Response, ...], judgements: tuple[Judgement, ...]) -> None:
@@ -84,8 +84,7 @@ class TableWriter:
         if self._make_across is not None:
             self._keep("examples", self._made(self._make_across, {name: self._so_far(name) for name in _MADE_OF}))
         self._join()
-        for name in _TABLES:
-            os.replace(self._parts / f"{name}.parquet", self.folder / f"{name}.parquet")
+        place_tables(self._parts, self.folder)
         shutil.rmtree(self._parts)
         return self._failed
 
@@ -103,7 +102,7 @@ class TableWriter:
     def _wait_for_a_part(self) -> None:
         try:
             self._at_work.popleft().result()
-        except Exception as error:
+        except BaseException as error:  # a panic of Polars is no Exception
             self._broken = error
             raise
 

@@ -35,6 +35,7 @@ class SwapConsistency(Share):
     good = (0.8, 1.0)
     error = (0.5, 1.0)
     by = _BY
+    repair = "swap_average"
     change = "take a stronger judge; judging both orders makes a tie of what it contradicts"
 
     def rows(self, data: Data) -> pl.LazyFrame:
@@ -106,6 +107,7 @@ class FirstSlotRate(Share):
     good = (0.45, 0.55)
     error = (0.2, 0.8)
     by = _BY
+    repair = "swap_average"
     change = "judge each pair in both orders, and take a judge that depends less on the order"
 
     def rows(self, data: Data) -> pl.LazyFrame:

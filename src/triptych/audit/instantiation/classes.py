@@ -48,7 +48,7 @@ class GoodRows(Share):
     error = (0.02, 0.98)
     by = ("strategy", "strategy_id")
     change = "move the thresholds good and bad, mark against the prompt's mean, or weigh the rarer class more"
-    repair = "reweight"
+    repair = "balance_labels"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each row, and whether it is marked good."""
@@ -74,7 +74,7 @@ class ClassWeightRatio(Diagnostic):
     good = (_LEAST, _MOST)
     error = (0.1, 10.0)
     source = "arXiv:2402.01306"
-    repair = "reweight"
+    repair = "balance_labels"
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all rows that are marked, which are trained on together."""

@@ -91,7 +91,7 @@ class WeightFollowsMargin(Diagnostic):
     good = (0.0, 1.0)
     error = (-0.7, 1.0)
     change = "weigh pairs by their margins, or all alike"
-    repair = "reweight"
+    repair = "weight_by_margin"
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy with weights."""
@@ -124,7 +124,7 @@ class PairsWithinNoise(Share):
     error = (0.0, 0.6)
     by = ("strategy", "strategy_id")
     change = "keep pairs of greater margin or certainty, judge with more repeats, or pass the doubt on as soft labels"
-    repair = "min_margin"
+    repair = "drop_within_noise"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair whose margin's standard error is known, and whether the margin is below twice that."""
@@ -152,18 +152,23 @@ class PairsWithinNoise(Share):
 def score_errors(data: Data) -> pl.LazyFrame:
     """The sampling variance of each response's score. Columns: response_id, variance.
 
-    Responses of which a criterion was never judged twice anywhere are left out.
+    What a program says has no noise. Responses that a model judged on a criterion of which no response was judged twice are left
+    out.
     """
     import polars as pl
 
     criteria = data.recipe.objective.criteria if data.recipe is not None else {}
     declared = {name: one.weight for name, one in criteria.items()}
-    each = _alone(data).group_by("response_id", "criterion").agg(n=pl.len(), variance=pl.col("verdict").var())
+    each = (
+        _alone(data)
+        .group_by("response_id", "criterion")
+        .agg(n=pl.len(), variance=pl.col("verdict").var(), programs=pl.col("model").is_null().all())
+    )
     freedom = pl.col("n") - 1
     pooled = (pl.col("variance").fill_null(0.0) * freedom).sum().over("criterion") / freedom.sum().over("criterion")
     weight = pl.col("criterion").replace_strict(declared, default=1.0, return_dtype=pl.Float64)
     return (
-        each.with_columns(pooled=pooled, weight=weight)
+        each.with_columns(pooled=pl.when("programs").then(0.0).otherwise(pooled), weight=weight)
         .filter(pl.col("weight") > 0)
         .group_by("response_id")
         .agg(variance=(pl.col("weight") ** 2 * pl.col("pooled") / pl.col("n")).sum() / pl.col("weight").sum() ** 2)

@@ -35,7 +35,7 @@ class ChosenBelowFloor(Share):
     error = (0.0, 0.6)
     by = ("strategy", "strategy_id")
     change = "keep pairs whose chosen response is good by itself, or sample from a better source"
-    repair = "chosen_floor"
+    repair = "drop_low_chosen"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair with a scored chosen response, and whether its score is below the floor."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,13 +26,15 @@ _START_LIMIT_S = 120.0
 _WORKER = Path(__file__).with_name("math_worker.py")
 _lock = threading.Lock()
 _processes: dict[int, subprocess.Popen[str]] = {}
+_never_started: set[int] = set()
+"""The processes of this one where it did not start: no other comparison waits for it again."""
 
 
 @lru_cache(maxsize=4096)
 def same_mathematics(answer: str, found: str) -> bool:
     """Whether two formulas in LaTeX are equal, for math-verify. What it can't read or decide in time is unequal.
 
-    Raises `MissingExtra` where math-verify is not installed.
+    Raises `MissingExtra` where math-verify is not installed, or the process does not start.
     """
     if find_spec("math_verify") is None:
         raise MissingExtra("final_answer needs math-verify for formulas: pip install 'triptych[verify]'")
@@ -43,19 +47,31 @@ def _worker() -> subprocess.Popen[str]:
     """The process of this process; a fork gets its own."""
     worker = _processes.get(os.getpid())
     if worker is None or worker.poll() is not None:
-        # -P: the worker's folder has modules named like the standard library's, and must not be searched
-        worker = subprocess.Popen(
-            [sys.executable, "-P", str(_WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-        )
-        _processes[os.getpid()] = worker
-        atexit.register(worker.kill)
-        _ask(worker, ["1", "1"], _START_LIMIT_S)
+        worker = _processes[os.getpid()] = _started()
     return worker
+
+
+def _started() -> subprocess.Popen[str]:
+    # -P: the worker's folder has modules named like the standard library's, and must not be searched
+    command = [sys.executable, "-P", str(_WORKER)]
+    with suppress(OSError):
+        if os.getpid() not in _never_started:
+            worker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+            )
+            atexit.register(worker.kill)
+            if _ask(worker, ["1", "1"], _START_LIMIT_S) == "true":
+                return worker
+    _never_started.add(os.getpid())
+    raise MissingExtra(
+        "final_answer can't compare formulas: its process with math-verify does not start. To see why: "
+        f"echo '[\"1\", \"1\"]' | {shlex.join(command)}"
+    )
 
 
 def _ask(worker: subprocess.Popen[str], formulas: list[str], limit_s: float) -> str:

@@ -1,0 +1,183 @@
+"""`triptych audit`: what is wrong with data, how sure that is, and what to change."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+import click
+
+from triptych.app.imports import telling
+from triptych.app.text import console, duration, many, one_line, say
+from triptych.audit.audit import Unmeasured, audit
+from triptych.audit.baseline import read_baseline, write_baseline
+from triptych.audit.data import Data
+from triptych.audit.diagnostic import percent, short
+from triptych.audit.finding import Finding, Severity
+from triptych.audit.report import Report, page, report_json, report_of
+from triptych.audit.source import opened
+from triptych.errors import FoundErrors, FoundWarnings
+from triptych.store.run import write_whole
+
+_WIDTH = 110
+_SUBJECT = 40
+_FEW, _ALIKE = 2, 12
+"""Findings of one statistic that are told in words; that have a row."""
+_PLAIN_EVERY_S = 15.0
+_STATES: dict[Severity, str] = {"error": "ERROR", "warn": "WARN", "info": ""}
+_STAGES = ("synthesis", "evaluation", "instantiation", "loop", "principle")
+
+
+def audit_command(
+    data: str,
+    as_: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    verdicts: str | None,
+    gold: Sequence[str],
+    *,
+    html: str | None,
+    fail_on: str,
+    baseline: str | None,
+    write_baseline_to: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Audit, show what was found, write what was asked for, and end with the exit code that was asked for."""
+    known = read_baseline(baseline) if baseline is not None else None
+    silent = quiet or as_json
+    with (
+        telling(quiet=silent) as importing,
+        opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
+    ):
+        with _measuring(quiet=silent) as progress:
+            looked_at = Data.of(run, gold=gold or None)
+            audited = audit(looked_at, progress=progress)
+        report = report_of(audited, looked_at, run, data, known)
+    if html is not None:
+        write_whole(Path(html), page(report).encode())
+    if write_baseline_to is not None:
+        write_baseline(write_baseline_to, audited.findings)
+    if as_json:
+        click.echo(report_json(report))
+    else:
+        say(_head(report) if quiet else report_text(report))
+    _end(report, fail_on)
+
+
+def _end(report: Report, fail_on: str) -> None:
+    """Raise what the exit code comes from."""
+    if report.verdict.errors and fail_on != "never":
+        raise FoundErrors(f"{many(report.verdict.errors, 'error')} found in {report.data}")
+    if report.verdict.warnings and fail_on == "warn":
+        raise FoundWarnings(f"{many(report.verdict.warnings, 'warning')} found in {report.data}")
+
+
+@contextmanager
+def _measuring(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Say what is being measured: on one line of a terminal that is written over, else in a line now and then."""
+    terminal = console(stderr=True)
+    if quiet:
+        yield None
+    elif terminal.is_terminal:
+        with terminal.status("measuring") as status:
+            yield lambda name, number, of: status.update(f"measuring {name}, {number + 1} of {of}")
+    else:
+        told = time.monotonic()
+
+        def tell(name: str, number: int, of: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= _PLAIN_EVERY_S:
+                told = time.monotonic()
+                terminal.print(f"measuring {name}, {number + 1} of {of}")
+
+        yield tell
+
+
+def report_text(report: Report) -> str:
+    """Lay a report out for people."""
+    parts = [_head(report)]
+    parts += [_stage(report, stage) for stage in _STAGES]
+    parts += [_accepted(report), _unmeasured(report.unmeasured)]
+    parts.append(f"Measured in {duration(report.seconds)}; the intervals are of 95 %, clustered by prompt.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _head(report: Report) -> str:
+    rows = ", ".join(many(number, name.removesuffix("s")) for name, number in report.rows.items())
+    return f"{one_line(report.data, 200)}: {report.verdict.said}\n  {rows}"
+
+
+def _stage(report: Report, stage: str) -> str:
+    findings = [each for each in report.findings if each.stage == stage]
+    if not findings:
+        return ""
+    width = max(len(each.name) for each in findings)
+    subjects = min(_SUBJECT, max(len(one_line(each.subject)) for each in findings))
+    lines = [stage.capitalize()]
+    for (severity, _), group in groupby(findings, key=lambda each: (each.severity, each.name)):
+        alike = list(group)
+        lines += [_row(report, each, width, subjects) for each in alike[:_ALIKE]]
+        if len(alike) > _ALIKE:
+            lines.append(f"{'':8}and {len(alike) - _ALIKE:,} more of {alike[0].name}; --json lists them all")
+        if severity != "info":
+            lines += _explained(alike)
+    return "\n".join(lines)
+
+
+def _explained(alike: list[Finding]) -> list[str]:
+    """What a few findings of one statistic mean in words, and what to do about them."""
+    telling = [each.message for each in alike if each.value is None or len(alike) <= _FEW]
+    lines = [line for message in telling[:_FEW] for line in _wrapped(message, " " * 8)]
+    changes = dict.fromkeys(each.change for each in alike if each.change)
+    return [*lines, *(line for change in changes for line in _wrapped(change, " " * 8 + "-> "))]
+
+
+def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
+    defined = report.definitions.get(finding.name)
+    expected = defined.expected if defined is not None and finding.value is not None else ""
+    value, reach = _numbers(finding, defined is not None and defined.unit == "share")
+    subject = one_line(finding.subject, _SUBJECT)
+    told = "" if expected in ("", "any") else f"  expected {expected}"
+    line = (
+        f"  {_STATES[finding.severity]:<5} {finding.failure_mode:<4} {finding.name:<{width}}  {subject:<{subjects}}  "
+        f"{value:>8}  {reach:<18}{told}"
+    )
+    return line.rstrip()
+
+
+def _numbers(finding: Finding, as_share: bool) -> tuple[str, str]:
+    if finding.value is None or finding.low is None or finding.high is None:
+        return "", ""
+    write = percent if as_share else short
+    return write(finding.value), f"({write(finding.low)} to {write(finding.high)})"
+
+
+def _accepted(report: Report) -> str:
+    if not report.accepted:
+        return ""
+    names = ", ".join(f"{each.name} {one_line(each.subject, 40)}".strip() for each in report.accepted)
+    return "\n".join(["Accepted by the baseline", *_wrapped(names, "  ")])
+
+
+def _unmeasured(unmeasured: Sequence[Unmeasured]) -> str:
+    """What could not be measured, in a line for each thing that it would need."""
+    if not unmeasured:
+        return ""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for each in unmeasured:
+        lacking.setdefault((each.lacks, each.how), []).append(f"{each.name} ({each.failure_mode})")
+    lines = ["Not measured"]
+    for (lacks, how), names in lacking.items():
+        to_get = f" ({how})" if how not in ("", "-") else ""
+        lines.append(f"  for want of {one_line(lacks, 80)}{to_get}")
+        lines += _wrapped(", ".join(names), " " * 8)
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(one_line(text, 2000), _WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))

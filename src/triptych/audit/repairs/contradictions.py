@@ -1,0 +1,62 @@
+"""Pairs that contradict other pairs of their prompt, or themselves (I6, E1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from triptych.audit.repairs.repair import Repair, dropped
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from triptych.audit.data import Data
+
+
+class DropContradictions(Repair):
+    """Pairs go whose two texts are the same, and pairs of a prompt of which another says the opposite.
+
+    Texts are the same where only case and white space differ.
+    """
+
+    name = "drop_contradictions"
+    mitigates = ("I6",)
+
+    def changes(self, data: Data, seed: int) -> pl.DataFrame:
+        """Drop both sides of a contradiction."""
+        import polars as pl
+
+        told = data.pair_features.select("id", "prompt_id", "strategy_id", "chosen_alike", "rejected_alike")
+        opposite = told.select(
+            "prompt_id", "strategy_id", chosen_alike="rejected_alike", rejected_alike="chosen_alike"
+        ).unique()
+        both = ["prompt_id", "strategy_id", "chosen_alike", "rejected_alike"]
+        contradicted = told.join(opposite, on=both, how="semi")
+        alike = told.filter(pl.col("chosen_alike") == pl.col("rejected_alike"))
+        return dropped(
+            pl.concat([contradicted, alike]).lazy(),
+            "another pair of its prompt says the opposite, or its texts are alike",
+        )
+
+
+class SwapAverage(Repair):
+    """Pairs go that no judge names in both orders, where at least one judge contradicts itself on them.
+
+    That is what averaging the verdicts of both orders does: what the order decides becomes a tie.
+    """
+
+    name = "swap_average"
+    mitigates = ("E1",)
+
+    def changes(self, data: Data, seed: int) -> pl.DataFrame:
+        """Drop pairs that rest on the order alone."""
+        import polars as pl
+
+        a_first, b_first = pl.col("a_first"), pl.col("b_first")
+        both = data.duels.lazy().filter(a_first.is_not_null() & b_first.is_not_null())
+        stands = (a_first == b_first) & (a_first != 0)
+        told = both.group_by("prompt_id", "a", "b").agg((~stands).any().alias("sways"), stands.any().alias("stands"))
+        pairs = data.pairs.lazy().with_columns(
+            a=pl.min_horizontal("chosen", "rejected"), b=pl.max_horizontal("chosen", "rejected")
+        )
+        swayed = pairs.join(told, on=["prompt_id", "a", "b"]).filter(pl.col("sways") & ~pl.col("stands"))
+        return dropped(swayed, "its judge names another winner when the order is swapped")

@@ -1,0 +1,193 @@
+"""What a report says: one value, of which the HTML page, the JSON and the terminal's table are views."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+import triptych
+from triptych.audit.audit import DIAGNOSTICS, Audit, Unmeasured
+from triptych.audit.baseline import Baseline
+from triptych.audit.data import Data
+from triptych.audit.diagnostic import Diagnostic
+from triptych.audit.finding import Finding, Severity
+from triptych.audit.report.changes import Change, change
+from triptych.audit.report.panels import Panels, panels
+from triptych.audit.report.shown import Shown, shown
+from triptych.store.run import Run
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of it in a line."""
+
+    severity: Severity | Literal["unknown"]
+    """That of the gravest finding that no baseline accepts; `unknown` where nothing could be measured."""
+    errors: int
+    warnings: int
+    accepted: int
+    """Warnings and errors that the baseline accepts."""
+    measured: int
+    """Diagnostics that found something to look at,"""
+    diagnostics: int
+    """of how many there are."""
+    said: str
+    """A sentence."""
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a number was computed."""
+
+    what: str
+    failure_mode: str
+    needs: tuple[str, ...]
+    unit: Literal["share", "number"]
+    range: tuple[float | None, float | None]
+    """Where the value should lie; null where that end is open."""
+    expected: str
+    """The same in words."""
+    error: str
+    """The range beyond which it is an error."""
+    source: str
+    """Where the ranges come from."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """An audit, told. Findings come gravest first."""
+
+    triptych: str
+    """The version that made it."""
+    data: str
+    """What was audited, as it was named."""
+    imported: str
+    """The file and the format where it was imported; empty for a run."""
+    recipe: str
+    """The recipe's name."""
+    verdict: Verdict
+    rows: dict[str, int]
+    findings: tuple[Finding, ...]
+    """Those that no baseline accepts."""
+    accepted: tuple[Finding, ...]
+    """Those that the baseline accepts."""
+    unmeasured: tuple[Unmeasured, ...]
+    change: Change | None
+    """All settings that the findings would change, and the recipe's diff."""
+    diffs: dict[str, str]
+    """What each statistic by itself would change, by its name."""
+    examples: dict[str, Shown]
+    """Rows that show warnings and errors, by their ids, with their texts shortened."""
+    panels: Panels
+    definitions: dict[str, Definition]
+    """How each statistic is computed, by its name."""
+    seconds: float
+
+
+def report_json(report: Report) -> str:
+    """Write a report as JSON, in ASCII alone; what is not finite is null."""
+    return json.dumps(json.loads(msgspec.json.encode(report)))
+
+
+_EXAMPLES = 3
+"""Rows that are shown of a finding."""
+_WITH_EXAMPLES = 3
+"""Findings of one statistic and severity whose rows are shown."""
+
+
+def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Baseline | None = None) -> Report:
+    """Tell an audit of a run's data. `called` is what the user called it."""
+    known = baseline or Baseline()
+    accepted = tuple(each for each in audited.findings if known.covers(each))
+    told = tuple(each for each in audited.findings if not known.covers(each))
+    grave = tuple(each for each in told if each.severity != "info")
+    text = run.recipe_text()
+    return Report(
+        triptych=triptych.__version__,
+        data=called,
+        imported=run.manifest.imported,
+        recipe=run.manifest.recipe,
+        verdict=_verdict(audited, told, len(accepted)),
+        rows=audited.rows,
+        findings=told,
+        accepted=accepted,
+        unmeasured=audited.unmeasured,
+        change=change(text, grave),
+        diffs=_diffs(text, grave),
+        examples=shown(data, _telling(grave)),
+        panels=panels(data),
+        definitions=_definitions(DIAGNOSTICS),
+        seconds=audited.seconds,
+    )
+
+
+def _diffs(text: str, findings: Sequence[Finding]) -> dict[str, str]:
+    """The diff of each statistic that would change a setting."""
+    with_edits = [each for each in findings if each.edits]
+    names = dict.fromkeys(each.name for each in with_edits)
+    found = {name: change(text, [each for each in with_edits if each.name == name]) for name in names}
+    return {name: made.diff for name, made in found.items() if made is not None and made.diff}
+
+
+def _telling(findings: Iterable[Finding]) -> Iterator[str]:
+    """Ids of a few rows of the first few findings of each statistic."""
+    told: Counter[tuple[str, str]] = Counter()
+    for each in findings:
+        told[each.name, each.severity] += 1
+        if told[each.name, each.severity] <= _WITH_EXAMPLES:
+            yield from each.rows[:_EXAMPLES]
+
+
+def _closed(ends: tuple[float, float]) -> tuple[float | None, float | None]:
+    return (None if ends[0] == -math.inf else ends[0], None if ends[1] == math.inf else ends[1])
+
+
+def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int) -> Verdict:
+    errors = sum(each.severity == "error" for each in told)
+    warnings = sum(each.severity == "warn" for each in told)
+    number = len(audited.findings and {each.name for each in audited.findings})
+    measured = len(DIAGNOSTICS) - len({each.name for each in audited.unmeasured})
+    severity: Severity | Literal["unknown"] = "error" if errors else "warn" if warnings else "info"
+    severity = severity if number else "unknown"
+    return Verdict(
+        severity=severity,
+        errors=errors,
+        warnings=warnings,
+        accepted=accepted,
+        measured=measured,
+        diagnostics=len(DIAGNOSTICS),
+        said=_sentence(severity, errors, warnings, accepted, measured),
+    )
+
+
+def _sentence(severity: str, errors: int, warnings: int, accepted: int, measured: int) -> str:
+    if severity == "unknown":
+        return "Nothing could be measured on these data."
+    counts = [_many(errors, "error")] * bool(errors) + [_many(warnings, "warning")] * bool(warnings)
+    known = f"; {accepted} more accepted by the baseline" if accepted else ""
+    if counts:
+        return f"{' and '.join(counts)}{known}."
+    return f"Nothing wrong found by the {measured} of {len(DIAGNOSTICS)} diagnostics that could be measured{known}."
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _definitions(diagnostics: Iterable[Diagnostic]) -> dict[str, Definition]:
+    return {
+        each.name: Definition(
+            what=" ".join((inspect.getdoc(each) or "").split()),
+            failure_mode=each.failure_mode,
+            needs=tuple(need.what for need in each.needs),
+            unit=each.unit,
+            range=_closed(each.good),
+            expected=each.range_of(each.good),
+            error=each.range_of(each.error),
+            source=each.source,
+        )
+        for each in diagnostics
+    }

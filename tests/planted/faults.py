@@ -1,0 +1,377 @@
+"""The faults: each changes a clean world by a rule that is written out here, and says what is then true of it.
+
+`strength` is what the rule says, mostly the share of rows that it touches. `moderate` is the strength at which the audit must
+find it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from planted.world import (
+    MODELS,
+    SCALE,
+    Answer,
+    Choice,
+    Pair,
+    Question,
+    Score,
+    World,
+    compare,
+    more_answers,
+    question_of,
+    score_pairs,
+    seen,
+)
+
+Plant = Callable[[World, float, random.Random], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which data goes wrong."""
+
+    mode: str
+    """The failure mode, such as `S2`."""
+    name: str
+    plant: Plant
+    moderate: float
+    says: str
+    """What strength means."""
+    truth: Mapping[str, Callable[[float], float]] = field(default_factory=dict)
+    """What a statistic's value is then, by the statistic's name, from the strength."""
+    most: float = 1.0
+    """The highest strength that makes sense."""
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(
+    mode: str, moderate: float, says: str, most: float = 1.0, **truth: Callable[[float], float]
+) -> Callable[[Plant], Plant]:
+    def note(plant: Plant) -> Plant:
+        FAULTS.append(Fault(mode, plant.__name__, plant, moderate, says, truth, most))
+        return plant
+
+    return note
+
+
+def some(items: list, strength: float, rng: random.Random) -> list:
+    return [item for item in items if rng.random() < strength]
+
+
+# --- synthesis
+
+
+@fault("S2", 0.8, "share of prompts whose answers all become copies of one")
+def answers_that_are_copies(world: World, strength: float, rng: random.Random) -> None:
+    for question in some(world.questions, strength, rng):
+        first = question.answers[0]
+        question.answers[:] = [replace(first, index=a.index, model=a.model) for a in question.answers]
+
+
+@fault("S3", 0.6, "share of prompts whose answers judges score nearly alike")
+def scores_without_contrast(world: World, strength: float, rng: random.Random) -> None:
+    flat = {q for q in range(len(world.questions)) if rng.random() < strength}
+    levels = {q: rng.uniform(3, 8) for q in flat}
+    for s in world.scores:
+        if s.question in flat:
+            s.score = round(levels[s.question] + rng.choice((-0.1, 0.0, 0.1)), 1)
+    for pair in world.pairs:
+        if pair.question in flat:
+            pair.margin = rng.choice((0.005, 0.01, 0.015))
+
+
+@fault("S4", 0.6, "share of prompts that all models solve, or none")
+def prompts_that_all_or_none_solve(world: World, strength: float, rng: random.Random) -> None:
+    rows = world.unanimous()
+    rng.shuffle(rows)
+    for q in some(list(range(len(world.questions))), strength, rng):
+        question = question_of(rows.pop(), rng)
+        world.questions[q] = question
+        for s in world.checks:
+            if s.question == q:
+                s.score = float(question.answers[s.answer].right)
+        for s in world.scores:
+            if s.question == q:
+                s.score = seen(question.answers[s.answer].quality, rng)
+
+
+@fault("S5", 0.7, "share of pairs whose chosen side is one model's")
+def chosen_comes_from_one_model(world: World, strength: float, rng: random.Random) -> None:
+    for pair in some(world.pairs, strength, rng):
+        answers = world.questions[pair.question].answers
+        answers[pair.chosen].model, answers[pair.rejected].model = MODELS[3], rng.choice(MODELS[:3])
+
+
+@fault("S9", 0.4, "share of prompts that are another one with a word changed")
+def prompts_nearly_repeated(world: World, strength: float, rng: random.Random) -> None:
+    for q in some(list(range(1, len(world.questions))), strength, rng):
+        words = world.questions[rng.randrange(q)].text.split()
+        words[rng.randrange(len(words))] = "indeed"
+        world.questions[q].text = " ".join(words)
+
+
+@fault("S10", 0.3, "share of answers that stop in the middle")
+def answers_cut_off(world: World, strength: float, rng: random.Random) -> None:
+    for question in world.questions:
+        for a in some(question.answers, strength, rng):
+            a.text, a.finish = a.text[: len(a.text) // 2], "length"
+
+
+@fault("S10", 0.2, "share of answers that repeat one sentence over and over")
+def answers_that_loop(world: World, strength: float, rng: random.Random) -> None:
+    for question in world.questions:
+        for a in some(question.answers, strength, rng):
+            a.text += ("\n" + a.text.splitlines()[-1]) * 30
+
+
+@fault("S10", 0.2, "share of answers that show their chat template")
+def answers_with_template(world: World, strength: float, rng: random.Random) -> None:
+    for question in world.questions:
+        for a in some(question.answers, strength, rng):
+            a.text += "<|im_end|>\n<|im_start|>user\nThanks"
+
+
+@fault("S10", 0.4, "share of rejected answers that refuse")
+def rejected_that_refuse(world: World, strength: float, rng: random.Random) -> None:
+    for pair in some(world.pairs, strength, rng):
+        answer = world.questions[pair.question].answers[pair.rejected]
+        answer.text = f"I'm sorry, but I cannot help with problem {rng.randrange(10**6)}."
+
+
+# --- evaluation
+
+
+@fault("E1", 0.5, "share of pairs on which the judge names whatever is shown first")
+def judge_names_the_first(world: World, strength: float, rng: random.Random) -> None:
+    swayed = {p.question for p in some(world.pairs, strength, rng)}
+    for c in world.choices:
+        if c.question in swayed:
+            c.winner = c.first
+
+
+@fault("E2", 0.7, "share of pairs on which the judge names the longer answer")
+def judge_names_the_longer(world: World, strength: float, rng: random.Random) -> None:
+    swayed = {p.question for p in some(world.pairs, strength, rng)}
+    for c in world.choices:
+        if c.question in swayed:
+            answers = world.questions[c.question].answers
+            c.winner = max((c.first, c.second), key=lambda a: len(answers[a].text))
+
+
+@fault("E2", 1.0, "points that a judge adds to an answer for each standard deviation of length")
+def scores_that_grow_with_length(world: World, strength: float, rng: random.Random) -> None:
+    lengths = [len(a.text) for q in world.questions for a in q.answers]
+    mean = sum(lengths) / len(lengths)
+    sd = (sum((n - mean) ** 2 for n in lengths) / len(lengths)) ** 0.5
+    for s in world.scores:
+        longer = (len(world.questions[s.question].answers[s.answer].text) - mean) / sd
+        s.score = min(max(round(s.score + 2.2 * strength * longer, 1), SCALE[0]), SCALE[1])
+
+
+@fault("E3", 0.6, "share of comparisons in which the judge names its own family's answer")
+def judge_prefers_its_own(world: World, strength: float, rng: random.Random) -> None:
+    own = MODELS[0]
+    world.families = {"gamma-1": own}  # type: ignore[attr-defined]
+    swayed = {p.question for p in some(world.pairs, strength, rng)}
+    for c in world.choices:
+        answers = world.questions[c.question].answers
+        mine = [a for a in (c.first, c.second) if answers[a].model == own]
+        if c.question in swayed and len(mine) == 1:
+            c.winner = mine[0]
+
+
+@fault("E4", 0.8, "share of pairs on which the judge tosses a coin")
+def judge_that_guesses(world: World, strength: float, rng: random.Random) -> None:
+    swayed = {p.question for p in some(world.pairs, strength, rng)}
+    coin = {q: rng.random() < 0.5 for q in swayed}
+    for c in world.choices:
+        if c.question in swayed:
+            c.winner = (c.first, c.second)[coin[c.question] == (c.first < c.second)]
+
+
+@fault("E5", 1.0, "standard deviations of quality between two askings of the same")
+def judge_that_wavers(world: World, strength: float, rng: random.Random) -> None:
+    again = []
+    for s in world.scores:
+        quality = world.questions[s.question].answers[s.answer].quality
+        for repeat in (0, 1, 2):
+            again.append(
+                replace(s, repeat=repeat, score=seen(quality * (1 - strength / 2) + rng.gauss(0, 1.5 * strength), rng))
+            )
+    world.scores = again
+
+
+@fault("E6", 0.6, "share of prompts whose comparisons go round in a circle")
+def judge_that_goes_in_circles(world: World, strength: float, rng: random.Random) -> None:
+    world.choices = []
+    for q, question in enumerate(world.questions):
+        circle = rng.random() < strength
+        for i in range(4):
+            for j in range(i + 1, 4):
+                better, worse = sorted((i, j), key=lambda a: -question.answers[a].quality)
+                if circle:
+                    better, worse = (i, j) if (j - i) % 2 else (j, i)
+                for first, second in ((better, worse), (worse, better)):
+                    world.choices.append(Choice("gamma", q, first, second, better))
+
+
+@fault("E7", 1.0, "by how much too sure the judge is, as a factor of its log-odds less one")
+def judge_that_is_too_sure(world: World, strength: float, rng: random.Random) -> None:
+    for c in world.choices:
+        if c.probability is not None:
+            odds = (c.probability / (1 - c.probability)) ** (1 + 3 * strength)
+            c.probability = odds / (1 + odds)
+    wrong = {p.question for p in some(world.pairs, 0.25 * strength, rng)}
+    for c in world.choices:
+        if c.question in wrong:
+            c.winner = c.first + c.second - c.winner if c.winner is not None else None
+            c.probability = 1 - c.probability if c.probability is not None else None
+
+
+@fault("E8", 0.7, "share of scores that are the highest that there is")
+def scores_at_the_top(world: World, strength: float, rng: random.Random) -> None:
+    for s in some(world.scores, strength, rng):
+        s.score = SCALE[1]
+
+
+@fault("E11", 0.6, "share of prompts on which the two criteria say the opposite")
+def criteria_in_conflict(world: World, strength: float, rng: random.Random) -> None:
+    swayed = {q for q in range(len(world.questions)) if rng.random() < strength}
+    for s in world.scores:
+        if s.question in swayed and s.criterion == "clarity":
+            quality = world.questions[s.question].answers[s.answer].quality
+            s.score = seen(-quality, rng)
+
+
+@fault("E14", 0.8, "share of pairs on which all three judges say what one of them drew")
+def judges_that_err_together(world: World, strength: float, rng: random.Random) -> None:
+    world.choices = []
+    for pair in world.pairs:
+        together = rng.random() < strength
+        shared = rng.random() < 0.7
+        for who in ("gamma", "delta", "epsilon"):
+            right = shared if together else rng.random() < 0.7
+            winner = pair.chosen if right else pair.rejected
+            for first, second in ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen)):
+                world.choices.append(Choice(who, pair.question, first, second, winner))
+
+
+# --- instantiation
+
+
+@fault("I1", 0.3, "share of rows of steps to whose answer nobody said a thing about steps")
+def steps_that_nobody_judged(world: World, strength: float, rng: random.Random) -> None:
+    for pair in world.pairs:
+        for place in (pair.chosen, pair.rejected):
+            lines = world.questions[pair.question].answers[place].text.splitlines()
+            labels = [float(rng.random() < 0.7) for _ in lines]
+            world.stepwise.append((pair.question, place, labels))
+            if rng.random() >= strength:
+                world.scores += [
+                    Score("alpha", pair.question, place, "step", 1 + 9 * label, step=step)
+                    for step, label in enumerate(labels)
+                ]
+
+
+@fault("I2", 0.6, "share of prompts on which a second criterion of equal weight says the opposite")
+def weights_that_decide(world: World, strength: float, rng: random.Random) -> None:
+    swayed = {q for q in range(len(world.questions)) if rng.random() < strength}
+    for s in world.scores:
+        if s.question in swayed and s.criterion == "clarity":
+            s.score = seen(-0.9 * world.questions[s.question].answers[s.answer].quality, rng)
+
+
+@fault("I3", 0.8, "by how much of itself the quality that judges see is flattened, while their noise stays")
+def margins_lost_in_noise(world: World, strength: float, rng: random.Random) -> None:
+    for s in world.scores:
+        s.score = seen((1 - strength) * world.questions[s.question].answers[s.answer].quality, rng)
+    score_pairs(world)
+    world.pairs = [pair for pair in world.pairs if pair.margin is not None and pair.margin > 0]
+
+
+@fault("I7", 0.9, "share of prompts of twelve answers whose rejected one lies far below all others")
+def rejected_far_below(world: World, strength: float, rng: random.Random) -> None:
+    for pair in world.pairs:
+        more_answers(world, pair.question, 8, rng, (0.8, 0.2))
+        if rng.random() < strength:
+            for s in world.scores:
+                if s.question == pair.question:
+                    s.score = SCALE[0] if s.answer == pair.rejected else round(rng.uniform(7.5, 8.5), 1)
+
+
+@fault("I8", 0.6, "share of pairs both of whose sides are poor in the judges' eyes")
+def chosen_that_are_poor(world: World, strength: float, rng: random.Random) -> None:
+    poor = {pair.question for pair in some(world.pairs, strength, rng)}
+    for s in world.scores:
+        if s.question in poor:
+            s.score = round(1 + (s.score - 1) / 4, 1)
+    world.checks = [s for s in world.checks if s.question not in poor]
+    world.choices = [c for c in world.choices if c.question not in poor]
+
+
+@fault("I9", 0.7, "how much of the advantage is length, of both in standard deviations")
+def advantages_of_length(world: World, strength: float, rng: random.Random) -> None:
+    for q, question in enumerate(world.questions):
+        lengths = [float(len(a.text)) for a in question.answers]
+        scores = [min(max(0.5 + (a.quality + rng.gauss(0, 0.5)) / 5, 0.0), 1.0) for a in question.answers]
+        parts = [_standard(values) for values in (lengths, scores)]
+        mixed = [strength * long + (1 - strength) * good for long, good in zip(*parts, strict=True)]
+        world.groups.append((q, scores, _standard(mixed)))
+
+
+def _standard(values: list[float]) -> list[float]:
+    mean = sum(values) / len(values)
+    sd = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
+    return [(value - mean) / sd if sd else 0.0 for value in values]
+
+
+@fault("I11", 0.8, "share of prompts that have sixteen answers and still one pair")
+def lists_thrown_away(world: World, strength: float, rng: random.Random) -> None:
+    for pair in some(world.pairs, strength, rng):
+        more_answers(world, pair.question, 12, rng, (0.0, 1.0))
+
+
+@fault("I4", 0.4, "share of pairs whose rejected side is the chosen one with a word changed")
+def pairs_nearly_alike(world: World, strength: float, rng: random.Random) -> None:
+    for pair in some(world.pairs, strength, rng):
+        answers = world.questions[pair.question].answers
+        words = answers[pair.chosen].text.split(" ")
+        words[rng.randrange(len(words))] = "so"
+        answers[pair.rejected].text = " ".join(words)
+
+
+@fault("I5", 0.6, "share of pairs turned so that the longer side is chosen")
+def pairs_whose_longer_side_is_chosen(world: World, strength: float, rng: random.Random) -> None:
+    for pair in some(world.pairs, strength, rng):
+        answers = world.questions[pair.question].answers
+        if len(answers[pair.chosen].text) < len(answers[pair.rejected].text):
+            pair.chosen, pair.rejected = pair.rejected, pair.chosen
+
+
+@fault("I6", 0.3, "share of pairs that stand there turned round as well")
+def pairs_that_contradict(world: World, strength: float, rng: random.Random) -> None:
+    world.pairs += [replace(p, chosen=p.rejected, rejected=p.chosen) for p in some(world.pairs, strength, rng)]
+
+
+@fault("I10", 0.9, "share of unpaired rows that are good, of the imbalance: 0 is half and half, 1 all of one kind")
+def labels_of_one_kind(world: World, strength: float, rng: random.Random) -> None:
+    for pair in world.pairs:
+        world.labels.append((pair.question, pair.chosen, True))
+        if rng.random() > strength:
+            world.labels.append((pair.question, pair.rejected, False))
+
+
+@fault("I12", 0.4, "share of prompts that stand in both splits under another id")
+def prompts_in_both_splits(world: World, strength: float, rng: random.Random) -> None:
+    for q in some(list(range(len(world.questions))), strength, rng):
+        twin = world.questions[q]
+        world.questions.append(replace(twin, text=twin.text.replace("  ", " ") + " ", family=f"f_other_{q}"))
+        world.pairs += [replace(p, question=len(world.questions) - 1) for p in world.pairs if p.question == q]
+
+
+__all__ = ["FAULTS", "Answer", "Fault", "Pair", "Question", "Score", "compare"]

@@ -1,0 +1,171 @@
+"""Auditing a run or a file: what is told, what is accepted, and what a script can read off the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+
+import msgspec
+import pytest
+
+import triptych as tp
+from triptych.app.cli import _guarded, cli
+from triptych.audit.baseline import Accepted, Baseline, read_baseline
+from triptych.audit.finding import Finding
+from triptych.errors import RunFolderError
+
+
+def run(*words: object) -> tuple[int, str, str]:
+    """A command in this process: its exit code, stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = _guarded(lambda: cli.main([str(word) for word in words], prog_name="triptych", standalone_mode=False))
+    return code, out.getvalue(), err.getvalue()
+
+
+def longer_wins(path, wins: int, of: int = 40):
+    """A file of pairs whose chosen response is the longer one in so many cases."""
+    long, short = "A long answer with many words.", "Short."
+    rows = [
+        {"prompt": f"Question {n}?", "chosen": long if n < wins else short, "rejected": short if n < wins else long}
+        for n in range(of)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def biased(tmp_path):
+    return longer_wins(tmp_path / "biased.jsonl", 40)
+
+
+def report(*words: object) -> dict:
+    code, out, err = run("audit", *words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_a_file_is_audited_as_it_lies_there(biased, tmp_path):
+    told = report(biased)
+    worst = told["findings"][0]
+    assert (worst["name"], worst["severity"], worst["value"], worst["n"]) == ("chosen_longer", "error", 1.0, 40)
+    assert told["verdict"]["errors"] == sum(each["severity"] == "error" for each in told["findings"])
+    assert told["rows"] == {"prompts": 40, "responses": 80, "judgements": 40, "examples": 40}
+    assert list(tmp_path.iterdir()) == [biased]  # nothing is left behind
+
+
+def test_a_run_folder_is_audited_in_python_and_on_the_command_line_alike(biased, tmp_path):
+    made = tp.import_data(biased, out=tmp_path / "run")
+    found = json.loads(msgspec.json.encode(tp.audit_run(made).findings))
+    assert found == report(tmp_path / "run")["findings"]
+    assert found == json.loads(msgspec.json.encode(tp.audit_run(biased).findings))
+
+
+def test_how_to_import_is_refused_for_a_run_folder(biased, tmp_path):
+    tp.import_data(biased, out=tmp_path / "run")
+    with pytest.raises(RunFolderError, match="does not apply"):
+        tp.audit_run(tmp_path / "run", "trl")
+    assert run("audit", tmp_path / "run", "--scale", 0, 5)[0] == 3
+
+
+def test_the_package_of_the_audit_can_still_be_imported():
+    import triptych.audit.finding
+
+    assert triptych.audit.finding.Finding is Finding
+
+
+def test_the_table_says_what_was_found_and_what_could_not_be_measured(biased):
+    code, out, err = run("audit", biased)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"{biased}: 1 error."
+    row = next(line for line in lines if "chosen_longer" in line)
+    assert row.split()[:3] == ["ERROR", "I5", "chosen_longer"]
+    assert "expected at most 65 %" in row
+    assert sum("pairs judged in both orders" in line for line in lines) == 1
+    told = lines[next(n for n, line in enumerate(lines) if "pairs judged in both orders" in line) + 1]
+    assert "swap_consistency (E1), first_slot_rate (E1)" in told
+
+
+@pytest.mark.parametrize(
+    ("wins", "fail_on", "exit_code"),
+    [(40, "error", 9), (40, "warn", 9), (40, "never", 0), (33, "error", 0), (33, "warn", 8), (20, "warn", 0)],
+)
+def test_the_exit_code_tells_errors_from_warnings(tmp_path, wins, fail_on, exit_code):
+    file = longer_wins(tmp_path / "pairs.jsonl", wins)
+    code, out, _ = run("audit", file, "--fail-on", fail_on)
+    assert code == exit_code
+    assert "chosen_longer" in out
+
+
+def test_what_a_baseline_accepts_is_not_told_again(biased, tmp_path):
+    baseline = tmp_path / "baseline.json"
+    assert run("audit", biased, "--write-baseline", baseline)[0] == 0
+    (accepted,) = read_baseline(baseline).accepted
+    assert (accepted.name, accepted.failure_mode, accepted.severity) == ("chosen_longer", "I5", "error")
+    code, out, _ = run("audit", biased, "--baseline", baseline, "--fail-on", "warn")
+    assert code == 0
+    assert "1 more accepted by the baseline" in out
+    told = report(biased, "--baseline", baseline)
+    assert [each["name"] for each in told["accepted"]] == ["chosen_longer"]
+    assert all(each["severity"] == "info" for each in told["findings"])
+
+
+def test_a_baseline_is_not_worn_away_by_writing_it_while_it_is_read(biased, tmp_path):
+    baseline = tmp_path / "baseline.json"
+    run("audit", biased, "--write-baseline", baseline)
+    run("audit", biased, "--baseline", baseline, "--write-baseline", baseline)
+    assert len(read_baseline(baseline).accepted) == 1
+
+
+def test_a_baseline_that_cannot_be_read_is_a_sentence(biased, tmp_path):
+    (tmp_path / "bad.json").write_text('{"accepted": [{}]}')
+    for file in ("bad.json", "none.json"):
+        code, _, err = run("audit", biased, "--baseline", tmp_path / file)
+        assert code == 1
+        assert err.count("error: ") == 1
+
+
+def finding(value, low, high, *, threshold=0.65, severity="warn", subject="a", name="chosen_longer"):
+    return Finding(
+        name=name,
+        failure_mode="I5",
+        subject=subject,
+        value=value,
+        low=low,
+        high=high,
+        n=100,
+        prompts=100,
+        threshold=threshold,
+        severity=severity,
+        message="",
+    )
+
+
+ACCEPTED = Accepted(name="chosen_longer", failure_mode="I5", subject="a", severity="warn", value=0.75, threshold=0.65)
+
+
+@pytest.mark.parametrize(
+    ("now", "covered"),
+    [
+        (finding(0.75, 0.7, 0.8), True),
+        (finding(0.85, 0.74, 0.9, severity="error"), True),  # the accepted value is still within the interval
+        (finding(0.85, 0.76, 0.9), False),  # grown worse by more than the interval
+        (finding(0.70, 0.66, 0.74), True),  # better
+        (finding(0.10, 0.05, 0.2, threshold=0.35), False),  # on the other side
+        (finding(0.75, 0.7, 0.8, subject="b"), False),
+        (finding(0.75, 0.7, 0.8, name="chosen_shorter"), False),
+        (finding(None, None, None, threshold=None), True),
+        (finding(None, None, None, threshold=None, severity="error"), False),
+    ],
+)
+def test_an_accepted_finding_is_told_again_where_it_has_grown_worse(now, covered):
+    assert Baseline(accepted=(ACCEPTED,)).covers(now) is covered
+
+
+def test_a_value_below_its_threshold_grows_worse_downwards():
+    accepted = Accepted(name="s", failure_mode="I5", subject="a", severity="warn", value=0.6, threshold=0.8)
+    assert accepted.covers(finding(0.7, 0.65, 0.75, threshold=0.8, name="s"))
+    assert accepted.covers(finding(0.5, 0.4, 0.6, threshold=0.8, name="s"))
+    assert not accepted.covers(finding(0.5, 0.4, 0.59, threshold=0.8, name="s"))

@@ -1,0 +1,272 @@
+"""Repairs: what they drop and weigh anew, by counting; that the log tells all of it; that the audit after is the better one."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import msgspec
+import polars as pl
+import pytest
+
+import triptych as tp
+from planted.faults import FAULTS
+from planted.world import clean, save
+from triptych.audit.audit import audit
+from triptych.audit.data import Data
+from triptych.engines.repair import LOG, Repaired, repair_run
+from triptych.errors import RunFolderError
+from triptych.records import make_example
+from triptych.store.tables import frame, records
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """From a fault's name and strength to a run folder with that fault."""
+
+    def make(name=None, strength=None, change=lambda world: None):
+        world = clean(3)
+        for fault in FAULTS:
+            if fault.name == name:
+                fault.plant(world, fault.moderate if strength is None else strength, random.Random(8))
+        change(world)
+        return save(world, tmp_path / "run")
+
+    return make
+
+
+def rows(run):
+    return run.examples().collect().to_dicts()
+
+
+def texts(run):
+    table = run.responses().select("id", pl.col("messages").list.first().struct.field("content")).collect()
+    return dict(table.iter_rows())
+
+
+def finding(run, name):
+    (found,) = [f for f in audit(Data.of(run)).findings if f.name == name]
+    return found
+
+
+def test_length_matching_leaves_as_many_longer_as_shorter_in_every_band_of_length(planted, tmp_path):
+    run = planted("pairs_whose_longer_side_is_chosen")
+    assert finding(run, "chosen_longer").severity in ("warn", "error")
+    done, log = repair_run(run, tmp_path / "new", ["length_match"])
+    text = texts(run)
+    signs = Counter()
+    for row in rows(done):
+        chosen, rejected = (len(text[id]) for id in row["response_ids"])
+        signs[(chosen > rejected) - (chosen < rejected)] += 1
+    assert signs[1] == signs[-1] > 5
+    after = finding(done, "chosen_longer")
+    assert (after.value, after.severity) == (0.5, "info")
+    kept = {row["id"] for row in rows(done)}
+    assert kept | {change.id for change in log.changes} == {row["id"] for row in rows(run)}
+    assert not kept & {change.id for change in log.changes}
+
+
+def test_contradictions_go_with_both_their_sides_and_nothing_else_does(planted, tmp_path):
+    run = planted("pairs_that_contradict")
+    turned = {tuple(row["response_ids"]) for row in rows(run)}
+    innocent = [row["id"] for row in rows(run) if tuple(row["response_ids"][::-1]) not in turned]
+    assert 0 < len(innocent) < len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_contradictions"])
+    assert [row["id"] for row in rows(done)] == innocent
+
+
+def test_pairs_that_the_order_decides_go_where_orders_are_averaged(planted, tmp_path):
+    run = planted("judge_names_the_first")
+    said = {}
+    for row in run.judgements().filter(pl.col("evaluator") == "gamma").collect().iter_rows(named=True):
+        winner = row["response_ids"][row["ranks"].index(1)]
+        said.setdefault(frozenset(row["response_ids"]), set()).add(winner)
+    stands = [row["id"] for row in rows(run) if len(said[frozenset(row["response_ids"])]) == 1]
+    assert 0 < len(stands) < len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["swap_average"])
+    assert [row["id"] for row in rows(done)] == stands
+
+
+def test_rows_that_would_teach_a_cut_off_text_go(planted, tmp_path):
+    run = planted("answers_cut_off")
+    cut = set(run.responses().filter(pl.col("finish_reason") == "length").collect()["id"])
+    fine = [row["id"] for row in rows(run) if row["response_ids"][0] not in cut]
+    assert 0 < len(fine) < len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_defective"])
+    assert [row["id"] for row in rows(done)] == fine
+
+
+def test_the_rarer_label_weighs_as_much_as_the_other(planted, tmp_path):
+    run = planted("labels_of_one_kind", 0.7)
+    done, log = repair_run(run, tmp_path / "new", ["balance_labels"])
+    weights = Counter()
+    for row in rows(done):
+        if row["kind"] == "unpaired":
+            weights[row["labels"][0]] += row["weight"]
+    assert weights[0.0] == pytest.approx(weights[1.0])
+    assert len(rows(done)) == len(rows(run))
+    anew = {change.became for change in log.changes}
+    table = run.examples().collect()
+    assert anew
+    assert anew.isdisjoint(table["id"])
+    changed = done.examples().filter(pl.col("id").is_in(list(anew))).collect()
+    for example in records("examples", changed.iter_rows(named=True)):  # an id is still the hash of all that a row says
+        fields = {name: getattr(example, name) for name in example.__struct_fields__ if name != "id"}
+        assert make_example(**fields).id == example.id
+
+
+def test_of_rows_that_say_the_same_the_first_stays(planted, tmp_path):
+    def twice(world):
+        twin = world.questions[0]
+        world.questions.append(type(twin)(twin.text.upper(), list(twin.answers)))
+        world.pairs += [type(p)(len(world.questions) - 1, p.chosen, p.rejected, p.margin) for p in world.pairs[:1]]
+
+    run = planted(change=twice)
+    before = [row["id"] for row in rows(run)]
+    done, _ = repair_run(run, tmp_path / "new", ["drop_duplicates"])
+    assert [row["id"] for row in rows(done)] == before[:-1]
+
+
+def test_no_prompt_keeps_more_than_four_times_the_median_and_the_widest_margins_stay(planted, tmp_path):
+    def many(world):
+        first = world.pairs[0]
+        world.pairs += [
+            type(first)(0, first.chosen, first.rejected, margin=0.01 * i, weight=1 + i) for i in range(1, 9)
+        ]
+
+    run = planted(change=many)
+    prompt = rows(run)[0]["prompt_id"]
+    margins = sorted((row["margin"] for row in rows(run) if row["prompt_id"] == prompt), reverse=True)
+    done, _ = repair_run(run, tmp_path / "new", ["cap_per_prompt"])
+    kept = [row["margin"] for row in rows(done) if row["prompt_id"] == prompt]
+    assert sorted(kept, reverse=True) == margins[:4]
+    assert len(rows(done)) == len(rows(run)) - len(margins) + 4
+
+
+def test_prompts_that_are_alike_become_one_family_and_a_split_keeps_them_together(planted, tmp_path):
+    run = planted("prompts_in_both_splits")
+    done, log = repair_run(run, tmp_path / "new", ["resplit"])
+    assert log.counts["resplit"] > 0
+    families = {}
+    for row in done.prompts().collect().iter_rows(named=True):
+        families.setdefault(row["messages"][0]["content"].strip(), set()).add(row["family_id"] or row["id"])
+    assert all(len(family) == 1 for family in families.values())
+    tp.export_run(done, "trl", tmp_path / "files", split=0.3)
+    sides = {}
+    for file in ("train", "test"):
+        for prompt in pl.read_parquet(tmp_path / "files" / f"{file}.parquet")["prompt"].to_list():
+            sides.setdefault(prompt[0]["content"].strip(), set()).add(file)
+    assert all(len(side) == 1 for side in sides.values())
+    assert {next(iter(side)) for side in sides.values()} == {"train", "test"}
+
+
+def test_a_repair_of_clean_data_changes_nothing_much_and_of_a_repaired_set_nothing_at_all(planted, tmp_path):
+    run = planted("pairs_that_contradict")
+    names = ["drop_contradictions", "length_match", "swap_average"]
+    once, _ = repair_run(run, tmp_path / "once", names)
+    twice, log = repair_run(once, tmp_path / "twice", names)
+    assert rows(once) == rows(twice)
+    assert log.changes == ()
+
+
+def test_the_same_repair_gives_the_same_bytes_and_the_log_is_in_the_folder(planted, tmp_path):
+    run = planted("pairs_whose_longer_side_is_chosen")
+    one, log = repair_run(run, tmp_path / "one", ["length_match"])
+    other, _ = repair_run(run, tmp_path / "other", ["length_match"])
+    assert (one.path / "examples.parquet").read_bytes() == (other.path / "examples.parquet").read_bytes()
+    assert msgspec.json.decode((one.path / LOG).read_bytes(), type=Repaired) == log
+    assert tp.open_run(one.path).manifest.repairs == ("length_match",)
+
+
+def test_a_repair_that_would_leave_nothing_is_refused(planted, tmp_path):
+    run = planted("judge_names_the_first", 1.0)
+    with pytest.raises(RunFolderError, match="nothing would be left"):
+        repair_run(run, tmp_path / "new", ["swap_average"])
+
+
+def test_a_repair_does_not_write_where_the_run_is(planted, tmp_path):
+    run = planted()
+    with pytest.raises(RunFolderError, match="name another folder"):
+        repair_run(run, run.path, ["length_match"])
+
+
+def test_groups_without_contrast_go(planted, tmp_path):
+    run = planted()
+    prompt = run.prompts().collect()["id"][0]
+    groups = [
+        make_example(
+            kind="group",
+            prompt_id=prompt,
+            response_ids=("r_1", "r_2"),
+            scores=scores,
+            labels=(0.0, 0.0),
+            strategy="g",
+            strategy_id="i_g",
+        )
+        for scores in ((0.5, 0.5), (0.25, 0.75))
+    ]
+    frame("examples", groups).write_parquet(run.path / "examples.parquet")
+    done, _ = repair_run(run, tmp_path / "new", ["drop_zero_groups"])
+    assert [row["scores"] for row in rows(done)] == [[0.25, 0.75]]
+
+
+def test_pairs_of_nearly_the_same_text_go(planted, tmp_path):
+    run = planted("pairs_nearly_alike")
+    text = texts(run)
+
+    def differ(row):
+        chosen, rejected = (text[id].split(" ") for id in row["response_ids"])
+        return len(chosen) != len(rejected) or sum(a != b for a, b in zip(chosen, rejected, strict=True)) > 1
+
+    wanted = [row["id"] for row in rows(run) if differ(row)]
+    assert 0 < len(wanted) < len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_near_identical"])
+    # of a text of few words, one that differs is more than one in twenty: such a pair may stay
+    left = [row["id"] for row in rows(done)]
+    assert set(wanted) <= set(left)
+    assert all(len(text[row["response_ids"][0]].split(" ")) < 25 for row in rows(done) if not differ(row))
+
+
+def test_pairs_weigh_as_their_margins_are(planted, tmp_path):
+    run = planted()
+    before = {tuple(row["response_ids"]): row for row in rows(run)}
+    done, _ = repair_run(run, tmp_path / "new", ["weight_by_margin"])
+    total = sum(row["margin"] for row in before.values())
+    for row in rows(done):
+        assert row["weight"] == pytest.approx(len(before) * before[tuple(row["response_ids"])]["margin"] / total)
+
+
+def test_pairs_whose_chosen_side_is_poor_go(planted, tmp_path):
+    def marked_down(world):
+        for said in world.scores:
+            said.score = max(said.score - 6 * (said.question < 40), 1.0)
+        world.checks = [said for said in world.checks if said.question >= 40]
+        world.choices = []
+
+    run = planted(change=marked_down)
+    scores = {}
+    for row in run.judgements().filter(pl.col("evaluator").is_in(["alpha", "beta"])).collect().iter_rows(named=True):
+        scores.setdefault((row["response_ids"][0], row["criterion"]), []).append((row["scores"][0] - 1) / 9)
+    for row in run.judgements().filter(pl.col("evaluator") == "verify").collect().iter_rows(named=True):
+        scores.setdefault((row["response_ids"][0], "correct"), []).append(row["scores"][0])
+    means = {}
+    for (id, _), said in scores.items():
+        means.setdefault(id, []).append(sum(said) / len(said))
+
+    def poor(row):
+        of = means[row["response_ids"][0]]
+        return sum(of) / len(of) < 0.5
+
+    wanted = [row["id"] for row in rows(run) if not poor(row)]
+    assert 0 < len(wanted) < len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_low_chosen"])
+    assert [row["id"] for row in rows(done)] == wanted
+
+
+def test_every_repair_that_a_diagnostic_names_is_there():
+    from triptych.audit.audit import DIAGNOSTICS
+    from triptych.audit.repairs import REPAIRS
+
+    named = {each.repair for each in DIAGNOSTICS if each.repair}
+    assert named <= set(REPAIRS)
+    assert {"length_match", "drop_contradictions", "swap_average", "resplit"} <= named
