@@ -26,7 +26,7 @@ from triptych.audit.instantiation.labels import ContradictoryPairs, PreferenceCy
 from triptych.audit.instantiation.length import LabelAucFromLength, LengthEffect, MarginFollowsLength
 from triptych.audit.instantiation.margins import MarginVariation, PairsWithinNoise, WeightFollowsMargin
 from triptych.audit.instantiation.quality import ChosenBelowFloor, ChosenShortfall
-from triptych.audit.instantiation.similarity import IdenticalPairs, NearIdenticalPairs, pair_similarity
+from triptych.audit.instantiation.similarity import IdenticalPairs, NearIdenticalPairs
 from triptych.audit.instantiation.splits import SameQuestionApart, TestPromptsInTraining
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.write import recipe_yaml
@@ -215,14 +215,14 @@ def test_the_similarity_of_a_pair_is_near_the_share_of_words_that_stay():
     texts = [[rng.choice(WORDS) for _ in range(200)] for _ in range(40)]
     others = [changed(rng, words, 0.01 * number) for number, words in enumerate(texts)]
     tables = in_pairs([" ".join(t) for t in texts], [" ".join(t) for t in others])
-    found = pair_similarity(Data({name: lazy(name, rows) for name, rows in tables.items()}))
+    found = Data({name: lazy(name, rows) for name, rows in tables.items()}).similarity
     of = dict(found.iter_rows())
     ours = [of[e.id] for e in tables["examples"]]
     by_edits = [SequenceMatcher(None, a, b, autojunk=False).ratio() for a, b in zip(texts, others, strict=True)]
     assert max(abs(a - b) for a, b in zip(ours, by_edits, strict=True)) < 0.05
     assert ours[0] == 1
     han = in_pairs(["今天天气很好我们去公园吧"], ["今天天气很好我们去海边吧"])
-    assert 0.6 < pair_similarity(Data({n: lazy(n, r) for n, r in han.items()}))["similarity"].item() < 0.95
+    assert 0.6 < Data({n: lazy(n, r) for n, r in han.items()}).similarity["similarity"].item() < 0.95
 
 
 @pytest.mark.parametrize(("near", "severity"), [(0, "info"), (25, "warn")])
@@ -544,3 +544,20 @@ def test_the_intervals_of_smooth_statistics_cover_the_truth():
         return smooth(cluster_sums(table(rows, names), names), _moved, n=len(rows), within=(0.0, 1.0))
 
     assert 0.9 <= covered(200, moved, normaliser, 0.25) <= 0.98
+
+    def marked(rng):
+        """Prompts of 1 to 6 rows that are alike in how good they are; 0.3 of all are good."""
+        rows = []
+        for prompt in range(100):
+            own = rng.betavariate(1.2, 2.8)
+            for _ in range(rng.randint(1, 6)):
+                good = float(rng.random() < own)
+                rows.append((prompt, good, 1 - good))
+        return rows
+
+    def ratio(rows):
+        names = ["w", "l"]
+        sums = cluster_sums(table(rows, names), names)
+        return smooth(sums, lambda s: s[..., 0] / s[..., 1], n=len(rows), within=(0.0, math.inf))
+
+    assert 0.9 <= covered(200, marked, ratio, 0.3 / 0.7) <= 0.98

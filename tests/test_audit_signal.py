@@ -24,6 +24,7 @@ from triptych.audit.signal.dpo import (
     ImplicitAccuracy,
     ImplicitFollowsExplicit,
     RankingAccuracy,
+    effective,
 )
 from triptych.audit.signal.groups import ZeroAdvantageGroups
 from triptych.errors import RecipeError, TriptychError
@@ -237,3 +238,19 @@ def test_the_embedded_model_says_how_likely_responses_of_imported_data_are(tmp_p
     assert scores["logprob"].to_list() == scores["reference_logprob"].to_list()
     (found,) = RankingAccuracy().measure(Data.of(run, logprobs=scores))
     assert (found.value, found.n) == (1.0, 2)  # it does know its capitals
+
+
+def test_the_interval_of_the_effective_pairs_covers_the_truth():
+    def pulls(rng, count):
+        return [1 / (1 + math.exp(rng.gauss(0.5, 2))) for _ in range(count)]
+
+    many = pulls(random.Random(0), 400_000)
+    truth = statistics.fmean(many) ** 2 / statistics.fmean(x * x for x in many)
+    inside = 0
+    for seed in range(200):
+        v = pulls(random.Random(seed), 100)
+        told = [(f"p_{n}", f"e_{n}", "s", "s", 1.0, x) for n, x in enumerate(v)]
+        pairs = pl.DataFrame(told, ["prompt_id", "id", "strategy", "strategy_id", "weight", "gradient"], orient="row")
+        found = effective(pairs)
+        inside += found.low <= truth <= found.high
+    assert 0.9 <= inside / 200 <= 0.98

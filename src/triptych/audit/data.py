@@ -11,6 +11,7 @@ from triptych.audit import agreement
 from triptych.audit import vectors as vector
 from triptych.audit.features import features
 from triptych.audit.prompts import prompt_features
+from triptych.audit.similarity import pair_similarity
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
@@ -34,6 +35,7 @@ _OF_TEXTS_AND_VERDICTS = (
     "features",
     "chars",
     "prompt_keys",
+    "asked",
     "said",
     "scored",
     "overall",
@@ -239,6 +241,11 @@ class Data:
         return self.pairs.join(
             sides[0], left_on="chosen", right_on="chosen_response_id", how="inner", maintain_order="left"
         ).join(sides[1], left_on="rejected", right_on="rejected_response_id", how="inner", maintain_order="left")
+
+    @cached_property
+    def similarity(self) -> pl.DataFrame:
+        """How alike the responses of up to 10,000 pairs are; see `triptych.audit.similarity`. Columns: id, similarity."""
+        return pair_similarity(self.pairs, self.responses)
 
     @cached_property
     def said(self) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ class ClassWeightRatio(Diagnostic):
             cluster_sums(summed, ["w", "l"]),
             lambda s: s[..., 0] / s[..., 1],
             n=summed.height,
-            within=(0.0, float("inf")),
+            within=(0.0, math.inf),
         )
         if found is not None:
             said = "What is marked good weighs, over what is marked bad,"

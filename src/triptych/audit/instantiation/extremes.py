@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,8 @@ class RejectedZScore(Diagnostic):
     name = "rejected_z_score"
     failure_mode = "I7"
     needs = (LIBRARIES, PAIRS, POOLS)
-    good = (-2.0, float("inf"))
-    error = (-3.5, float("inf"))
+    good = (-2.0, math.inf)
+    error = (-3.5, math.inf)
     source = "arXiv:2502.16825"
     change = "reject the response nearest to two standard deviations below the mean: choose: best_vs_low"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,7 @@ class StepsFoldedIntoLabel(Diagnostic):
     name = "steps_folded_into_label"
     failure_mode = "I1"
     needs = (LIBRARIES, JUDGED_STEPS)
-    good = (0.0, 1.0)
-    error = (0.0, float("inf"))
+    good = (-math.inf, 1.0)
     change = "make stepwise rows of verdicts on steps, or pairs that share a prefix (within: prefix)"
 
     def measure(self, data: Data) -> Iterator[Finding]:

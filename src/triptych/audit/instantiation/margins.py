@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class MarginVariation(Diagnostic):
     name = "margin_variation"
     failure_mode = "I3"
     needs = (LIBRARIES, MARGINS)
-    good = (0.0, 1.0)
+    good = (-math.inf, 1.0)
     change = "pass margins on: soft_labels, weight: margin, or a loss that takes a margin; or keep those above a least margin"
 
     def measure(self, data: Data) -> Iterator[Finding]:
@@ -66,9 +67,7 @@ class MarginVariation(Diagnostic):
             if rows.height == 0 or max(rows["weight"].n_unique(), rows["label"].n_unique()) > 1:
                 continue
             summed = rows.select("prompt_id", m="margin", mm=pl.col("margin") ** 2, one=1.0)
-            found = smooth(
-                cluster_sums(summed, ["m", "mm", "one"]), _variation, n=rows.height, within=(0.0, float("inf"))
-            )
+            found = smooth(cluster_sums(summed, ["m", "mm", "one"]), _variation, n=rows.height, within=(0.0, math.inf))
             if found is not None:
                 said = (
                     f"The margins of {strategy} pairs, which the loss is told nothing of, vary (deviation over mean) by"

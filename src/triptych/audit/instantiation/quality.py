@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,8 @@ class ChosenShortfall(Diagnostic):
     name = "chosen_shortfall"
     failure_mode = "I8"
     needs = (LIBRARIES, PAIRS, SCORES)
-    good = (0.0, 0.2)
-    error = (0.0, 0.5)
+    good = (-math.inf, 0.2)
+    error = (-math.inf, 0.5)
     change = "choose the best response to each prompt"
 
     def measure(self, data: Data) -> Iterator[Finding]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from triptych.audit.instantiation.margins import PairsWithinNoise
 from triptych.audit.instantiation.quality import ChosenBelowFloor
-from triptych.audit.instantiation.similarity import NEAR, pair_similarity
+from triptych.audit.instantiation.similarity import NEAR
 from triptych.audit.repairs.repair import Repair, dropped
+from triptych.audit.similarity import pair_similarity
 from triptych.audit.synthesis.contrast import PairsWithoutMargin
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ class DropNearIdentical(Repair):
         """Drop what has next to no contrast."""
         import polars as pl
 
-        near = pair_similarity(data, most=data.pairs.height).lazy().filter(pl.col("similarity") >= NEAR)
+        near = (
+            pair_similarity(data.pairs, data.responses, most=data.pairs.height)
+            .lazy()
+            .filter(pl.col("similarity") >= NEAR)
+        )
         return dropped(near, "its two texts are nearly the same")
 
 

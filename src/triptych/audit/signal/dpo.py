@@ -9,7 +9,8 @@ from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, correlation, mean, smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.instantiation.settings import each_strategy
-from triptych.audit.instantiation.similarity import pair_similarity
+from triptych.audit.instantiation.similarity import NEAR
+from triptych.audit.intervals import Estimate
 from triptych.audit.needs import LIBRARIES, LOGPROBS, PAIRS, Need
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 BETA = 0.1
 """What TRL's trainers take where a recipe says nothing."""
 _BINS = 20
-_NEAR = 0.95
 
 
 def _has_reference(data: Data) -> bool:
@@ -193,18 +193,23 @@ class GradientSampleSize(Diagnostic):
         """Measure it for each strategy."""
         import polars as pl
 
-        weight = pl.col("weight").fill_null(1.0)
         for strategy, pairs in each_strategy(with_dpo(data)):
-            v = pairs.select("id", "prompt_id", v=weight * pl.col("gradient")).filter(pl.col("v").is_finite())
-            rows = v.with_columns(vv=pl.col("v") ** 2, one=1.0)
-            found = smooth(
-                cluster_sums(rows, ["v", "vv", "one"]), lambda s: s[..., 0] ** 2 / s[..., 1] / s[..., 2],
-                n=rows.height, within=(0.0, 1.0),
-            )  # fmt: skip
+            found = effective(pairs)
             if found is not None:
                 said = f"DPO's gradient from {strategy} pairs comes from as many as"
-                shown = tuple(rows.top_k(10, by="v").sort("id")["id"])
+                shown = tuple(pairs.top_k(10, by=pl.col("weight") * pl.col("gradient")).sort("id")["id"])
                 yield self.found(found, said, subject=strategy, data=data, rows=shown)
+
+
+def effective(pairs: pl.DataFrame) -> Estimate | None:
+    """The effective number of pairs with columns prompt_id, weight and gradient, as a share of all."""
+    import polars as pl
+
+    v = pairs.select("prompt_id", v=pl.col("weight").fill_null(1.0) * pl.col("gradient")).filter(
+        pl.col("v").is_finite()
+    )
+    sums = cluster_sums(v.with_columns(vv=pl.col("v") ** 2, one=1.0), ["v", "vv", "one"])
+    return smooth(sums, lambda s: s[..., 0] ** 2 / s[..., 1] / s[..., 2], n=v.height, within=(0.0, 1.0))
 
 
 class ImplicitFollowsExplicit(Diagnostic):
@@ -249,8 +254,8 @@ class GradientOnNearIdentical(Diagnostic):
         """Measure it for each strategy."""
         import polars as pl
 
-        near = pl.when(pl.col("similarity") >= _NEAR).then(pl.col("gradient")).otherwise(0.0)
-        for strategy, pairs in each_strategy(with_dpo(data).join(pair_similarity(data), on="id")):
+        near = pl.when(pl.col("similarity") >= NEAR).then(pl.col("gradient")).otherwise(0.0)
+        for strategy, pairs in each_strategy(with_dpo(data).join(data.similarity, on="id")):
             rows = pairs.with_columns(near=near)
             sums = cluster_sums(rows, ["near", "gradient"])
             found = smooth(sums, lambda s: s[..., 0] / s[..., 1], n=rows.height, within=(0.0, 1.0))
