@@ -1,9 +1,26 @@
 """Diagnostics of panel 2: judges, reward models, verifiers, people."""
 
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.evaluation.length import JudgePrefersLonger
-from triptych.audit.evaluation.position import FirstSlotRate, OrdersAsked, SwapConsistency
+from triptych.audit.evaluation.calibration import CalibrationError, CalibrationSlope
+from triptych.audit.evaluation.gold import GoldAccuracy, GoldAccuracyBySlice, GoldAlpha, GoldKappa
+from triptych.audit.evaluation.length import (
+    AccuracyGapByLength,
+    JudgePrefersLonger,
+    LengthCoefficient,
+    MarkupCoefficient,
+    ScoreLengthCorrelation,
+)
+from triptych.audit.evaluation.panel import EffectiveJudges
+from triptych.audit.evaluation.position import (
+    FirstSlotInContradictions,
+    FirstSlotRate,
+    OrdersAsked,
+    SwapConsistency,
+)
+from triptych.audit.evaluation.saturation import ScoreLevels, ScoresAtTheEnds, TiedPairs, TiedScores
+from triptych.audit.evaluation.self_preference import OwnFamilyAgainstOtherJudges, SelfPreferenceGap
 from triptych.audit.evaluation.statuses import JudgementsWithoutAnswer, UnparsedJudgements
+from triptych.audit.evaluation.transitivity import CyclicTriads
 from triptych.audit.evaluation.verifier import JudgeVerifierAgreement
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -12,6 +29,25 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     SwapConsistency(),
     OrdersAsked(),
     FirstSlotRate(),
-    JudgeVerifierAgreement(),
+    FirstSlotInContradictions(),
     JudgePrefersLonger(),
+    LengthCoefficient(),
+    MarkupCoefficient(),
+    AccuracyGapByLength(),
+    ScoreLengthCorrelation(),
+    SelfPreferenceGap(),
+    OwnFamilyAgainstOtherJudges(),
+    JudgeVerifierAgreement(),
+    GoldAccuracy(),
+    GoldAccuracyBySlice(),
+    GoldKappa(),
+    GoldAlpha(),
+    CyclicTriads(),
+    CalibrationSlope(),
+    CalibrationError(),
+    ScoresAtTheEnds(),
+    TiedScores(),
+    TiedPairs(),
+    ScoreLevels(),
+    EffectiveJudges(),
 )
