@@ -18,8 +18,8 @@ def _clustered(sums: Array, clusters: Array) -> np.ndarray:
     """Add rows of an array up within clusters."""
     import numpy as np
 
-    place = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    added = np.zeros((int(place.max()) + 1 if len(place) else 0, sums.shape[1]))
+    place: Any = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    added = np.zeros((int(place.max()) + 1 if place.size else 0, sums.shape[1]))
     np.add.at(added, place, sums)
     return added
 
@@ -28,11 +28,11 @@ def cohen_kappa(first: Array, second: Array, clusters: Array) -> Estimate | None
     """Cohen's kappa of two raters' labels on the same rows (Educational and Psychological Measurement 20, 1960)."""
     import numpy as np
 
-    labels = np.unique(np.concatenate([first, second]))
-    k = len(labels)
-    cell = np.searchsorted(labels, first) * k + np.searchsorted(labels, second)
-    one_hot = np.zeros((len(cell), k * k))
-    one_hot[np.arange(len(cell)), cell] = 1
+    labels: Any = np.unique(np.concatenate([first, second]))
+    k = int(labels.size)
+    cell: Any = np.searchsorted(labels, first) * k + np.searchsorted(labels, second)
+    one_hot = np.zeros((int(cell.size), k * k))
+    one_hot[np.arange(int(cell.size)), cell] = 1
 
     def kappa(s: Array) -> Array:
         table = s.reshape(*s.shape[:-1], k, k)
@@ -41,7 +41,7 @@ def cohen_kappa(first: Array, second: Array, clusters: Array) -> Estimate | None
         chance = (table.sum(-1) * table.sum(-2)).sum(-1) / n**2
         return (seen - chance) / (1 - chance)
 
-    return smooth(_clustered(one_hot, clusters), kappa, n=len(cell), within=(-1.0, 1.0)) if k else None
+    return smooth(_clustered(one_hot, clusters), kappa, n=int(cell.size), within=(-1.0, 1.0)) if k else None
 
 
 def krippendorff_alpha(counts: Array, clusters: Array) -> Estimate | None:

@@ -280,7 +280,11 @@ class Pairs(Weighed):
         score = pl.col("score")
         greatest, least = score.max().over("prompt"), score.min().over("prompt")
         reach = (self.tier * (greatest - least)).round(12)
-        first = each if self.choose in ("all_pairs", "adjacent", "random_pairs") else each.filter((greatest - score).round(12) <= reach)
+        first = (
+            each
+            if self.choose in ("all_pairs", "adjacent", "random_pairs")
+            else each.filter((greatest - score).round(12) <= reach)
+        )
         second = each.filter((score - least).round(12) <= reach) if self.tier else each
         couples = (
             first.join(second.drop("prompt_id"), on="prompt", suffix="_b")

@@ -19,6 +19,7 @@ from triptych.audit.evaluation.position import (
 )
 from triptych.audit.evaluation.saturation import ScoreLevels, ScoresAtTheEnds, TiedPairs, TiedScores
 from triptych.audit.evaluation.self_preference import OwnFamilyAgainstOtherJudges, SelfPreferenceGap
+from triptych.audit.evaluation.stability import RepeatAgreement, WordingAgreement
 from triptych.audit.evaluation.statuses import JudgementsWithoutAnswer, UnparsedJudgements
 from triptych.audit.evaluation.transitivity import CyclicTriads
 from triptych.audit.evaluation.verifier import JudgeVerifierAgreement
@@ -42,6 +43,8 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     GoldAccuracyBySlice(),
     GoldKappa(),
     GoldAlpha(),
+    RepeatAgreement(),
+    WordingAgreement(),
     CyclicTriads(),
     CalibrationSlope(),
     CalibrationError(),

@@ -141,19 +141,16 @@ def reliability(rows: pl.DataFrame) -> Curve:
     )
 
 
-def expected_calibration_error(rows: pl.DataFrame) -> float:
+def expected_calibration_error(rows: pl.DataFrame) -> Estimate | None:
     """ECE: the mean over rows of the absolute difference between confidence and accuracy in a row's bin (see `binned`)."""
+    import numpy as np
     import polars as pl
 
-    drawn = binned(rows).group_by("bin").agg(off=(pl.col("hit") - pl.col("sure")).mean().abs(), n=pl.len())
-    return float((drawn["off"] * drawn["n"]).sum() / rows.height)
-
-
-def brier(rows: pl.DataFrame) -> float:
-    """Brier's score: the mean squared difference between the probability and what is true, 1 or 0."""
-    import polars as pl
-
-    return float(rows.select(((pl.col("probability") - (1 + pl.col("truth")) / 2) ** 2).mean()).item())
+    told = binned(rows).with_columns(one=1.0)
+    bins = sorted(told["bin"].unique())
+    told = told.with_columns(pl_columns("d", bins, pl.col("hit") - pl.col("sure")))
+    sums = cluster_sums(told, [*(f"d{i}" for i in bins), "one"])
+    return smooth(sums, lambda s: np.abs(s[..., :-1]).sum(-1) / s[..., -1], n=rows.height, within=(0.0, 1.0))
 
 
 def _worst(rows: pl.DataFrame) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from triptych.audit.agreement import each_evaluator
 from triptych.audit.coefficients import cohen_kappa, krippendorff_alpha
@@ -31,7 +31,7 @@ class GoldAccuracy(Share):
     needs = (GOLD,)
     good = (0.7, 1.0)
     error = (0.5, 1.0)
-    by = ("evaluator", "evaluator_id")
+    by: ClassVar[tuple[str, ...]] = ("evaluator", "evaluator_id")
     change = "take a stronger judge, a clearer rubric, or show it the reference"
 
     def rows(self, data: Data) -> pl.LazyFrame:
@@ -64,7 +64,7 @@ class GoldAccuracyBySlice(GoldAccuracy):
         kept = size.sort(["len", "tag"], descending=[True, False]).head(_MOST_SLICES)
         return super().rows(data).join(tags.join(kept, on="tag", how="semi").lazy(), on="prompt_id")
 
-    def say(self, evaluator: str, _id: str, tag: str) -> tuple[str, str]:  # type: ignore[override]
+    def say(self, evaluator: str, _id: str, tag: str = "") -> tuple[str, str]:  # type: ignore[override]
         """Name the judge and the tag."""
         return f"{evaluator}: {tag}", f"On prompts tagged {tag}, {evaluator} names what gold calls better in"
 
@@ -105,7 +105,7 @@ class GoldKappa(_Coefficient):
 
     def coefficient(self, rows: pl.DataFrame) -> Estimate | None:
         """Cohen's kappa."""
-        return cohen_kappa(*_places(rows), rows["prompt_id"].to_numpy())
+        return cohen_kappa(*places(rows), rows["prompt_id"].to_numpy())
 
 
 class GoldAlpha(_Coefficient):
@@ -121,17 +121,21 @@ class GoldAlpha(_Coefficient):
 
     def coefficient(self, rows: pl.DataFrame) -> Estimate | None:
         """Krippendorff's alpha."""
-        import numpy as np
-
-        said, true = _places(rows)
-        counts = np.column_stack([(said == place) + 1.0 * (true == place) for place in (-1, 0, 1)])
-        return krippendorff_alpha(counts, rows["prompt_id"].to_numpy())
+        return krippendorff_alpha(counts(rows), rows["prompt_id"].to_numpy())
 
 
-def _places(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+def places(rows: pl.DataFrame) -> tuple[Any, Any]:
     """What the judge and gold say of the response shown first: 1 better, -1 worse, 0 neither."""
     import polars as pl
 
     turn = pl.when(pl.col("a_first").fill_null(True)).then(1).otherwise(-1)
     placed = rows.select(said=pl.col("prefers") * turn, true=pl.col("truth") * turn)
-    return placed["said"].to_numpy(), placed["true"].to_numpy()  # type: ignore[return-value]
+    return placed["said"].to_numpy(), placed["true"].to_numpy()
+
+
+def counts(rows: pl.DataFrame) -> Any:
+    """How often judge and gold together say worse, neither and better of the response shown first: shape (rows, 3)."""
+    import numpy as np
+
+    said, true = places(rows)
+    return np.column_stack([(said == place) + 1.0 * (true == place) for place in (-1, 0, 1)])
