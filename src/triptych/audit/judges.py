@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,15 @@ class Judges(msgspec.Struct, frozen=True, kw_only=True):
     """How they agree: `alpha` (Krippendorff), `ac1` (Gwet), both on choices in pairs; `effective_judges`."""
 
 
-def judges(data: Data) -> Judges:
-    """Measure every judge, and how they agree. What can't be measured is left out. Needs the extra `audit`."""
+def judges(data: Data, groups: Sequence[str] = tuple(GROUPS)) -> Judges:
+    """Measure every judge, and how they agree. What can't be measured is left out. Needs the extra `audit`.
+
+    Of the diagnostics, those of some `groups` only, if given.
+    """
     asked = data.by_models.select("evaluator").collect()["evaluator"].value_counts(sort=False)
     count = dict(asked.iter_rows())
     measures: dict[str, dict[str, Estimate]] = {name: {} for name in sorted(count)}
-    for subject, name, estimate in (*_diagnosed(data), *_compared(data), *_calibrated(data), *_by_others(data)):
+    for subject, name, estimate in (*_diagnosed(data, groups), *_compared(data), *_calibrated(data), *_by_others(data)):
         if subject in measures:
             measures[subject].setdefault(name, estimate)
     return Judges(
@@ -92,8 +95,8 @@ Told = Iterator[tuple[str, str, Estimate]]
 """Judge, figure, value."""
 
 
-def _diagnosed(data: Data) -> Told:
-    for diagnostic in (each for group in GROUPS.values() for each in group):
+def _diagnosed(data: Data, groups: Sequence[str]) -> Told:
+    for diagnostic in (each for group in groups for each in GROUPS[group]):
         if diagnostic.lacks(data) is None:
             for found in diagnostic.measure(data):
                 if found.value is not None and found.low is not None and found.high is not None:

@@ -27,18 +27,7 @@ def _asked_again(data: Data) -> pl.LazyFrame:
         .join(shown.unique("judgement_id"), on="judgement_id")
         .filter(pl.col("shown").list.len() <= 2)
         .with_columns(order=pl.col("shown").list.join(" "))
-        .group_by(
-            "judgement",
-            "prompt_id",
-            "evaluator",
-            "evaluator_id",
-            "model",
-            "criterion",
-            "criterion_id",
-            "order",
-            "check",
-            maintain_order=True,
-        )  # fmt: skip
+        .group_by("judgement", *_KEY, "evaluator", "evaluator_id", maintain_order=True)
         .agg(pl.col("judgement_id").first(), first.alias("about"), said=pl.col("verdict").first().round(9))
     )
 
