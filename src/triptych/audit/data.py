@@ -226,3 +226,25 @@ class Data:
         key = ["prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b"]
         told = self.choices.select(*key, "probability", "judgement_id").drop_nulls("probability")
         return told.join(self.gold, on=["prompt_id", "a", "b"])
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """What evaluators say of single steps of responses, in [0, 1]; see `triptych.instantiation.scores.verdicts`.
+
+        `last` says whether it is the last step of its response that this evaluator judges.
+        """
+        import polars as pl
+
+        each = ["response_id", "evaluator_id", "criterion"]
+        last = pl.col("step") == pl.col("step").max().over(each)
+        return verdicts(self.judgements, of="steps").with_columns(last=last).collect()
+
+    @cached_property
+    def outcomes(self) -> pl.DataFrame:
+        """Each response's mean score by all that judge it without a model. Columns: prompt_id, response_id, outcome."""
+        import polars as pl
+
+        names = list(self.gold_evaluators or ())
+        gold = pl.col("evaluator").is_in(names) if names else pl.col("model").is_null()
+        mean = pl.col("score").mean().alias("outcome")
+        return self.scored.filter(gold).group_by("prompt_id", "response_id").agg(mean)

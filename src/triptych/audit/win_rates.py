@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from triptych.audit.data import Data
 
-EASE, LENGTH, SLOPE = 0.1, 4.0, 10.0
+EASE, LENGTH, SLOPE = 0.04, 2.0, 20.0
 """Penalties on what the model shares out: see `length_controlled`."""
 Array = Any
 """An array of numbers."""
@@ -98,7 +98,9 @@ def comparisons(data: Data, baseline: str | None = None) -> pl.DataFrame:
     best = met.sort(["model", "n", "baseline"], descending=[True, True, False]).unique(
         ["evaluator", "evaluator_id"], keep="first", maintain_order=True
     )
-    return sides.join(best.select("evaluator", "evaluator_id", "baseline"), on=["evaluator", "evaluator_id", "baseline"])
+    return sides.join(
+        best.select("evaluator", "evaluator_id", "baseline"), on=["evaluator", "evaluator_id", "baseline"]
+    )
 
 
 _SIDE = ("prompt_id", "evaluator", "evaluator_id", "model", "won")
