@@ -90,7 +90,9 @@ def test_judgebench_accuracy_in_the_first_order_is_the_published_one(tmp_path):
     told = report(
         tmp_path, rows("judgebench_gpt4o_instances.jsonl.gz"), rows("judgebench_gpt4o_verdicts.jsonl.gz"), "judgebench"
     )
-    first = {name.split("_")[-1][:9]: counted(judge.measures["accuracy_as_listed"], 350) for name, judge in told.items()}
+    first = {
+        name.split("_")[-1][:9]: counted(judge.measures["accuracy_as_listed"], 350) for name, judge in told.items()
+    }
     assert sorted(first.values()) == [208, 208, 218, 248]
     assert counted(told["o1-mini-2024-09-12/arena_hard"].measures["accuracy_as_listed"], 350) == 248
     assert counted(told["Skywork_Skywork-Reward-Llama-3.1-8B"].measures["accuracy_as_listed"], 350) == 218

@@ -9,7 +9,7 @@ from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, correlation, smooth
 from triptych.audit.finding import Finding
-from triptych.audit.needs import LIBRARIES, SCORES, SEVERAL_JUDGES, Need
+from triptych.audit.needs import LIBRARIES, SCORES, Need
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,7 +140,15 @@ class DisagreementAtTheTop(Diagnostic):
 
     name = "disagreement_at_the_top"
     failure_mode = "E10"
-    needs = (LIBRARIES, SCORES, SEVERAL_JUDGES)
+    needs = (
+        LIBRARIES,
+        SCORES,
+        Need(
+            "scores by several models",
+            "score with two or more judges",
+            lambda data: data.scored.filter(data.scored["model"].is_not_null())["evaluator_id"].n_unique() > 1,
+        ),
+    )
     good = (0.0, 1.5)
     error = (0.0, 4.0)
     change = "take the mean less a multiple of the spread over judges (a lower bound) as the score"

@@ -9,12 +9,15 @@ from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Bars, Finding
-from triptych.audit.needs import JUDGED, LIBRARIES, SCORES
+from triptych.audit.needs import LIBRARIES, SCORES, Need
 
 if TYPE_CHECKING:
     import polars as pl
 
     from triptych.audit.data import Data
+
+
+COMPARED = Need("pairs judged by a model", "judge with `pairwise`", lambda data: data.choices.height > 0)
 
 
 class ScoresAtTheEnds(Share):
@@ -81,7 +84,7 @@ class TiedPairs(Share):
 
     name = "tied_pairs"
     failure_mode = "E8"
-    needs = (JUDGED,)
+    needs = (COMPARED,)
     good = (0.0, 0.5)
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
