@@ -305,10 +305,16 @@ def sure_world(sharpen, prompts=300, seed=10):
 
 
 def test_a_judge_that_is_too_sure_has_a_slope_below_one_and_an_error():
+    from sklearn.linear_model import LogisticRegression
+
     data, plain = sure_world(4.0, 900)
     slope, error = only(CalibrationSlope(), data), only(CalibrationError(), data)
     assert slope.severity == error.severity == "warn"
-    assert slope.low <= 0.25 <= slope.high
+    odds = np.log([[p / (1 - p)] for p in np.clip([p for p, _ in plain], 0.001, 0.999)])
+    expected = (
+        LogisticRegression(C=1e9, fit_intercept=False, tol=1e-10).fit(odds, [true for _, true in plain]).coef_[0, 0]
+    )
+    assert slope.value == pytest.approx(expected, abs=1e-3)
     assert slope.plot.diagonal
     clean = [
         f

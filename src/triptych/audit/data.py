@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from triptych.audit import agreement
 from triptych.audit.features import features
+from triptych.audit.intervals import Estimate
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
@@ -215,6 +216,14 @@ class Data:
         size = {name: (both[name] ** 2).mean() for name in names.values()}
         scale = {name: float(value) ** 0.5 if value else 1.0 for name, value in size.items()}  # type: ignore[arg-type]
         return both.with_columns(pl.col(name) / by for name, by in scale.items())
+
+    @cached_property
+    def style_coefficients(self) -> dict[str, dict[str, Estimate]]:
+        """Coefficients of logit P(judge prefers a) = g truth + c longer + m markup, by evaluator_id and name."""
+        from triptych.audit.estimates import logit
+
+        parts = agreement.each_evaluator(self.pair_differences)
+        return {rows["evaluator_id"][0]: logit(rows, "votes", ["truth", "longer", "markup"]) for _, rows in parts}
 
     @cached_property
     def confidences(self) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic, Share
-from triptych.audit.estimates import cluster_sums, correlation, logit, smooth
+from triptych.audit.estimates import cluster_sums, correlation, smooth
 from triptych.audit.finding import Finding
 from triptych.audit.needs import GOLD, JUDGED, LIBRARIES, SCORES
 
@@ -63,7 +63,7 @@ class _StyleCoefficient(Diagnostic):
     def measure(self, data: Data) -> Iterator[Finding]:
         """Fit the model for each judge."""
         for judge, rows in each_evaluator(data.pair_differences):
-            found = logit(rows, "votes", ["truth", "longer", "markup"]).get(self.style)
+            found = data.style_coefficients.get(rows["evaluator_id"][0], {}).get(self.style)
             if found is not None:
                 leaning = rows.filter((rows[self.style] * rows["prefers"] > 0) & (rows["right"] < 0.5))
                 said = f"At equal gold labels, the log-odds that {judge} prefers a response change with {self.what} by"

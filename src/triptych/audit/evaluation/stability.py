@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Share
 from triptych.audit.needs import Need
+from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,15 +21,18 @@ def _asked_again(data: Data) -> pl.LazyFrame:
     """What a judge says of a response each time, by the same words and in the same order; see `verdicts`."""
     import polars as pl
 
-    shown = data.by_models.select("criterion_id", "check", judgement_id="id", shown="response_ids")
-    first = pl.col("response_id").first()
+    shown = pl.col("response_ids").list
+    again = (
+        data.by_models.filter(shown.len() <= 2)
+        .with_columns(order=shown.join(" "))
+        .filter(pl.len().over("evaluator_id", "criterion_id", "order", "check") > 1)
+    )
+    about = again.select("criterion_id", "check", "order", judgement_id="id").unique("judgement_id")
     return (
-        data.said.lazy()
-        .join(shown.unique("judgement_id"), on="judgement_id")
-        .filter(pl.col("shown").list.len() <= 2)
-        .with_columns(order=pl.col("shown").list.join(" "))
+        verdicts(again.drop("order"))
+        .join(about, on="judgement_id")
         .group_by("judgement", *_KEY, "evaluator", "evaluator_id", maintain_order=True)
-        .agg(pl.col("judgement_id").first(), first.alias("about"), said=pl.col("verdict").first().round(9))
+        .agg(pl.col("judgement_id").first(), said=pl.col("verdict").first().round(9))
     )
 
 
