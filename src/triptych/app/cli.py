@@ -323,6 +323,20 @@ def show(folder: str, row_id: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
+@click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
+@json_option
+def judges(folder: str, gold: tuple[str, ...], as_json: bool) -> None:
+    """Measure the judges of the run in DIR: order, length, own family, gold, calibration, and each other.
+
+    If no --gold is given, people and verifiers count as true.
+    """
+    from triptych.app.judges import judges_command
+
+    judges_command(folder, gold, as_json=as_json)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
 @to_option
 @click.option("--out", type=click.Path(file_okay=False), help="Where to write; DIR/export/TARGET if not given.")
 @kind_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from triptych.instantiation.scores import verdicts
@@ -100,3 +101,56 @@ def single_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
     orders = [paired.select(*_PAIR, pl.col(order).alias("prefers"), "judgement_id") for order in ("a_first", "b_first")]
     apart = preferences(judgements.filter(pl.col("response_ids").list.len() != 2))
     return pl.concat([*orders, apart]).filter(pl.col("prefers").is_not_null() & (pl.col("prefers") != 0))
+
+
+def choices(judgements: pl.LazyFrame) -> pl.LazyFrame:
+    """What evaluators said of each pair that they were shown, every time that they were asked, also what can't be read.
+
+    Where a judgement has ranks they are its choice, else its scores are. Columns: prompt_id, evaluator, evaluator_id, model,
+    criterion, criterion_id, a, b (a < b by id), a_first, named (1 the first shown, -1 the second, 0 neither, null if it can't
+    be read), prefers (1 for a, -1 for b, 0, null), probability (that a is the better one), judgement_id.
+    """
+    import polars as pl
+
+    place, ok = pl.col("response_ids").list, pl.col("status") == "ok"
+    known = judgements.collect_schema().names()
+    whole = pl.col("step").struct.field("index").is_null() & (place.len() == 2)
+    if "about" in known:
+        whole &= pl.col("about").list.len().fill_null(0) == 0
+
+    def two(name: str) -> tuple[pl.Expr, pl.Expr]:
+        return tuple(
+            pl.when(pl.col(name).list.len() == 2).then(pl.col(name).list.get(i, null_on_oob=True)).cast(pl.Float64)
+            for i in (0, 1)
+        )  # type: ignore[return-value]
+
+    ranks, scores = two("ranks"), two("scores")
+    finite = scores[0].is_finite() & scores[1].is_finite()
+    named = pl.coalesce((ranks[1] - ranks[0]).sign(), pl.when(finite).then((scores[0] - scores[1]).sign()))
+    first, second = place.get(0, null_on_oob=True), place.get(1, null_on_oob=True)
+    turn = pl.when("a_first").then(1.0).otherwise(-1.0)
+    p = pl.when(ok & pl.col("probability").is_between(0, 1)).then(pl.col("probability"))
+    return (
+        judgements.filter(whole & (first != second))
+        .select(
+            *("prompt_id", "evaluator", "evaluator_id", "model", "criterion", "criterion_id"),
+            a=pl.min_horizontal(first, second),
+            b=pl.max_horizontal(first, second),
+            a_first=first < second,
+            named=pl.when(ok).then(named),
+            probability=p,
+            judgement_id="id",
+        )
+        .with_columns(
+            prefers=pl.col("named") * turn,
+            probability=pl.when("a_first").then("probability").otherwise(1 - pl.col("probability")),
+        )
+    )
+
+
+def each_evaluator(rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The rows of each evaluator, in the order of their names."""
+    if rows.height:
+        parts = rows.partition_by("evaluator", "evaluator_id", as_dict=True)
+        for (name, _), part in sorted(parts.items(), key=lambda item: tuple(map(str, item[0]))):
+            yield str(name), part

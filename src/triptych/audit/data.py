@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from triptych.audit import agreement
 from triptych.audit import vectors as vector
 from triptych.audit.features import features
+from triptych.audit.intervals import Estimate
 from triptych.audit.prompts import prompt_features
 from triptych.audit.similarity import pair_similarity
 from triptych.instantiation.scores import objective_scores, verdicts
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 
 _OF_TEXTS_AND_VERDICTS = (
+    "asked",
+    "choices",
+    "judged",
+    "pair_differences",
+    "style_coefficients",
+    "confidences",
+    "steps",
+    "outcomes",
     "rounds",
     "policy",
     "ngrams",
@@ -350,6 +359,90 @@ class Data:
             tags=pl.col("tags").list.eval(pl.element().str.to_lowercase()),
             asks=bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars().hash(),
         ).collect()
+
+    @cached_property
+    def choices(self) -> pl.DataFrame:
+        """What judges said of each pair, every time; see `triptych.audit.agreement.choices`."""
+        return agreement.choices(self.by_models).collect()
+
+    @cached_property
+    def judged(self) -> pl.DataFrame:
+        """Each verdict of a judge on a pair whose better response is known, each time that it was asked.
+
+        A judge that scores responses apart has one verdict on each pair. What can't be read is left out. Columns: prompt_id,
+        evaluator, evaluator_id, criterion, a, b, a_first (null where they were not shown together), prefers (1 for a, -1 for
+        b, 0), truth (1 for a, -1 for b), right (1, 0, and 0.5 for a tie), judgement_id.
+        """
+        import polars as pl
+
+        key = ["prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b"]
+        shown = self.choices.select(*key, "a_first", "prefers", "judgement_id").drop_nulls("prefers")
+        apart = agreement.preferences(self.by_models.filter(pl.col("response_ids").list.len() != 2))
+        scored = apart.with_columns(a_first=pl.lit(None, pl.Boolean)).select(shown.columns).collect()
+        told = pl.concat([shown, scored]).join(self.gold, on=["prompt_id", "a", "b"])
+        return told.with_columns(right=(1 + pl.col("prefers") * pl.col("truth")) / 2)
+
+    @cached_property
+    def pair_differences(self) -> pl.DataFrame:
+        """`judged` with the differences of style between a and b, each over its standard deviation where it has one.
+
+        Columns beside: longer (of characters), markup (of bullets, headings and bold), hedges, flatteries; votes (0 to 1:
+        whether the judge prefers a).
+        """
+        import polars as pl
+
+        markup = pl.col("bullets") + pl.col("headings") + pl.col("bold")
+        style = self.features.select("response_id", "chars", markup.alias("markup"), "hedges", "flatteries")
+        both = self.judged.join(style, left_on="a", right_on="response_id").join(
+            style, left_on="b", right_on="response_id", suffix="_b"
+        )
+        names = {"chars": "longer", "markup": "markup", "hedges": "hedges", "flatteries": "flatteries"}
+        differences = [(pl.col(n) - pl.col(f"{n}_b")).cast(pl.Float64).alias(to) for n, to in names.items()]
+        both = both.select(*self.judged.columns, *differences, votes=(1 + pl.col("prefers")) / 2)
+        size = {name: (both[name] ** 2).mean() for name in names.values()}
+        scale = {name: float(value) ** 0.5 if value else 1.0 for name, value in size.items()}  # type: ignore[arg-type]
+        return both.with_columns(pl.col(name) / by for name, by in scale.items())
+
+    @cached_property
+    def style_coefficients(self) -> dict[str, dict[str, Estimate]]:
+        """Coefficients of logit P(judge prefers a) = g truth + c longer + m markup, by evaluator_id and name."""
+        from triptych.audit.estimates import logit
+
+        parts = agreement.each_evaluator(self.pair_differences)
+        return {rows["evaluator_id"][0]: logit(rows, "votes", ["truth", "longer", "markup"]) for _, rows in parts}
+
+    @cached_property
+    def confidences(self) -> pl.DataFrame:
+        """Each verdict on a pair with a gold label that comes with a probability.
+
+        Columns: prompt_id, evaluator, evaluator_id, criterion, a, b, truth (1 for a, -1 for b), probability (that a is
+        better), judgement_id.
+        """
+        key = ["prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b"]
+        told = self.choices.select(*key, "probability", "judgement_id").drop_nulls("probability")
+        return told.join(self.gold, on=["prompt_id", "a", "b"])
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """What evaluators say of single steps of responses, in [0, 1]; see `triptych.instantiation.scores.verdicts`.
+
+        `last` says whether it is the last step of its response that this evaluator judges.
+        """
+        import polars as pl
+
+        each = ["response_id", "evaluator_id", "criterion"]
+        last = pl.col("step") == pl.col("step").max().over(each)
+        return verdicts(self.judgements, of="steps").with_columns(last=last).collect()
+
+    @cached_property
+    def outcomes(self) -> pl.DataFrame:
+        """Each response's mean score by all that judge it without a model. Columns: prompt_id, response_id, outcome."""
+        import polars as pl
+
+        names = list(self.gold_evaluators or ())
+        gold = pl.col("evaluator").is_in(names) if names else pl.col("model").is_null()
+        mean = pl.col("score").mean().alias("outcome")
+        return self.scored.filter(gold).group_by("prompt_id", "response_id").agg(mean)
 
 
 def _rounds_before(run: Run) -> list[Run]:

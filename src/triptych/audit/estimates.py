@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.intervals import Estimate, student, wilson
@@ -193,3 +193,47 @@ def quotient(rows: pl.DataFrame, column: str, second: str, *, cluster: str = "pr
         n=rows.height,
         within=(0.0, math.inf),
     )
+
+
+def logit(rows: pl.DataFrame, y: str, x: Sequence[str], cluster: str = "prompt_id") -> dict[str, Estimate]:
+    """Coefficients of a logistic model without intercept, by the names in `x`; empty where it can't be fitted.
+
+    For outcomes of pairs, of which it does not matter which is called the first. `y` is in [0, 1]. The intervals are those
+    of the cluster-robust covariance, by Student's t. Where something in `x` tells `y` without an error (separation), no
+    finite coefficient is the best one, and none is given.
+    """
+    import warnings
+
+    import numpy as np
+    import statsmodels.api as sm
+
+    rows = rows.select(cluster, y, *x).drop_nulls()
+    values = rows.select(x).cast(pl_float()).to_numpy()
+    names = [name for name, spread in zip(x, np.ptp(values, axis=0) if len(values) else (), strict=False) if spread > 0]
+    groups = rows[cluster].rank("dense").to_numpy()
+    clusters = rows[cluster].n_unique()
+    if not names or clusters < len(names) + 2:
+        return {}
+    model = sm.GLM(
+        rows[y].cast(pl_float()).to_numpy(), rows.select(names).cast(pl_float()).to_numpy(), sm.families.Binomial()
+    )
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            fitted = model.fit(cov_type="cluster", cov_kwds={"groups": groups}, maxiter=50)
+        except (np.linalg.LinAlgError, ValueError):
+            return {}
+    if not fitted.converged or not np.isfinite(fitted.bse).all() or np.abs(model.exog @ fitted.params).max() > 25:
+        return {}
+    reach = student(clusters - 1) * fitted.bse
+    return {
+        name: Estimate(float(value), float(value - half), float(value + half), rows.height, clusters)
+        for name, value, half in zip(names, fitted.params, reach, strict=True)
+    }
+
+
+def pl_float() -> pl.DataType:
+    """The type in which everything is computed."""
+    import polars as pl
+
+    return pl.Float64()

@@ -90,7 +90,9 @@ class Pairwise(LogprobJudge):
                     yield Question(shown, name, case.objective.criteria[name])
 
     def _answer(self, judgement: Judgement) -> dict[str, Any]:
-        return {"better": next(said for said, ranks in _RANKS.items() if ranks == judgement.ranks).replace("TIE", "tie")}
+        return {
+            "better": next(said for said, ranks in _RANKS.items() if ranks == judgement.ranks).replace("TIE", "tie")
+        }
 
     def _form(self, count: int) -> Form:
         return self._choice_form

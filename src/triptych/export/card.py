@@ -171,7 +171,9 @@ def _front_matter(name: str, parts: Sequence[Part]) -> str:
 
 def _has_a_verifier(recipe: Mapping[str, Any]) -> bool:
     declared = recipe.get("evaluation") or []
-    return any(settings.get("kind") == "verify" for settings in (declared if isinstance(declared, list) else [declared]))
+    return any(
+        settings.get("kind") == "verify" for settings in (declared if isinstance(declared, list) else [declared])
+    )
 
 
 def _models(run: Run, recipe: Mapping[str, Any]) -> Iterator[list[str]]:

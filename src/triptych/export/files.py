@@ -125,7 +125,9 @@ class _Split:
 
         folder = self.folder / self.name
         folder.mkdir()
-        shards = [self._pieces[start : start + _PIECES_A_SHARD] for start in range(0, len(self._pieces), _PIECES_A_SHARD)]
+        shards = [
+            self._pieces[start : start + _PIECES_A_SHARD] for start in range(0, len(self._pieces), _PIECES_A_SHARD)
+        ]
         names = [f"data-{place:05d}-of-{len(shards):05d}.arrow" for place in range(len(shards))]
         for pieces, name in zip(shards, names, strict=True):
             pl.read_parquet(pieces).write_ipc_stream(folder / name, compat_level=pl.CompatLevel.oldest())

@@ -51,7 +51,9 @@ def reward_function(recipe: Recipe) -> Callable[..., list[float | None]]:
     ) -> list[float | None]:
         none = [None] * len(completions)
         asked = [_prompt(*row) for row in zip(prompts, constraints or none, reference or none, strict=True)]
-        said = [_response(prompt, place, text) for place, (prompt, text) in enumerate(zip(asked, completions, strict=True))]
+        said = [
+            _response(prompt, place, text) for place, (prompt, text) in enumerate(zip(asked, completions, strict=True))
+        ]
         cases = [
             Case(prompt=prompt, responses=(response,), objective=recipe.objective, seed=recipe.seed)
             for prompt, response in zip(asked, said, strict=True)

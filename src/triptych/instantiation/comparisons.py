@@ -66,4 +66,6 @@ def _battles(judgements: pl.LazyFrame, weigh_positions: bool) -> pl.LazyFrame:
         decided = pl.when(pl.col("first_won") != 0.5).then(pl.col("first_won"))
         first_wins = decided.mean().over("evaluator_id").fill_null(0.5)
         weight = pl.when(decided == 1).then(1 - first_wins).when(decided == 0).then(first_wins).otherwise(0.5)
-    return told.with_columns(weight=weight).select("place", "id", "about", "group", "first_won", "weight").collect().lazy()
+    return (
+        told.with_columns(weight=weight).select("place", "id", "about", "group", "first_won", "weight").collect().lazy()
+    )

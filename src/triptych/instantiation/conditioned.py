@@ -116,7 +116,11 @@ class Conditioned(Scored):
         scale = own if self.scale is None else pl.lit(list(self.scale), dtype=pl.List(pl.Float64))
         return (
             known.with_columns(scale.alias("scale"))
-            .select("response_ids", "criterion", *(pl.col("scale").list.get(place).alias(name) for place, name in enumerate(("low", "high"))))
+            .select(
+                "response_ids",
+                "criterion",
+                *(pl.col("scale").list.get(place).alias(name) for place, name in enumerate(("low", "high"))),
+            )
             .explode("response_ids")
             .rename({"response_ids": "response_id"})
             .unique(["response_id", "criterion"], keep="first", maintain_order=True)

@@ -48,7 +48,9 @@ def _lexicographic(per_criterion: pl.LazyFrame) -> pl.LazyFrame:
     by_weight = per_criterion.with_columns(criterion=pl.col("criterion").cast(pl.String)).sort(
         "weight", "criterion", descending=[True, False]
     )
-    told = by_weight.group_by("row").agg(pl.first("prompt"), pl.col("score").alias("scores"), pl.len().alias("judged_on"))
+    told = by_weight.group_by("row").agg(
+        pl.first("prompt"), pl.col("score").alias("scores"), pl.len().alias("judged_on")
+    )
     # Lists have no order in Polars, so the places are found criterion by criterion: equal ones share a place.
     most = told.select(pl.col("judged_on").max()).collect().item() or 0
     place = pl.lit(0, dtype=pl.UInt32)

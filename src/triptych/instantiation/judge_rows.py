@@ -150,7 +150,9 @@ class JudgeRows(MakesExamples):
         return (
             said.join(truth, on="response_id", how="left")
             .group_by(pl.col("judgement_id").alias("id"))
-            .agg(pl.when(pl.len() == 1).then(alone).otherwise(among).alias("agrees"), true.is_null().any().alias("open"))
+            .agg(
+                pl.when(pl.len() == 1).then(alone).otherwise(among).alias("agrees"), true.is_null().any().alias("open")
+            )
             .filter(pl.col("agrees") & ~pl.col("open"))
             .select("id")
         )
@@ -238,7 +240,9 @@ def _said_again(
         [
             pl.Series("id", ids, dtype=pl.String),
             pl.Series("question", numbers, dtype=pl.Int64),
-            column("input", inputs, schema("examples")["input"]) if found else pl.Series("input", [], schema("examples")["input"]),
+            column("input", inputs, schema("examples")["input"])
+            if found
+            else pl.Series("input", [], schema("examples")["input"]),
             pl.Series("output", outputs, dtype=pl.String),
         ]
     )

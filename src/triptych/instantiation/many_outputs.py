@@ -115,7 +115,9 @@ def _before(outputs: pl.LazyFrame, ask: str) -> pl.LazyFrame:
     import polars as pl
 
     turn = pl.concat_list("messages", a_message("user", pl.lit(ask)))
-    earlier = outputs.select("prompt", pl.col("place").alias("at"), turn.alias("turns"), pl.col("judgement_ids").alias("earlier_ids"))
+    earlier = outputs.select(
+        "prompt", pl.col("place").alias("at"), turn.alias("turns"), pl.col("judgement_ids").alias("earlier_ids")
+    )
     return (
         outputs.select("prompt", "place")
         .join(earlier, on="prompt")

@@ -78,9 +78,7 @@ class PartWeights(BaseModel):
         rests_on = pl.concat_list("judgement_ids", pl.col("part_judgement_ids").fill_null([]))
         return (
             numbered.join(found, on="example", how="left", maintain_order="left")
-            .with_columns(
-                pl.col("spans").fill_null([]), judgement_ids=rests_on.list.unique(maintain_order=True)
-            )
+            .with_columns(pl.col("spans").fill_null([]), judgement_ids=rests_on.list.unique(maintain_order=True))
             .drop("example", "part_judgement_ids")
         )
 

@@ -98,7 +98,9 @@ def verdicts(
             pl.col("response_ids").alias("response_id"),
             *("criterion", "evaluator", "evaluator_id", "model", "scores", "ranks"),
             step.alias("step"),
-            *(locator(name).fill_null(0) if name == "message" else locator(name) for name in place),  # 0 goes without saying
+            *(
+                locator(name).fill_null(0) if name == "message" else locator(name) for name in place
+            ),  # 0 goes without saying
             (pl.col("weight") if "weight" in known else pl.lit(1.0)).alias("counts"),
             k.alias("k"),
             low.alias("low"),

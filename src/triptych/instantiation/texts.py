@@ -26,7 +26,9 @@ def with_text(messages: pl.Expr, text: pl.Expr, place: Literal["user", "system"]
         changed, added = [messages.list.head(messages.list.len() - 1), longer], [messages, alone]
     else:
         changed, added = [longer, messages.list.slice(1)], [alone, messages]
-    return pl.when((its("role") == place).fill_null(False)).then(pl.concat_list(changed)).otherwise(pl.concat_list(added))
+    return (
+        pl.when((its("role") == place).fill_null(False)).then(pl.concat_list(changed)).otherwise(pl.concat_list(added))
+    )
 
 
 def for_each(column: pl.Series, made: Callable[[str], str]) -> pl.Series:
@@ -34,4 +36,6 @@ def for_each(column: pl.Series, made: Callable[[str], str]) -> pl.Series:
     import polars as pl
 
     known = column.unique()
-    return column.replace_strict(known, pl.Series([made(text) for text in known], dtype=pl.String), return_dtype=pl.String)
+    return column.replace_strict(
+        known, pl.Series([made(text) for text in known], dtype=pl.String), return_dtype=pl.String
+    )

@@ -128,3 +128,32 @@ class FirstSlotRate(Share):
     def say(self, evaluator: str, _id: str) -> tuple[str, str]:  # type: ignore[override]
         """Name the judge."""
         return evaluator, f"{evaluator} names the response shown first in"
+
+
+class FirstSlotInContradictions(Share):
+    """Of pairs for which a judge names the same place in both orders, the share for which that place is the first.
+
+    Only the order can have decided these. Without a lean to either place it is one half: with a pair a prompt, a binomial
+    test of one half (McNemar, Psychometrika 12, 1947) says what the interval says.
+    """
+
+    name = "first_slot_in_contradictions"
+    failure_mode = "E1"
+    needs = (BOTH_ORDERS,)
+    good = (0.25, 0.75)
+    by = _BY
+    change = "judge each pair in both orders; swapping averages a lean out, noise it does not"
+
+    def rows(self, data: Data) -> pl.LazyFrame:
+        """Each pair whose two verdicts contradict each other."""
+        import polars as pl
+
+        return (
+            data.duels.lazy()
+            .filter(_in_both() & (pl.col("a_first") * pl.col("b_first") < 0))
+            .with_columns(part=pl.col("a_first") > 0, whole=1, id="judgement_id", shows=pl.lit(True))
+        )
+
+    def say(self, evaluator: str, _id: str) -> tuple[str, str]:  # type: ignore[override]
+        """Name the judge."""
+        return evaluator, f"Where it contradicts itself, {evaluator} names the first shown both times for"

@@ -35,7 +35,9 @@ def _snippet(part: Part, settings: Mapping[str, Any]) -> tuple[str, str]:
     verifier = ""
     if reward and part.checkable:
         loaded = f"import triptych as tp\n{loaded}"
-        verifier = 'your_reward = tp.reward_function(tp.load_recipe("recipe.yaml"))  # the recipe below: its verifiers\n'
+        verifier = (
+            'your_reward = tp.reward_function(tp.load_recipe("recipe.yaml"))  # the recipe below: its verifiers\n'
+        )
     held_out = ", eval_dataset=held_out" if part.tests else ""
     return "python", (
         f"{loaded}from {module} import {config}, {trainer}\n\n"
