@@ -48,7 +48,8 @@ def report(*words: object) -> dict:
 
 def test_a_file_is_audited_as_it_lies_there(biased, tmp_path):
     told = report(biased)
-    worst = told["findings"][0]
+    assert told["findings"][0]["severity"] == "error"
+    worst = next(each for each in told["findings"] if each["name"] == "chosen_longer")
     assert (worst["name"], worst["severity"], worst["value"], worst["n"]) == ("chosen_longer", "error", 1.0, 40)
     assert told["verdict"]["errors"] == sum(each["severity"] == "error" for each in told["findings"])
     assert told["rows"] == {"prompts": 40, "responses": 80, "judgements": 40, "examples": 40}
