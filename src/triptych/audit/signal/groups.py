@@ -30,7 +30,7 @@ class ZeroAdvantageGroups(Share):
     error = (0.0, 0.9)
     by = ("strategy", "strategy_id")
     change = "sample until scores differ, take prompts of medium difficulty, or drop these groups (zero_variance: drop)"
-    repair = "drop_zero_variance"
+    repair = "drop_zero_groups"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each group, and whether its scores are all equal."""
