@@ -7,11 +7,16 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
+from click.testing import CliRunner
 
 import triptych as tp
+from triptych.app.cli import cli
 from triptych.audit.data import Data
 from triptych.audit.judges import judges
+from triptych.audit.win_rates import length_controlled, win_rates
 
 pytest.importorskip("statsmodels")
 DATA = Path(__file__).parent / "data"
@@ -95,3 +100,69 @@ def test_judgebench_accuracy_in_the_first_order_is_the_published_one(tmp_path):
     assert sorted(first.values()) == [208, 208, 218, 248]
     assert counted(told["o1-mini-2024-09-12/arena_hard"].measures["accuracy_as_listed"], 350) == 248
     assert counted(told["Skywork_Skywork-Reward-Llama-3.1-8B"].measures["accuracy_as_listed"], 350) == 218
+
+
+@real
+def test_length_controlled_win_rates_come_close_to_the_leaderboard_for_ten_of_twelve_models(tmp_path):
+    run = tp.import_data(
+        REAL / "alpaca_eval2_reference.jsonl.gz",
+        out=tmp_path / "run",
+        verdicts=REAL / "alpaca_eval2_annotations.jsonl.gz",
+    )
+    with (REAL / "alpaca_eval2_leaderboard.csv").open() as file:
+        board = {row[""]: row for row in csv.DictReader(file)}
+    told = win_rates(Data.of(run), "gpt4_1106_preview")
+    assert len(told) == 12
+    raw = [100 * each.win_rate.value - float(board[each.model]["win_rate"]) for each in told]
+    off = [100 * each.length_controlled - float(board[each.model]["length_controlled_winrate"]) for each in told]
+    assert max(map(abs, raw)) < 0.3  # the import leaves out outputs that say what the reference says
+    assert sum(abs(each) <= 0.5 for each in off) >= 10
+    assert max(map(abs, off)) < 2.5
+
+
+def test_the_figures_of_an_excerpt_are_what_counting_gives(tmp_path):
+    instances = {row["index"]: row for row in map(json.loads, (DATA / "llmbar_excerpt.jsonl").open())}
+    said = list(map(json.loads, (DATA / "llmbar_verdicts_excerpt.jsonl").open()))
+    told = report(tmp_path, instances.values(), said, "llmbar")
+    winners = defaultdict(dict)
+    for row in said:
+        winners[f"{row['judge']}/{row['strategy']}"][row["index"], row["swapped"]] = row["winner"]
+    assert set(told) == set(winners)
+    for name, each in winners.items():
+        for order, swapped in (("as_listed", False), ("turned", True)):
+            mine = {index: winner for (index, turned), winner in each.items() if turned == swapped}
+            right = sum(winner == str(instances[index]["label"]) for index, winner in mine.items())
+            assert counted(told[name].measures[f"accuracy_{order}"], len(mine)) == right
+        both = [index for index, swapped in each if swapped and (index, False) in each]
+        same = sum(each[index, True] == each[index, False] for index in both)
+        assert counted(told[name].measures["positional_agreement"], len(both)) == same
+
+
+def test_a_model_that_wins_by_length_alone_is_even_at_equal_length():
+    rng = np.random.default_rng(0)
+    rows = []
+    for model, skill in (("long", 0.0), ("short", 0.0), ("good", 1.5)):
+        for prompt in range(600):
+            longer = rng.normal({"long": 400, "short": -400, "good": 0}[model], 400)
+            won = 1 / (1 + np.exp(-(skill + 2 * np.tanh(longer / 400))))
+            rows.append((f"p{prompt}", model, float(rng.random() < won), longer))
+    table = pl.DataFrame(rows, ["prompt_id", "model", "won", "longer"], orient="row")
+    raw = dict(table.group_by("model").agg(pl.col("won").mean()).iter_rows())
+    held = length_controlled(table)
+    assert raw["long"] > 0.65 > 0.35 > raw["short"]
+    assert held["long"] == pytest.approx(0.5, abs=0.07)
+    assert held["short"] == pytest.approx(0.5, abs=0.07)
+    assert held["good"] == pytest.approx(1 / (1 + np.exp(-1.5)), abs=0.07)
+
+
+def test_the_command_prints_the_figures_and_gives_them_as_json(tmp_path):
+    run = tp.import_data(
+        DATA / "llmbar_excerpt.jsonl", out=tmp_path / "run", verdicts=DATA / "llmbar_verdicts_excerpt.jsonl"
+    )
+    shown = CliRunner().invoke(cli, ["judges", str(run.path)], catch_exceptions=False)
+    assert "accuracy_as_listed" in shown.output
+    assert "too few to tell" in shown.output
+    told = json.loads(CliRunner().invoke(cli, ["judges", str(run.path), "--json"], catch_exceptions=False).output)
+    for judge in told["judges"]:
+        assert judge["name"] in shown.output
+        assert judge["measures"]["positional_agreement"]["n"] == 4
