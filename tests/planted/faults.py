@@ -19,6 +19,7 @@ from planted.world import (
     Question,
     Score,
     World,
+    another_round,
     compare,
     more_answers,
     question_of,
@@ -147,6 +148,108 @@ def rejected_that_refuse(world: World, strength: float, rng: random.Random) -> N
     for pair in some(world.pairs, strength, rng):
         answer = world.questions[pair.question].answers[pair.rejected]
         answer.text = f"I'm sorry, but I cannot help with problem {rng.randrange(10**6)}."
+
+
+def _loop(world: World, rounds: int, rng: random.Random) -> None:
+    """Make the world the last round of a loop whose earlier rounds are like it."""
+    world.policy = "policy"
+    first = World([replace(q, answers=[replace(a) for a in q.answers]) for q in world.questions], file=world.file)
+    first.pairs = [replace(pair) for pair in world.pairs]
+    first = another_round(first, rng.randrange(10**9))
+    first.policy = "policy"
+    origin = replace(world, rounds=[])
+    world.rounds = [first, *(another_round(origin, rng.randrange(10**9)) for _ in range(rounds - 2))]
+    last = another_round(origin, rng.randrange(10**9))
+    world.questions, world.pairs = last.questions, last.pairs
+    world.scores, world.choices, world.checks = last.scores, last.choices, last.checks
+    for number, each in enumerate([*world.rounds, world]):
+        for question in each.questions:
+            for answer in question.answers:
+                answer.model, answer.version = "policy", f"v{number}"
+
+
+@fault("S1", 0.8, "share of answers that another model than the policy gave", off_policy_share=lambda s: s)
+def answers_of_another_model(world: World, strength: float, rng: random.Random) -> None:
+    world.policy = "policy"
+    for question in world.questions:
+        for answer in question.answers:
+            answer.model = "elsewhere" if rng.random() < strength else "policy"
+
+
+@fault(
+    "S1", 1.5, "standard deviations, in nats a token, by which the policy's likelihoods of the answers differ", most=3.0
+)
+def answers_that_the_policy_would_not_give(world: World, strength: float, rng: random.Random) -> None:
+    for q, question in enumerate(world.questions):
+        for a, answer in enumerate(question.answers):
+            tokens = max(len(answer.text) // 4, 1)
+            world.logprobs[q, a] = (-tokens * abs(rng.gauss(0.4, 0.1) + strength * abs(rng.gauss(0, 1.5))), tokens)
+
+
+@fault("S6", 0.5, "share of right answers that come out wrong in the last round")
+def a_policy_that_gets_worse(world: World, strength: float, rng: random.Random) -> None:
+    _loop(world, 3, rng)
+    for s in world.checks:
+        if s.score == 1 and rng.random() < strength:
+            s.score = 0.0
+
+
+@fault("S7", 0.9, "share of answers that are those of the first round again")
+def answers_said_before(world: World, strength: float, rng: random.Random) -> None:
+    _loop(world, 3, rng)
+    for question, before in zip(world.questions, world.rounds[0].questions, strict=True):
+        for answer, old in zip(question.answers, before.answers, strict=True):
+            if rng.random() < strength:
+                answer.text = old.text
+    for pair in world.pairs:
+        pair.margin = (pair.margin or 0.0) * (1 - 0.8 * strength)
+
+
+@fault("S8", 0.3, "share of prompts whose words are shuffled, and whose rejected answer is short and poor")
+def prompts_that_make_no_sense(world: World, strength: float, rng: random.Random) -> None:
+    for pair in some(world.pairs, strength, rng):
+        question = world.questions[pair.question]
+        words = question.text.split()
+        rng.shuffle(words)
+        question.text = " ".join(words)
+        question.answers[pair.rejected].text = f"What? {rng.randrange(10**6)}"
+        pair.margin = 0.9
+        for s in world.scores:
+            if s.question == pair.question and s.answer in (pair.chosen, pair.rejected):
+                s.score = 9.5 if s.answer == pair.chosen else 1.0
+
+
+@fault("L1", 1.0, "share of examples whose answers are those of the first of five rounds")
+def examples_gone_stale(world: World, strength: float, rng: random.Random) -> None:
+    _loop(world, 5, rng)
+    for question in world.questions:
+        for answer in question.answers:
+            if rng.random() < strength:
+                answer.version = "v0"
+
+
+@fault("L2", 0.8, "share of prompts whose answers in the last round are copies of one")
+def rounds_that_lose_their_variety(world: World, strength: float, rng: random.Random) -> None:
+    _loop(world, 3, rng)
+    for question in some(world.questions, strength, rng):
+        for answer in question.answers:
+            answer.text = question.answers[0].text
+
+
+@fault("L3", 0.9, "share of answers that have come to be long lists, which the judge of the first round never saw")
+def a_policy_that_leaves_its_judge_behind(world: World, strength: float, rng: random.Random) -> None:
+    _loop(world, 3, rng)
+    for question in world.questions:
+        for answer in some(question.answers, strength, rng):
+            answer.text = "# Answer\n" + "\n".join(f"- **{line}**\n- so it is" for line in answer.text.splitlines())
+
+
+@fault("L4", 3.0, "points that the clarity of answers to the same prompts has lost since the first round", most=6.0)
+def a_policy_that_forgets(world: World, strength: float, rng: random.Random) -> None:
+    _loop(world, 3, rng)
+    for s in world.scores:
+        if s.criterion == "clarity":
+            s.score = max(round(s.score - strength, 1), SCALE[0])
 
 
 # --- evaluation

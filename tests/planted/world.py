@@ -12,10 +12,12 @@ import json
 import math
 import random
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from triptych.audit.data import Data
 from triptych.recipes.load import build_recipe
@@ -120,13 +122,24 @@ class World:
     """Unpaired rows: question, answer, whether it is good."""
     rankings: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
 
+    policy: str | None = None
+    """The model that is to be trained."""
+    logprobs: dict[tuple[int, int], tuple[float, int]] = field(default_factory=dict)
+    """What the policy says of an answer: its log-probability, and of how many tokens; by question and answer."""
+    rounds: list[World] = field(default_factory=list)
+    """Earlier rounds of the same loop, the oldest first."""
+
     def unanimous(self) -> list[dict[str, Any]]:
         """Problems that all models solve, or none."""
         return list(_solved(self.file)[1])
 
     def data(self) -> Data:
         """The world as the audit is given it."""
-        return Data(self.tables())
+        tables = self.tables()
+        known: dict[str, Any] = {"policy": self.policy, "rounds": [each.data() for each in self.rounds]}
+        if self.logprobs:
+            known["logprobs"] = _logprobs(self)
+        return Data(tables, **known)
 
     def tables(self) -> dict[str, Any]:
         """The four tables, as Polars LazyFrames."""
@@ -205,8 +218,7 @@ def judge(world: World, rng: random.Random) -> None:
         for a, answer in enumerate(question.answers):
             world.checks.append(Score("verify", q, a, "final_answer", float(answer.right)))
             for who in ("alpha", "beta"):
-                for criterion in ("correctness", "clarity"):
-                    world.scores.append(Score(who, q, a, criterion, seen(answer.quality, rng)))
+                world.scores += read(who, q, a, answer, rng)
     score_pairs(world)
     world.pairs = [pair for pair in world.pairs if pair.margin is not None and pair.margin > 0]
     for pair in world.pairs:
@@ -225,9 +237,14 @@ def more_answers(world: World, q: int, count: int, rng: random.Random, quality: 
         text = f"{like.text}\nThat is answer {rng.randrange(10**6)} of this kind."
         answers.append(Answer(text, like.model, like.right, index=len(answers), skill=skill))
         for who in ("alpha", "beta"):
-            for criterion in ("correctness", "clarity"):
-                score = seen(answers[-1].quality, rng)
-                world.scores.append(Score(who, q, len(answers) - 1, criterion, score))
+            world.scores += read(who, q, len(answers) - 1, answers[-1], rng)
+
+
+def read(who: str, q: int, a: int, answer: Answer, rng: random.Random) -> list[Score]:
+    """What a judge says of an answer: of its clarity nearly what it says of its correctness."""
+    score = seen(answer.quality, rng)
+    near = min(max(round(score + rng.gauss(0, 0.2), 1), SCALE[0]), SCALE[1])
+    return [Score(who, q, a, "correctness", score), Score(who, q, a, "clarity", near)]
 
 
 def seen(quality: float, rng: random.Random) -> float:
@@ -256,6 +273,36 @@ def score_pairs(world: World) -> None:
     for pair in world.pairs:
         means = [math.fsum(v := told[pair.question, side]) / len(v) for side in (pair.chosen, pair.rejected)]
         pair.margin = means[0] - means[1]
+
+
+def _logprobs(world: World) -> pl.DataFrame:
+    made = iter(_records(world)["responses"])
+    rows = []
+    for q, question in enumerate(world.questions):
+        for a in range(len(question.answers)):
+            logprob, tokens = world.logprobs[q, a]
+            rows.append(
+                {"response_id": next(made).id, "logprob": logprob, "tokens": tokens, "reference_logprob": logprob}
+            )
+    return pl.DataFrame(rows)
+
+
+def aside(world: World, rng: random.Random) -> str:
+    """What has nothing to do with the question: two real solutions of other problems."""
+    others = [rng.choice(world.unanimous())[rng.choice(MODELS)]["solution"] for _ in range(2)]
+    return "".join(f"{other}\n" for other in others)
+
+
+def another_round(world: World, seed: int) -> World:
+    """The same questions, answered anew: each by the same model, with a way of its own that is a solution of another problem."""
+    rng = random.Random(f"round {seed}")
+    again = World([], file=world.file, policy=world.policy)
+    for question in world.questions:
+        answers = [replace(a, text=aside(world, rng) + a.text, skill=rng.gauss(0, 0.25)) for a in question.answers]
+        again.questions.append(replace(question, answers=answers))
+    again.pairs = [replace(pair) for pair in world.pairs]
+    judge(again, rng)
+    return again
 
 
 def _records(world: World) -> dict[str, list[Any]]:
