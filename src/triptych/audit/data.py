@@ -56,9 +56,9 @@ class Data:
 
         self.prompts, self.responses = table("prompts"), table("responses")
         self.judgements, self.examples = table("judgements"), table("examples")
-        self.recipe = recipe
+        self.recipe: Recipe | None = recipe
         self.gold_evaluators = None if gold is None else tuple(gold)
-        self.logprobs = logprobs
+        self.logprobs: pl.DataFrame | None = logprobs
 
     @classmethod
     def of(cls, run: Run, *, gold: Sequence[str] | None = None, logprobs: pl.DataFrame | None = None) -> Data:
@@ -238,3 +238,17 @@ class Data:
             tags=pl.col("tags").list.eval(pl.element().str.to_lowercase()),
             asks=bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars().hash(),
         ).collect()
+
+    @cached_property
+    def proxies(self) -> pl.DataFrame:
+        """Judges' scores beside gold scores and features of the text; see `triptych.audit.evaluation.hacking.proxies`."""
+        from triptych.audit.evaluation.hacking import proxies
+
+        return proxies(self).collect()
+
+    @cached_property
+    def probed(self) -> pl.DataFrame:
+        """What the recipe's verifiers say of planted answers; see `triptych.audit.evaluation.verifier_leaks.probed`."""
+        from triptych.audit.evaluation.verifier_leaks import probed
+
+        return probed(self)

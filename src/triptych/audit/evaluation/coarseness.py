@@ -1,0 +1,160 @@
+"""Whether verdicts are too coarse for what they judge: few labels for many steps, or few rollouts for a step (E12)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from triptych.audit.diagnostic import Diagnostic, Share
+from triptych.audit.estimates import cluster_sums, smooth
+from triptych.audit.finding import Finding
+from triptych.audit.needs import LIBRARIES, Need
+from triptych.evaluation.rollouts import Rollouts
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from triptych.audit.data import Data
+
+_FEWEST_STEPS = 3
+_WANTED_SD = 0.15
+_NUMBERED = r"(?im)^[ \t>#*_]*step[ \t]+\d+\b"
+_BLANK_LINES = r"\n[^\S\n]*\n\s*"
+_LINES = r"(?m)^.*\S"
+
+
+def steps_of(data: Data) -> pl.LazyFrame:
+    """How many steps there are in each response of three steps or more that are a trajectory or answer a prompt with a checkable
+    answer. Columns: prompt_id, response_id, steps.
+
+    The steps of a trajectory are its messages by the assistant, those of a text as in `triptych.parts`.
+    """
+    import polars as pl
+
+    checkable = pl.col("reference").is_not_null() | pl.col("constraints").str.contains("final_answer", literal=True)
+    known = data.prompts.filter(checkable.fill_null(False)).select(prompt_id="id", checkable=True).unique("prompt_id")
+    message = pl.element().struct
+    spoken = pl.col("messages").list.eval(pl.when(message.field("role") == "assistant").then(message.field("content")))
+    said = pl.col("said").list
+    text = said.last().fill_null("").str.strip_chars()
+    numbered, paragraphs = text.str.count_matches(_NUMBERED), text.str.count_matches(_BLANK_LINES) + 1
+    in_text = (
+        pl.when(numbered > 0)
+        .then(numbered)
+        .when(paragraphs > 1)
+        .then(paragraphs)
+        .otherwise(text.str.count_matches(_LINES))
+    )
+    return (
+        data.responses.filter(pl.col("status") == "ok")
+        .unique("id", maintain_order=True)
+        .join(known, on="prompt_id", how="left")
+        .select("prompt_id", "checkable", response_id="id", said=spoken.list.drop_nulls())
+        .filter(pl.col("checkable") | (said.len() > 1))
+        .select("prompt_id", "response_id", steps=pl.when(said.len() > 1).then(said.len()).otherwise(in_text))
+        .filter(pl.col("steps") >= _FEWEST_STEPS)
+    )
+
+
+LONG_SOLUTIONS = Need(
+    "solutions of three or more steps",
+    "audit data with answers that can be checked (a reference or final_answer) or with trajectories",
+    lambda data: not steps_of(data).head(1).collect().is_empty(),
+)
+
+
+class LabelDensity(Share):
+    """Labels over steps, of judged responses that have three steps or more and are trajectories or answer a prompt with a
+    checkable answer.
+
+    A response whose steps were judged has a label for each judged step, any other has one. Where it is low nothing says
+    which step was wrong: the credit for an end is spread over all that led to it.
+    """
+
+    name = "label_density"
+    failure_mode = "E12"
+    needs = (LONG_SOLUTIONS,)
+    good = (0.2, 1.0)
+    change = "judge steps: rollouts from each, or a rubric with unit: step"
+
+    def rows(self, data: Data) -> pl.LazyFrame:
+        """Each judged response, with its labels and its steps."""
+        import polars as pl
+
+        judged = (
+            data.judgements.filter(pl.col("status") == "ok")
+            .select(response_id="response_ids", step=pl.col("step").struct.field("index"))
+            .explode("response_id")
+            .group_by("response_id")
+            .agg(labels=pl.col("step").n_unique() - pl.col("step").is_null().any().cast(pl.UInt32))
+        )
+        labels = pl.max_horizontal("labels", pl.lit(1))
+        return (
+            steps_of(data)
+            .join(judged, on="response_id")
+            .with_columns(part=pl.min_horizontal(labels, "steps"), whole="steps", id="response_id")
+            .with_columns(shows=pl.col("part") < (self.good[0] * pl.col("whole")))
+        )
+
+    def say(self) -> tuple[str, str]:  # type: ignore[override]
+        """About all long solutions."""
+        return "", "Verdicts give a label for"
+
+
+def _estimates(data: Data) -> list[tuple[str, str, int]]:
+    """The recipe's rollouts whose scores are shares: their place, their name, and how many each share is of."""
+    made = data.recipe.evaluation if data.recipe is not None else ()
+    return [
+        (f"evaluation.{place}", one.name or one.kind, one.n)
+        for place, one in enumerate(made)
+        if isinstance(one, Rollouts) and one.find == "all_steps" and one.estimate == "soft" and one.n > 1
+    ]
+
+
+ROLLOUTS = Need(
+    "a recipe whose rollouts score steps by shares",
+    "audit a run that evaluates with rollouts, estimate: soft, n of 2 or more",
+    lambda data: bool(_estimates(data)),
+)
+
+
+class StepScoreError(Diagnostic):
+    """The standard error of steps' scores that are shares p of m rollouts: the root of the mean of p (1 - p) / (m - 1), an unbiased
+    estimate of a share's variance.
+
+    The last step of a response is left out: it is not continued.
+    """
+
+    name = "step_score_error"
+    failure_mode = "E12"
+    needs = (LIBRARIES, ROLLOUTS)
+    good = (0.0, _WANTED_SD)
+    error = (0.0, 0.35)
+    change = "continue each step more often"
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Measure it for each of the recipe's rollouts."""
+        import polars as pl
+
+        for _, name, m in _estimates(data):
+            step, score = pl.col("step").struct.field("index"), pl.col("scores").list.first()
+            its = (pl.col("evaluator") == name) & (pl.col("status") == "ok") & step.is_not_null()
+            rows = (
+                data.judgements.filter(its & score.is_between(0, 1))
+                .select("prompt_id", "id", response_id=pl.col("response_ids").list.first(), step=step, p=score)
+                .filter(pl.col("step") < pl.col("step").max().over("response_id"))
+                .with_columns(variance=pl.col("p") * (1 - pl.col("p")) / (m - 1), one=1.0)
+                .collect()
+            )
+            sums = cluster_sums(rows, ["variance", "one"])
+            found = smooth(sums, lambda s: (s[..., 0] / s[..., 1]) ** 0.5, n=rows.height, within=(0.0, 1.0))
+            if found is not None:
+                worst = rows.sort("variance", "id", descending=[True, False])["id"][:10].to_list()
+                said = f"The scores that {name} makes of {m} rollouts from a step have a standard error of"
+                yield self.found(found, said, subject=name, rows=worst, data=data)
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """As many rollouts as a share of one half needs."""
+        enough = math.ceil(0.25 / _WANTED_SD**2)
+        return {f"{place}.n": enough for place, name, m in _estimates(data) if name == subject and m < enough}
