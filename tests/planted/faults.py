@@ -362,6 +362,7 @@ def steps_of_few_rollouts(world: World, strength: float, rng: random.Random) -> 
     world.recipe = {
         "models": {"completer": {"backend": "openai", "model": "rollouts-1", "base_url": "http://localhost:1"}},
         "evaluation": [{"kind": "rollouts", "model": "completer", "n": n, "check": check}],
+        "instantiation": {"kind": "stepwise"},
     }
     for q, question in enumerate(world.questions):
         for a, answer in enumerate(question.answers):

@@ -11,6 +11,7 @@ from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Finding
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.evaluation.rollouts import Rollouts
+from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -138,13 +139,11 @@ class StepScoreError(Diagnostic):
         import polars as pl
 
         for _, name, m in _estimates(data):
-            step, score = pl.col("step").struct.field("index"), pl.col("scores").list.first()
-            its = (pl.col("evaluator") == name) & (pl.col("status") == "ok") & step.is_not_null()
+            p = pl.col("verdict")
             rows = (
-                data.judgements.filter(its & score.is_between(0, 1))
-                .select("prompt_id", "id", response_id=pl.col("response_ids").list.first(), step=step, p=score)
+                verdicts(data.judgements, evaluators=(name,), of="steps")
                 .filter(pl.col("step") < pl.col("step").max().over("response_id"))
-                .with_columns(variance=pl.col("p") * (1 - pl.col("p")) / (m - 1), one=1.0)
+                .select("prompt_id", id="judgement_id", variance=p * (1 - p) / (m - 1), one=pl.lit(1.0))
                 .collect()
             )
             sums = cluster_sums(rows, ["variance", "one"])

@@ -120,7 +120,6 @@ class CriterionDominance(Diagnostic):
     failure_mode = "E11"
     needs = (LIBRARIES, SEVERAL_CRITERIA)
     good = (0.0, 0.9)
-    unit = "share"
     change = "weigh the others more, rescale criteria that hardly vary, or leave out what does not count"
 
     def measure(self, data: Data) -> Iterator[Finding]:
@@ -146,7 +145,7 @@ class CriterionDominance(Diagnostic):
             high=tuple(each.high for each in told),
         )
         said = (
-            f"Of {len(found)} criteria {highest} alone accounts for the variance of the overall score of responses by"
+            f"Of {len(found)} criteria {highest} has, of the variance of the overall score, a share of"
         )
         yield self.found(found[highest], said, subject=highest, plot=bars, data=data)
 

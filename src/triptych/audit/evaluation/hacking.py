@@ -153,7 +153,7 @@ class DisagreementAtTheTop(Diagnostic):
     name = "disagreement_at_the_top"
     failure_mode = "E10"
     needs = (LIBRARIES, _SEVERAL_SCORE)
-    good = (0.0, 2.0)
+    good = (0.0, 1.5)
     error = (0.0, 5.0)
     change = "train against the mean less the standard deviation of several judges, or look at these responses"
 

@@ -196,6 +196,7 @@ def _response(prompt: Prompt, place: int, text: str) -> Response:
         prompt_id=prompt.id,
         generator="planted",
         generator_id="planted",
+        model=None,
         sample_index=place,
         messages=(Message("assistant", text),),
     )
