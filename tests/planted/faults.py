@@ -313,7 +313,7 @@ def flattery_that_pays(world: World, strength: float, rng: random.Random) -> Non
                 world.scores.append(Score(who, q, a, "correctness", round(score, 3)))
 
 
-@fault("E10", 0.1, "share of answers that one of two judges takes for the best there are")
+@fault("E10", 0.06, "share of answers that one of two judges takes for the best there are", most=0.1)
 def one_judge_that_is_fooled(world: World, strength: float, rng: random.Random) -> None:
     for s in world.scores:
         fooled = s.judge == "alpha" and rng.random() < strength

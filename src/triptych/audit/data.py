@@ -247,6 +247,34 @@ class Data:
         return proxies(self).collect()
 
     @cached_property
+    def repeated(self) -> pl.DataFrame:
+        """Responses that models scored several times; see `triptych.audit.evaluation.repeats.repeated`."""
+        from triptych.audit.evaluation.repeats import repeated
+
+        return repeated(self)
+
+    @cached_property
+    def ratings(self) -> pl.DataFrame:
+        """What several people say of the same; see `triptych.audit.evaluation.annotators.ratings`."""
+        from triptych.audit.evaluation.annotators import ratings
+
+        return ratings(self)
+
+    @cached_property
+    def step_ends(self) -> pl.DataFrame:
+        """Scores of steps beside how the response ends; see `triptych.audit.evaluation.steps.step_ends`."""
+        from triptych.audit.evaluation.steps import step_ends
+
+        return step_ends(self).collect()
+
+    @cached_property
+    def with_gold(self) -> pl.DataFrame:
+        """Judged responses, with gold labels or not; see `triptych.audit.evaluation.drift.judged_with_gold`."""
+        from triptych.audit.evaluation.drift import judged_with_gold
+
+        return judged_with_gold(self)
+
+    @cached_property
     def probed(self) -> pl.DataFrame:
         """What the recipe's verifiers say of planted answers; see `triptych.audit.evaluation.verifier_leaks.probed`."""
         from triptych.audit.evaluation.verifier_leaks import probed

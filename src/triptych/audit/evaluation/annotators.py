@@ -46,7 +46,7 @@ def ratings(data: Data) -> pl.DataFrame:
 SEVERAL_PEOPLE = Need(
     "verdicts of several people on the same thing",
     "let two or more people judge some of it",
-    lambda data: ratings(data).height > 0,
+    lambda data: data.ratings.height > 0,
 )
 
 
@@ -70,7 +70,7 @@ class AnnotatorAlpha(Diagnostic):
         """Measure it for each criterion."""
         import polars as pl
 
-        for (criterion,), rows in sorted(ratings(data).partition_by("criterion", as_dict=True).items(), key=str):
+        for (criterion,), rows in sorted(data.ratings.partition_by("criterion", as_dict=True).items(), key=str):
             units = rows.group_by(_UNIT).agg(
                 m=pl.len().cast(pl.Float64),
                 x=pl.col("rating").sum(),
@@ -114,8 +114,7 @@ class AnnotatorDistance(Diagnostic):
 
         own = pl.col("rating")
         each = (
-            ratings(data)
-            .group_by(*_UNIT, "evaluator", "evaluator_id")
+            data.ratings.group_by(*_UNIT, "evaluator", "evaluator_id")
             .agg(own.mean(), pl.col("judgement_id").min())
             .with_columns(m=pl.len().over(_UNIT), all=own.sum().over(_UNIT))
             .filter(pl.col("m") > 2)

@@ -33,12 +33,9 @@ def steps_of(data: Data) -> pl.LazyFrame:
     """
     import polars as pl
 
-    checkable = pl.col("reference").is_not_null() | pl.col("constraints").str.contains("final_answer", literal=True)
-    known = data.prompts.filter(checkable.fill_null(False)).select(prompt_id="id", checkable=True).unique("prompt_id")
     message = pl.element().struct
     spoken = pl.col("messages").list.eval(pl.when(message.field("role") == "assistant").then(message.field("content")))
-    said = pl.col("said").list
-    text = said.last().fill_null("").str.strip_chars()
+    said, text = pl.col("said").list, pl.col("text")
     numbered, paragraphs = text.str.count_matches(_NUMBERED), text.str.count_matches(_BLANK_LINES) + 1
     in_text = (
         pl.when(numbered > 0)
@@ -49,19 +46,37 @@ def steps_of(data: Data) -> pl.LazyFrame:
     )
     return (
         data.responses.filter(pl.col("status") == "ok")
-        .unique("id", maintain_order=True)
-        .join(known, on="prompt_id", how="left")
-        .select("prompt_id", "checkable", response_id="id", said=spoken.list.drop_nulls())
-        .filter(pl.col("checkable") | (said.len() > 1))
-        .select("prompt_id", "response_id", steps=pl.when(said.len() > 1).then(said.len()).otherwise(in_text))
+        .select("prompt_id", response_id="id", said=spoken.list.drop_nulls())
+        .join(_checkable(data).with_columns(checkable=True), on="prompt_id", how="left")
+        .select("prompt_id", "response_id", "checkable", turns=said.len(), text=said.last().str.strip_chars())
+        .filter(pl.col("checkable") | (pl.col("turns") > 1))
+        .select("prompt_id", "response_id", steps=pl.when(pl.col("turns") > 1).then("turns").otherwise(in_text))
         .filter(pl.col("steps") >= _FEWEST_STEPS)
+        .unique("response_id")
     )
 
 
+def _checkable(data: Data) -> pl.LazyFrame:
+    """Prompts whose answer a program can check: prompt_id."""
+    import polars as pl
+
+    checkable = pl.col("reference").is_not_null() | pl.col("constraints").str.contains("final_answer", literal=True)
+    return data.prompts.filter(checkable.fill_null(False)).select(prompt_id="id").unique()
+
+
+def _any_solution(data: Data) -> bool:
+    """Whether any prompt can be checked, or any response holds two messages or more; how many steps is counted later."""
+    import polars as pl
+
+    if not _checkable(data).head(1).collect().is_empty():
+        return True
+    return not data.responses.filter(pl.col("messages").list.len() > 1).head(1).collect().is_empty()
+
+
 LONG_SOLUTIONS = Need(
-    "solutions of three or more steps",
+    "solutions of several steps",
     "audit data with answers that can be checked (a reference or final_answer) or with trajectories",
-    lambda data: not steps_of(data).head(1).collect().is_empty(),
+    _any_solution,
 )
 
 

@@ -144,9 +144,7 @@ class CriterionDominance(Diagnostic):
             low=tuple(each.low for each in told),
             high=tuple(each.high for each in told),
         )
-        said = (
-            f"Of {len(found)} criteria {highest} has, of the variance of the overall score, a share of"
-        )
+        said = f"Of {len(found)} criteria {highest} has, of the variance of the overall score, a share of"
         yield self.found(found[highest], said, subject=highest, plot=bars, data=data)
 
 

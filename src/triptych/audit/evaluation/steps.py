@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _GOOD = 0.5
 
 
-def _ends(data: Data) -> pl.LazyFrame:
+def step_ends(data: Data) -> pl.LazyFrame:
     """How each response whose steps were judged ends, as gold says. Columns: prompt_id, response_id, evaluator, evaluator_id,
     criterion; score (the mean over its steps), least, judgement_id; right (boolean)."""
     import polars as pl
@@ -46,7 +46,7 @@ def _ends(data: Data) -> pl.LazyFrame:
 JUDGED_ENDS = Need(
     "scores of steps beside gold labels of whole responses",
     "judge steps, and let people or a verifier judge the ends",
-    lambda data: not _ends(data).head(1).collect().is_empty(),
+    lambda data: data.step_ends.height > 0,
 )
 
 
@@ -66,7 +66,7 @@ class OutcomeAucFromSteps(Diagnostic):
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge of steps and criterion."""
-        parts = _ends(data).collect().partition_by("evaluator", "evaluator_id", "criterion", as_dict=True)
+        parts = data.step_ends.partition_by("evaluator", "evaluator_id", "criterion", as_dict=True)
         for (evaluator, _, criterion), rows in sorted(parts.items(), key=str):
             found = auc(rows, "score", "right")
             if found is not None:
@@ -92,7 +92,11 @@ class WrongEndsWithoutBadStep(Share):
         import polars as pl
 
         praised = pl.col("least") >= _GOOD
-        return _ends(data).filter(~pl.col("right")).with_columns(part=praised, whole=1, id="response_id", shows=praised)
+        return (
+            data.step_ends.lazy()
+            .filter(~pl.col("right"))
+            .with_columns(part=praised, whole=1, id="response_id", shows=praised)
+        )
 
     def say(self, evaluator: str, _id: str, criterion: str) -> tuple[str, str]:  # type: ignore[override]
         """Name the judge."""

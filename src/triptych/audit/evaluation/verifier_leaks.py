@@ -141,6 +141,9 @@ def probed(data: Data) -> pl.DataFrame:
     """
     import polars as pl
 
+    types = {"verifier": pl.String, "prompt_id": pl.String, "right": pl.Boolean, "passes": pl.Boolean, "form": pl.Int64}
+    if not _verifiers(data):
+        return pl.DataFrame(schema=types)
     kept = data.prompts.filter(pl.col("reference").is_not_null() | (pl.col("constraints").str.len_bytes() > 2))
     prompts = kept.unique("id", maintain_order=True).collect()
     some = prompts.gather_every(max(1, -(-prompts.height // _MOST_PROMPTS)))
@@ -154,7 +157,6 @@ def probed(data: Data) -> pl.DataFrame:
     # A thread of its own: where the audit is called from a running loop, that one can't run another.
     with ThreadPoolExecutor(1) as thread:
         found = thread.submit(asyncio.run, _judged(cases)).result()
-    types = {"verifier": pl.String, "prompt_id": pl.String, "right": pl.Boolean, "passes": pl.Boolean, "form": pl.Int64}
     return pl.DataFrame(found, schema=types, orient="row")
 
 
