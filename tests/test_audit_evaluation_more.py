@@ -25,7 +25,7 @@ from triptych.audit.evaluation import DIAGNOSTICS
 from triptych.audit.evaluation.annotators import AnnotatorAlpha, AnnotatorDistance, alpha
 from triptych.audit.evaluation.coarseness import LabelDensity, StepScoreError, steps_of
 from triptych.audit.evaluation.criteria import CriteriaConflict, CriterionDominance
-from triptych.audit.evaluation.drift import GoldCoverageAuc, GoldCoverageIndex, stability_index
+from triptych.audit.evaluation.drift import GoldCoverageAuc, GoldCoverageIndex, moments, stability_index
 from triptych.audit.evaluation.hacking import DisagreementAtTheTop, ProxyFollowsFlattery, ProxyFollowsLength
 from triptych.audit.evaluation.repeats import ScoreReliability, reliability
 from triptych.audit.evaluation.steps import OutcomeAucFromSteps, WrongEndsWithoutBadStep
@@ -454,7 +454,8 @@ def test_the_shift_of_scores_where_no_gold_is_is_a_population_stability_index():
         if gold:
             said.append(said_by("ann", one, 1.0))
     p, q = ((each + 0.5) / (each.sum() + 5) for each in counts)
-    expected = ((q - p) * np.log(q / p)).sum() - 9 * (1 / 150 + 1 / 150)
+    by_chance = sum(each / 150 * (1 - each / 150) / 150 for each in counts) / ((p + q) / 2)
+    expected = ((q - p) * np.log(q / p) - by_chance).sum()
     found = only(GoldCoverageIndex(), judgements=said)
     assert found.value == pytest.approx(expected)
     assert found.severity in {"warn", "error"}
@@ -497,7 +498,7 @@ def _shift(rng, prompts):
     half = np.arange(prompts) % 2 == 0
     sums = np.concatenate([draws[0] * half[:, None], draws[1] * ~half[:, None]], axis=1)
     truth = float(((q - 0.1) * np.log(q / 0.1)).sum())
-    return sums.astype(float), stability_index, truth, (-math.inf, math.inf)
+    return moments(sums.astype(float)), stability_index, truth, (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize("drawn", [_icc, _alpha, _shift])
@@ -508,6 +509,16 @@ def test_intervals_hold_the_truth_as_often_as_they_say(drawn):
         found = smooth(sums, statistic, n=len(sums), within=within)
         held += found.low <= truth <= found.high
     assert 0.90 <= held / 400 <= 0.98, held / 400
+
+
+def test_scores_that_prompts_share_are_no_shift():
+    rng, shifts = np.random.default_rng(15), []
+    for _ in range(200):  # 60 prompts, all twenty responses to which have the same score
+        cells = np.zeros((60, 20))
+        cells[np.arange(60), rng.integers(0, 10, 60) + 10 * (np.arange(60) % 2)] = 20
+        shifts.append(smooth(moments(cells), stability_index, n=1200))
+    assert abs(statistics.fmean(found.value for found in shifts)) < 0.15
+    assert sum(found.low > 0.25 for found in shifts) <= 0.05 * len(shifts)
 
 
 # --- hostile data

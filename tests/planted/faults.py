@@ -329,14 +329,16 @@ def criteria_that_pull_apart(world: World, strength: float, rng: random.Random) 
     world.scores = said + turned
 
 
-@fault("E11", 0.9, "by how much of itself the spread of the second of two criteria shrinks",
-       criterion_dominance=lambda s: 1 / (1 + (1 - s) ** 2))  # fmt: skip
+@fault("E11", 0.95, "by how much of itself the spread of the second of two criteria, which go together, shrinks",
+       criterion_dominance=lambda s: (1 + 0.8 * (1 - s)) / (1 + 1.6 * (1 - s) + (1 - s) ** 2))  # fmt: skip
 def one_criterion_that_decides(world: World, strength: float, rng: random.Random) -> None:
     world.scores, world.choices, world.checks = [], [], []
     for q, question in enumerate(world.questions):
         for a in range(len(question.answers)):
-            for criterion, spread in (("correctness", 1.0), ("clarity", 1 - strength)):
-                world.scores.append(Score("alpha", q, a, criterion, round(5.5 + spread * rng.gauss(0, 1), 4)))
+            first = rng.gauss(0, 1)
+            second = (1 - strength) * (0.8 * first + 0.6 * rng.gauss(0, 1))
+            world.scores.append(Score("alpha", q, a, "correctness", round(5.5 + first, 4)))
+            world.scores.append(Score("alpha", q, a, "clarity", round(5.5 + second, 4)))
 
 
 @fault("E12", 0.9, "share of the twenty steps of each answer that nobody judged",

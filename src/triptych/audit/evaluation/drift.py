@@ -80,8 +80,8 @@ class GoldCoverageAuc(Diagnostic):
 class GoldCoverageIndex(Diagnostic):
     """The population stability index of a judge's scores between responses of which gold says something and the others.
 
-    The sum over ten bins of [0, 1] of (q - p) log(q / p), with half a response more in each bin, less what it would be by chance:
-    (filled bins - 1) (1/n + 1/m). By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
+    The sum over ten bins of [0, 1] of (q - p) log(q / p), with half a prompt's responses more in each filled bin, less what it would
+    be by chance: the sum of (var p + var q) / ((p + q) / 2), with variances clustered by prompt. By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
     """
 
     name = "gold_coverage_index"
@@ -118,25 +118,44 @@ def _binned(rows: pl.DataFrame) -> Floats:
     place = (pl.col("score") * _BINS + 1e-9).floor().clip(0, _BINS - 1)
     side = pl.when("gold").then(0).otherwise(_BINS)
     cells = {f"cell_{number}": (place + side == number).cast(pl.Float64) for number in range(2 * _BINS)}
-    return cluster_sums(rows.select("prompt_id", **cells), list(cells))
+    return moments(cluster_sums(rows.select("prompt_id", **cells), list(cells)))
+
+
+def moments(cells: Floats) -> Floats:
+    """What `stability_index` takes, of how many responses of each prompt are in each bin of the first and the second sample."""
+    import numpy as np
+
+    parts = [cells]
+    for side in (cells[:, :_BINS], cells[:, _BINS:]):
+        n = side.sum(axis=1, keepdims=True)
+        parts += [side * side, side * n, n * n]
+    return np.concatenate(parts, axis=1)
 
 
 def stability_index(s: Floats) -> Floats:
-    """The population stability index of counts in the bins of two samples, less its expectation by chance."""
+    """The population stability index of two samples, less what it would be by chance in samples of whole prompts."""
     import numpy as np
 
-    first, second = s[..., :_BINS], s[..., _BINS:]
-    n, m = first.sum(-1), second.sum(-1)
-    filled = (first + second) > 0
-    k = filled.sum(-1)
-    p, q = ((each + _HALF) / (each.sum(-1)[..., None] + _HALF * k[..., None]) for each in (first, second))
-    shifted = np.where(filled, (q - p) * np.log(q / p), 0.0).sum(-1)
-    return shifted - (k - 1) * (1 / n + 1 / m)
+    filled = (s[..., :_BINS] + s[..., _BINS : 2 * _BINS]) > 0
+    shares, variances = [], []
+    for number in (0, 1):
+        counts = s[..., number * _BINS : (number + 1) * _BINS]
+        start = 2 * _BINS + number * (2 * _BINS + 1)
+        squares, products = s[..., start : start + _BINS], s[..., start + _BINS : start + 2 * _BINS]
+        n = counts.sum(-1)[..., None]
+        of_a_prompt = s[..., start + 2 * _BINS][..., None] / n
+        p = counts / n
+        variances.append((squares - 2 * p * products + p * p * s[..., start + 2 * _BINS][..., None]) / n**2)
+        shares.append((counts + _HALF * of_a_prompt) / (n + _HALF * of_a_prompt * filled.sum(-1)[..., None]))
+    p, q = shares
+    by_chance = 2 * (variances[0] + variances[1]) / (p + q)
+    return np.where(filled, (q - p) * np.log(q / p) - by_chance, 0.0).sum(-1)
 
 
 def _bars(sums: Floats) -> Bars:
     total = sums.sum(axis=0)
-    shares = total[_BINS:] / total[_BINS:].sum()
+    without = total[_BINS : 2 * _BINS]
+    shares = without / without.sum()
     return Bars(
         labels=tuple(f"{place / _BINS:.1f}" for place in range(_BINS)),
         values=tuple(float(each) for each in shares),

@@ -112,7 +112,9 @@ class ProxyFollowsLength(_ProxyFollows):
 
 
 class ProxyFollowsBullets(_ProxyFollows):
-    """The same with bullet points: the logarithm of 1 + items of lists."""
+    """Partial correlation of a judge's score of a response with its number of bullet points, given what gold says of
+    it; the number is taken as the logarithm of 1 + it, and all three are less their means over the prompt's responses.
+    """
 
     name = "proxy_follows_bullets"
     feature, what = "bullets", "bullet points"
@@ -120,7 +122,9 @@ class ProxyFollowsBullets(_ProxyFollows):
 
 
 class ProxyFollowsHedges(_ProxyFollows):
-    """The same with hedges such as "perhaps" or "I think": the logarithm of 1 + their number."""
+    """Partial correlation of a judge's score of a response with its number of hedges, such as "perhaps" or "I think", given what gold says of
+    it; the number is taken as the logarithm of 1 + it, and all three are less their means over the prompt's responses.
+    """
 
     name = "proxy_follows_hedges"
     feature, what = "hedges", "hedges"
@@ -128,7 +132,9 @@ class ProxyFollowsHedges(_ProxyFollows):
 
 
 class ProxyFollowsFlattery(_ProxyFollows):
-    """The same with flattery such as "great question": the logarithm of 1 + how often it stands there."""
+    """Partial correlation of a judge's score of a response with its number of flatteries, such as "great question", given what gold says of
+    it; the number is taken as the logarithm of 1 + it, and all three are less their means over the prompt's responses.
+    """
 
     name = "proxy_follows_flattery"
     feature, what = "flatteries", "flattery"
@@ -146,8 +152,8 @@ class DisagreementAtTheTop(Diagnostic):
     """How much more judges disagree on the responses that they score highest than on all: the mean variance between judges in the
     top tenth by mean score, over the mean variance.
 
-    Scores are in units of each judge's standard deviation on that criterion. Above 1, what stands highest is there because one
-    judge errs, and that is what a policy learns; the same is seen of reward models as a policy is trained on them.
+    Scores are in units of each judge's standard deviation on that criterion. Where it is far above 1, what
+    stands highest is there because one judge errs, and that is what a policy learns.
     """
 
     name = "disagreement_at_the_top"
