@@ -290,7 +290,7 @@ def scores_moved_where_no_gold_is(world: World, strength: float, rng: random.Ran
             world.scores.append(Score("alpha", q, a, "correctness", 10.0 if moved else float(rng.randint(1, 10))))
 
 
-@fault("E9", 0.6, "share of the answers without gold labels that are written as a list under a heading")
+@fault("E9", 0.8, "share of the answers without gold labels that are written as a list under a heading")
 def texts_changed_where_no_gold_is(world: World, strength: float, rng: random.Random) -> None:
     fresh = {q for q in range(len(world.questions)) if rng.random() < 0.5}
     world.checks = [s for s in world.checks if s.question not in fresh]

@@ -80,8 +80,9 @@ class GoldCoverageAuc(Diagnostic):
 class GoldCoverageIndex(Diagnostic):
     """The population stability index of a judge's scores between responses of which gold says something and the others.
 
-    The sum over ten bins of [0, 1] of (q - p) log(q / p), with half a prompt's responses more in each filled bin, less what it would
-    be by chance: the sum of (var p + var q) / ((p + q) / 2), with variances clustered by prompt. By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
+    The sum over ten bins of [0, 1] of (q - p) log(q / p), less what it would be by chance: the sum of (var p + var q) / ((p + q) / 2),
+    with variances clustered by prompt. Each bin that is filled has half a response more, times the design effect where responses
+    to a prompt score alike. By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
     """
 
     name = "gold_coverage_index"
@@ -143,10 +144,13 @@ def stability_index(s: Floats) -> Floats:
         start = 2 * _BINS + number * (2 * _BINS + 1)
         squares, products = s[..., start : start + _BINS], s[..., start + _BINS : start + 2 * _BINS]
         n = counts.sum(-1)[..., None]
-        of_a_prompt = s[..., start + 2 * _BINS][..., None] / n
-        p = counts / n
-        variances.append((squares - 2 * p * products + p * p * s[..., start + 2 * _BINS][..., None]) / n**2)
-        shares.append((counts + _HALF * of_a_prompt) / (n + _HALF * of_a_prompt * filled.sum(-1)[..., None]))
+        p, of_a_prompt = counts / n, s[..., start + 2 * _BINS][..., None] / n
+        variance = (squares - 2 * p * products + p * p * n * of_a_prompt) / n**2
+        alone = (p * (1 - p) / n).sum(-1)[..., None]
+        effect = variance.sum(-1)[..., None] / np.where(alone > 0, alone, np.inf)
+        more = _HALF * np.clip(effect, 1.0, np.maximum(of_a_prompt, 1.0))
+        variances.append(variance)
+        shares.append((counts + more) / (n + more * filled.sum(-1)[..., None]))
     p, q = shares
     by_chance = 2 * (variances[0] + variances[1]) / (p + q)
     return np.where(filled, (q - p) * np.log(q / p) - by_chance, 0.0).sum(-1)
