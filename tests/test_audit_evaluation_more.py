@@ -89,6 +89,11 @@ def data_of(made=None, **tables):
     return Data({name: lazy(name, rows) for name, rows in tables.items()}, recipe=made)
 
 
+def only_of(diagnostic, data):
+    (found,) = diagnostic.measure(data)
+    return found
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_fault_is_found_where_it_is_and_not_where_it_is_not(name):
     fault = next(fault for fault in FAULTS if fault.name == name)
@@ -287,7 +292,7 @@ def test_a_verifier_is_held_against_people_on_its_own_criterion():
     said = []
     for number in range(100):
         one, right = response(f"p_{number}", 0), number % 2 == 0
-        passes = right != (number % 10 == 1)  # five of 50 wrong ones pass ... of numbers 1, 11, 21: ten
+        passes = right != (number % 10 == 1)  # of the 50 wrong ones, numbers 1, 11, 21 and so on: ten
         said.append(scored(one, float(passes), by="verify", model=None, criterion="correct", check="final_answer"))
         said.append(said_by("ann", one, float(right), criterion="correct"))
         said.append(said_by("ann", one, 1.0 - right, criterion="tone"))
@@ -307,6 +312,9 @@ def test_a_check_that_looks_for_a_word_passes_the_wrong_answer_in_which_it_stand
     made = recipe(evaluation=[{"kind": "verify"}])
     (passed,) = PlantedWrongPassed().measure(data_of(made, prompts=lax))
     assert (passed.value, passed.n, passed.severity) == (1 / 3, 150, "error")
+    changes = [f"{place}={json.dumps(value)}" for place, value in passed.edits.items()]
+    mended = parse_recipe(recipe_yaml(made), changes=changes)
+    assert only_of(PlantedWrongPassed(), data_of(mended, prompts=lax)).value == 0
     (passed,) = PlantedWrongPassed().measure(data_of(made, prompts=strict))
     (failed,) = PlantedRightFailed().measure(data_of(made, prompts=strict))
     assert (passed.value, failed.value, passed.n, failed.n) == (0.0, 0.0, 150, 300)
@@ -587,3 +595,13 @@ def test_every_diagnostic_says_what_it_lacks_and_what_to_change():
         assert each.lacks(data_of()) is not None or not told(each), each.name
         assert each.change, each.name
     assert pl.DataFrame({"name": [each.name for each in DIAGNOSTICS]})["name"].is_unique().all()
+
+
+@pytest.mark.parametrize("diagnostic", OURS, ids=lambda each: each.name)
+def test_the_edits_of_a_diagnostic_make_a_recipe_that_builds(diagnostic):
+    made = recipe()
+    edits = diagnostic.edits(data_of(made), "judge")
+    changes = [f"{place}={json.dumps(value)}" for place, value in edits.items()]
+    assert (parse_recipe(recipe_yaml(made), changes=changes) != made) == bool(edits)
+    named = {"proxy_follows_length", "proxy_follows_bullets", "disagreement_at_the_top", "criteria_conflict"}
+    assert bool(edits) == (diagnostic.name in named)

@@ -51,11 +51,12 @@ SEVERAL_PEOPLE = Need(
 
 
 class AnnotatorAlpha(Diagnostic):
-    """Krippendorff's alpha of people's verdicts, with squared differences of ratings in [0, 1]: 1 less the disagreement on the same
-    thing over that between ratings of any two things (Krippendorff, Content Analysis, 2004).
+    """Krippendorff's alpha of people's verdicts, with squared differences of ratings in [0, 1]: 1 less the disagreement on
+    the same thing over that between ratings of any two things (Krippendorff, Content Analysis, 2004).
 
-    1 is agreement, 0 what chance gives. Choices between two responses count as 1, 0 or, tied, 0.5. 0.667 is the least on which
-    Krippendorff draws even tentative conclusions; of preferences, people may disagree for good reasons: then labels should say so.
+    1 is agreement, 0 what chance gives. Choices between two responses count as 1, 0 or, tied, 0.5. 0.667 is the least on
+    which Krippendorff draws even tentative conclusions; of preferences, people may disagree for good reasons: then labels
+    should say so.
     """
 
     name = "annotator_alpha"

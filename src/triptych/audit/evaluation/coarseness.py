@@ -115,7 +115,7 @@ class LabelDensity(Share):
 
     def say(self) -> tuple[str, str]:  # type: ignore[override]
         """About all long solutions."""
-        return "", "Verdicts give a label for"
+        return "", "Of the steps of longer solutions, verdicts give a label for"
 
 
 def _estimates(data: Data) -> list[tuple[str, str, int]]:
@@ -136,8 +136,8 @@ ROLLOUTS = Need(
 
 
 class StepScoreError(Diagnostic):
-    """The standard error of steps' scores that are shares p of m rollouts: the root of the mean of p (1 - p) / (m - 1), an unbiased
-    estimate of a share's variance.
+    """The standard error of steps' scores that are shares p of m rollouts: the root of the mean of p (1 - p) / (m - 1), an
+    unbiased estimate of a share's variance.
 
     The last step of a response is left out: it is not continued.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Bars, Finding
+from triptych.audit.instantiation.settings import setting
 from triptych.audit.needs import LIBRARIES, SEVERAL_CRITERIA, Need
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ _TWO_CRITERIA = Need(
 
 
 def _clearly(data: Data) -> pl.LazyFrame:
-    """Which of two responses an evaluator clearly prefers, on each criterion: prompt_id, evaluator, evaluator_id, criterion, a, b,
-    prefers, judgement_id."""
+    """Which of two responses an evaluator clearly prefers, on each criterion: prompt_id, evaluator, evaluator_id,
+    criterion, a, b, prefers, judgement_id.
+    """
     import polars as pl
 
     kept = ["prompt_id", *_BY, "a", "b", "prefers", "judgement_id"]
@@ -106,11 +108,15 @@ class CriteriaConflict(Share):
         """Name the evaluator and the criteria."""
         return f"{evaluator}: {one}, {other}", f"{evaluator} names opposite winners on {one} and on {other} for"
 
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Pair responses of which one is better on every criterion."""
+        return setting(data, "pairs", {"dimensions": "pareto"}, dimensions="joined")
+
 
 class CriterionDominance(Diagnostic):
-    """How much of the variance of the score that the objective makes of all criteria comes from one of them: the covariance of the
-    weighted criterion with that score over the sum of those of all criteria, both less their mean over the prompt's responses, for
-    the criterion of which it is highest.
+    """How much of the variance of the score that the objective makes of all criteria comes from one of them: the covariance
+    of the weighted criterion with that score over the sum of those of all criteria, both less their mean over the prompt's
+    responses, for the criterion of which it is highest.
 
     Of criteria that vary alike and count alike each has its equal part, also where they say the same. Near 1 the others are
     judged for nothing. Of more than eight criteria those count that most responses were judged on.

@@ -47,11 +47,11 @@ PARTLY_GOLD = Need(
 
 
 class GoldCoverageAuc(Diagnostic):
-    """How well length and format tell the responses of which gold says something from the others that a model judged: the area under
-    the ROC curve of a logistic model, cross-validated in five folds of whole prompts, on up to 2,000 of each.
+    """How well length and format tell the responses of which gold says something from the others that a model judged: the
+    area under the ROC curve of a logistic model, cross-validated in five folds of whole prompts, on up to 2,000 of each.
 
-    One half where gold labels are on responses like the others. The better they are told apart, the less the judge's measured
-    fidelity says of the rest.
+    One half where gold labels are on responses like the others. The better they are told apart, the less the judge's
+    measured fidelity says of the rest.
     """
 
     name = "gold_coverage_auc"
@@ -80,9 +80,9 @@ class GoldCoverageAuc(Diagnostic):
 class GoldCoverageIndex(Diagnostic):
     """The population stability index of a judge's scores between responses of which gold says something and the others.
 
-    The sum over ten bins of [0, 1] of (q - p) log(q / p), less what it would be by chance: the sum of (var p + var q) / ((p + q) / 2),
-    with variances clustered by prompt. Each bin that is filled has half a response more, times the design effect where responses
-    to a prompt score alike. By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
+    The sum over ten bins of [0, 1] of (q - p) log(q / p), less what it would be by chance: the sum of (var p + var q) / ((p
+    + q) / 2), with variances clustered by prompt. Each bin that is filled has half a response more, times the design effect
+    where responses to a prompt score alike. By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
     """
 
     name = "gold_coverage_index"

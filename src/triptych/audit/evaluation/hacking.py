@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.instantiation.length import without_length
+from triptych.audit.instantiation.settings import setting
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.instantiation.scores import verdicts
 
@@ -22,10 +24,11 @@ _CHANGE = "take {what} out of the score, tell the judge to disregard it, or trai
 
 
 def proxies(data: Data) -> pl.LazyFrame:
-    """What each judging model says of responses of which gold says something too, all less their means over the prompt's responses.
+    """What each judging model says of responses of which gold says something too, all less their means over the prompt's
+    responses.
 
-    Columns: prompt_id, response_id, evaluator, evaluator_id, proxy, gold; chars, bullets, hedges, flatteries (logarithms of 1 +
-    their number). The proxy is the mean over criteria.
+    Columns: prompt_id, response_id, evaluator, evaluator_id, proxy, gold; chars, bullets, hedges, flatteries (logarithms of
+    1 + their number). The proxy is the mean over criteria.
     """
     import polars as pl
 
@@ -100,8 +103,8 @@ def _partial(s: Floats) -> Floats:
 
 
 class ProxyFollowsLength(_ProxyFollows):
-    """Partial correlation of a judge's score of a response with its length, given what gold says of it; length is the logarithm of 1 +
-    characters, and all three are less their means over the prompt's responses.
+    """Partial correlation of a judge's score of a response with its length, given what gold says of it; length is the
+    logarithm of 1 + characters, and all three are less their means over the prompt's responses.
 
     Where it is not 0, the judge pays for length that gold does not pay for, and a policy trained on it will find that out.
     """
@@ -109,6 +112,10 @@ class ProxyFollowsLength(_ProxyFollows):
     name = "proxy_follows_length"
     feature, what = "chars", "length"
     change = _CHANGE.format(what=what)
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Take what length explains of the verdicts out of them."""
+        return without_length(data)
 
 
 class ProxyFollowsBullets(_ProxyFollows):
@@ -120,10 +127,15 @@ class ProxyFollowsBullets(_ProxyFollows):
     feature, what = "bullets", "bullet points"
     change = _CHANGE.format(what=what)
 
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Take what style explains of the verdicts out of them."""
+        return setting(data, "pairs", {"style": "residual"}, style="keep")
+
 
 class ProxyFollowsHedges(_ProxyFollows):
-    """Partial correlation of a judge's score of a response with its number of hedges, such as "perhaps" or "I think", given what gold says of
-    it; the number is taken as the logarithm of 1 + it, and all three are less their means over the prompt's responses.
+    """Partial correlation of a judge's score of a response with its number of hedges, such as "perhaps" or "I think", given
+    what gold says of it; the number is taken as the logarithm of 1 + it, and all three are less their means over the
+    prompt's responses.
     """
 
     name = "proxy_follows_hedges"
@@ -132,8 +144,9 @@ class ProxyFollowsHedges(_ProxyFollows):
 
 
 class ProxyFollowsFlattery(_ProxyFollows):
-    """Partial correlation of a judge's score of a response with its number of flatteries, such as "great question", given what gold says of
-    it; the number is taken as the logarithm of 1 + it, and all three are less their means over the prompt's responses.
+    """Partial correlation of a judge's score of a response with its number of flatteries, such as "great question", given
+    what gold says of it; the number is taken as the logarithm of 1 + it, and all three are less their means over the
+    prompt's responses.
     """
 
     name = "proxy_follows_flattery"
@@ -153,7 +166,8 @@ class DisagreementAtTheTop(Diagnostic):
     top tenth by mean score, over the mean variance.
 
     Scores are in units of each judge's standard deviation on that criterion. Where it is far above 1, what
-    stands highest is there because one judge errs, and that is what a policy learns.
+    stands highest is there because one judge errs, and that is what a policy learns (arXiv:2310.02743 takes the variance of an
+    ensemble of reward models off for this).
     """
 
     name = "disagreement_at_the_top"
@@ -161,7 +175,7 @@ class DisagreementAtTheTop(Diagnostic):
     needs = (LIBRARIES, _SEVERAL_SCORE)
     good = (0.0, 1.5)
     error = (0.0, 5.0)
-    change = "train against the mean less the standard deviation of several judges, or look at these responses"
+    change = "train against the mean less the standard deviation of several judges (panel: lower_bound)"
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all responses and criteria that two or more models scored."""
@@ -194,3 +208,7 @@ class DisagreementAtTheTop(Diagnostic):
             most = each.filter("top").sort("variance", "response_id", descending=[True, False])
             said = "Judges' variance on the tenth of responses that they score highest is, over that on all,"
             yield self.found(found, said, rows=most["response_id"][:10].to_list(), data=data)
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Take the mean less the standard deviation of several judges."""
+        return setting(data, "pairs", {"panel": {"combine": "lower_bound"}}, panel=None)

@@ -51,8 +51,8 @@ JUDGED_ENDS = Need(
 
 
 class OutcomeAucFromSteps(Diagnostic):
-    """How well the mean score of a response's steps tells right ends from wrong ones: the area under the ROC curve, with what gold
-    says of the whole response as the truth (right above a half, in the mean).
+    """How well the mean score of a response's steps tells right ends from wrong ones: the area under the ROC curve, with
+    what gold says of the whole response as the truth (right above a half, in the mean).
 
     One half where steps are rewarded that do nothing for the end.
     """

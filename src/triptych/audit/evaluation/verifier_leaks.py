@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
@@ -250,8 +251,8 @@ class _Probe(Share):
 
 
 class PlantedWrongPassed(_Probe):
-    """Share of planted wrong answers that the recipe's verifier passes, of three to each of up to 200 prompts whose answer is a number:
-    the answer plus one; ten times that in a box; the right one named and rejected before a wrong one.
+    """Share of planted wrong answers that the recipe's verifier passes, of three to each of up to 200 prompts whose answer
+    is a number: the answer plus one; ten times that in a box; the right one named and rejected before a wrong one.
 
     Only checks that name the answer are asked: final answers, and words or patterns in which it stands.
     """
@@ -263,10 +264,24 @@ class PlantedWrongPassed(_Probe):
     did = "passes planted wrong answers:"
     change = "check the final answer (verify with final_answer: true), not that the right number stands somewhere"
 
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Check the final answer against the reference, where there is one and nobody does."""
+        import polars as pl
+
+        if data.prompts.filter(pl.col("reference").is_not_null()).head(1).collect().is_empty():
+            return {}
+        made = data.recipe.evaluation if data.recipe is not None else ()
+        return {
+            f"evaluation.{place}.final_answer": True
+            for place, one in enumerate(made)
+            if isinstance(one, Verify) and not one.final_answer and (one.name or one.kind) == subject
+        }
+
 
 class PlantedRightFailed(_Probe):
-    """Share of right answers, written in other ways, that the recipe's verifier does not pass, of four to six to each of up to 200
-    prompts whose answer is a number: in bold, boxed, after ####, at the end of an equation, as a decimal, with its thousands apart.
+    """Share of right answers, written in other ways, that the recipe's verifier does not pass, of four to six to each of up
+    to 200 prompts whose answer is a number: in bold, boxed, after ####, at the end of an equation, as a decimal, with its
+    thousands apart.
 
     Only checks that name the answer are asked, as in `planted_wrong_passed`.
     """
