@@ -54,7 +54,8 @@ class OutcomeAucFromSteps(Diagnostic):
     """How well the mean score of a response's steps tells right ends from wrong ones: the area under the ROC curve, with
     what gold says of the whole response as the truth (right above a half, in the mean).
 
-    One half where steps are rewarded that do nothing for the end.
+    One half where steps are rewarded that do nothing for the end. Rollouts score the last step by the end itself, so of them
+    more is to be expected.
     """
 
     name = "outcome_auc_from_steps"
