@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from planted.faults import FAULTS, Fault  # noqa: E402
 from planted.world import EXCERPT, clean  # noqa: E402
 
-STRENGTHS = (0.25, 0.5, 1.0, 1.25)
-"""As multiples of the moderate strength."""
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 1.25)
+"""As multiples of the moderate strength. At 0 there is what the fault is planted in, such as people, without a fault."""
 
 
 def findings(name: str | None, strength: float, seed: int, file: Path) -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ def tell_coverage(faults: list[Fault], results: dict[tuple[str | None, float], l
     for fault in faults:
         for name, truth in fault.truth.items():
             held = asked = 0
-            for times in STRENGTHS:
+            for times in STRENGTHS[1:]:
                 strength = min(round(fault.moderate * times, 4), fault.most)
                 for found in results[fault.name, strength]:
                     for f in found:

@@ -6,6 +6,7 @@ find it.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -374,6 +375,187 @@ def judges_that_err_together(world: World, strength: float, rng: random.Random) 
             winner = pair.chosen if right else pair.rejected
             for first, second in ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen)):
                 world.choices.append(Choice(who, pair.question, first, second, winner))
+
+
+@fault(
+    "E5",
+    0.5,
+    "share of the variance of scores that lies between askings of the same",
+    score_reliability=lambda s: 1 - s,
+)
+def scores_drawn_anew(world: World, strength: float, rng: random.Random) -> None:
+    world.scores = []
+    for q, question in enumerate(world.questions):
+        for a in range(len(question.answers)):
+            worth = rng.gauss(0, (1 - strength) ** 0.5)
+            for repeat in range(3):
+                score = round(5.5 + worth + rng.gauss(0, strength**0.5), 3)
+                world.scores.append(Score("alpha", q, a, "correctness", score, repeat=repeat))
+
+
+@fault("E9", 0.4, "share of the answers without gold labels that get the top score; scores are level else",
+       gold_coverage_index=lambda s: -0.9 * s * math.log(1 - s) + 0.9 * s * math.log(1 + 9 * s), most=0.9)  # fmt: skip
+def scores_moved_where_no_gold_is(world: World, strength: float, rng: random.Random) -> None:
+    world.scores = []
+    fresh = {q for q in range(len(world.questions)) if rng.random() < 0.5}
+    world.checks = [s for s in world.checks if s.question not in fresh]
+    for q, question in enumerate(world.questions):
+        for a in range(len(question.answers)):
+            moved = q in fresh and rng.random() < strength
+            world.scores.append(Score("alpha", q, a, "correctness", 10.0 if moved else float(rng.randint(1, 10))))
+
+
+@fault("E9", 0.8, "share of the answers without gold labels that are written as a list under a heading")
+def texts_changed_where_no_gold_is(world: World, strength: float, rng: random.Random) -> None:
+    fresh = {q for q in range(len(world.questions)) if rng.random() < 0.5}
+    world.checks = [s for s in world.checks if s.question not in fresh]
+    for q in fresh:
+        for answer in some(world.questions[q].answers, strength, rng):
+            answer.text = "# Solution\n" + "\n".join(f"- {line}" for line in answer.text.splitlines())
+
+
+@fault("E10", 0.6, "points, in two standard deviations of noise, that judges give for flattery at the beginning",
+       proxy_follows_flattery=lambda s: s / (1 + s * s) ** 0.5)  # fmt: skip
+def flattery_that_pays(world: World, strength: float, rng: random.Random) -> None:
+    world.scores = []
+    for q, question in enumerate(world.questions):
+        for a, answer in enumerate(question.answers):
+            flatters = rng.random() < 0.5
+            if flatters:
+                answer.text = "Great question! " + answer.text
+            for who in ("alpha", "beta"):
+                score = 4.5 + answer.right + strength * flatters + rng.gauss(0, 0.5)
+                world.scores.append(Score(who, q, a, "correctness", round(score, 3)))
+
+
+@fault("E10", 0.06, "share of answers that one of two judges takes for the best there are", most=0.1)
+def one_judge_that_is_fooled(world: World, strength: float, rng: random.Random) -> None:
+    for s in world.scores:
+        fooled = s.judge == "alpha" and rng.random() < strength
+        s.score = SCALE[1] if fooled else 1 + (s.score - SCALE[0]) / 2
+
+
+@fault("E11", 0.6, "share of prompts on which the second criterion turns the first one's scores round",
+       criteria_conflict=lambda s: s)  # fmt: skip
+def criteria_that_pull_apart(world: World, strength: float, rng: random.Random) -> None:
+    swayed = {q for q in range(len(world.questions)) if rng.random() < strength}
+    said = [s for s in world.scores if s.criterion == "correctness"]
+    turned = [replace(s, criterion="clarity", score=11 - s.score if s.question in swayed else s.score) for s in said]
+    world.scores = said + turned
+
+
+@fault("E11", 0.95, "by how much of itself the spread of the second of two criteria, which go together, shrinks",
+       criterion_dominance=lambda s: (1 + 0.8 * (1 - s)) / (1 + 1.6 * (1 - s) + (1 - s) ** 2))  # fmt: skip
+def one_criterion_that_decides(world: World, strength: float, rng: random.Random) -> None:
+    world.scores, world.choices, world.checks = [], [], []
+    for q, question in enumerate(world.questions):
+        for a in range(len(question.answers)):
+            first = rng.gauss(0, 1)
+            second = (1 - strength) * (0.8 * first + 0.6 * rng.gauss(0, 1))
+            world.scores.append(Score("alpha", q, a, "correctness", round(5.5 + first, 4)))
+            world.scores.append(Score("alpha", q, a, "clarity", round(5.5 + second, 4)))
+
+
+@fault("E12", 0.9, "share of the twenty steps of each answer that nobody judged",
+       label_density=lambda s: 1 - s + s**20 / 20)  # fmt: skip
+def long_answers_with_few_labels(world: World, strength: float, rng: random.Random) -> None:
+    world.scores = []
+    for q, question in enumerate(world.questions):
+        for a, answer in enumerate(question.answers):
+            answer.text = "\n".join(f"{answer.text.splitlines()[0]} ({number})" for number in range(20))
+            judged = [step for step in range(20) if rng.random() >= strength]
+            world.scores += [Score("alpha", q, a, "step", float(rng.randint(1, 10)), step=step) for step in judged]
+
+
+def _rollouts(strength: float) -> int:
+    return max(2, round(4 / max(strength, 0.004)))
+
+
+@fault("E12", 1.0, "four over the number of rollouts from a step", most=2.0,
+       step_score_error=lambda s: (1 / 6 / _rollouts(s)) ** 0.5)  # fmt: skip
+def steps_of_few_rollouts(world: World, strength: float, rng: random.Random) -> None:
+    n = _rollouts(strength)
+    check = {"kind": "verify", "use_prompt": False, "final_answer": True}
+    world.recipe = {
+        "models": {"completer": {"backend": "openai", "model": "rollouts-1", "base_url": "http://localhost:1"}},
+        "evaluation": [{"kind": "rollouts", "model": "completer", "n": n, "check": check}],
+        "instantiation": {"kind": "stepwise"},
+    }
+    for q, question in enumerate(world.questions):
+        for a, answer in enumerate(question.answers):
+            for step in range(4):
+                chance = rng.random()
+                share = sum(rng.random() < chance for _ in range(n)) / n if step < 3 else float(answer.right)
+                score = SCALE[0] + share * (SCALE[1] - SCALE[0])
+                world.scores.append(Score("rollouts", q, a, "step", score, step=step))
+
+
+@fault("E13", 0.9, "share of answers whose steps are scored by a coin, not by how the answer ends",
+       outcome_auc_from_steps=lambda s: 1 - s / 2, wrong_ends_without_bad_step=lambda s: s / 2)  # fmt: skip
+def steps_praised_by_a_coin(world: World, strength: float, rng: random.Random) -> None:
+    for q, question in enumerate(world.questions):
+        for a, answer in enumerate(question.answers):
+            praised = rng.random() < 0.5 if rng.random() < strength else answer.right
+            for step in range(4):
+                low, high = (6, 10) if praised or step < 1 else (1, 4)
+                world.scores.append(Score("alpha", q, a, "step", rng.uniform(low, high), step=step))
+
+
+@fault("E15", 0.3, "share of wrong answers that the verifier passes",
+       verifier_false_positives=lambda s: s)  # fmt: skip
+def verifier_that_passes_wrong_answers(world: World, strength: float, rng: random.Random) -> None:
+    _people_know(world)
+    for s in some([s for s in world.checks if s.score == 0], strength, rng):
+        s.score = 1.0
+
+
+@fault("E15", 0.4, "share of right answers that the verifier does not recognise",
+       verifier_false_negatives=lambda s: s)  # fmt: skip
+def verifier_that_fails_right_answers(world: World, strength: float, rng: random.Random) -> None:
+    _people_know(world)
+    for s in some([s for s in world.checks if s.score == 1], strength, rng):
+        s.score = 0.0
+
+
+@fault("E15", 0.6, "share of prompts whose check only looks whether the right number stands somewhere")
+def checks_that_look_for_a_word(world: World, strength: float, rng: random.Random) -> None:
+    world.recipe = {"evaluation": [{"kind": "verify"}]}
+    for question in world.questions:
+        lax = rng.random() < strength
+        strict = {"kind": "final_answer", "answer": question.reference}
+        question.constraints = ({"kind": "includes", "words": [question.reference]} if lax else strict,)
+
+
+def _people_know(world: World) -> None:
+    """People say of each answer whether it is right, and are."""
+    for q, question in enumerate(world.questions):
+        for a, answer in enumerate(question.answers):
+            world.people.append(Score("ann", q, a, "correct", SCALE[answer.right]))
+
+
+@fault(
+    "E16",
+    0.6,
+    "share of the variance of three people's ratings that lies between them",
+    annotator_alpha=lambda s: 1 - s,
+)
+def people_who_disagree(world: World, strength: float, rng: random.Random) -> None:
+    for q, question in enumerate(world.questions):
+        for a in range(len(question.answers)):
+            worth = rng.gauss(0, (1 - strength) ** 0.5)
+            for who in ("ann", "ben", "cleo"):
+                score = round(5.5 + worth + rng.gauss(0, strength**0.5), 3)
+                world.people.append(Score(who, q, a, "tone", score))
+
+
+@fault("E16", 0.5, "share of one annotator's verdicts that are the opposite of what the others say")
+def one_annotator_of_another_mind(world: World, strength: float, rng: random.Random) -> None:
+    for q, question in enumerate(world.questions):
+        for a, answer in enumerate(question.answers):
+            for who in ("ann", "ben", "cleo", "dan"):
+                turned = who == "dan" and rng.random() < strength
+                slips = rng.random() < 0.05
+                world.people.append(Score(who, q, a, "tone", SCALE[(answer.right != turned) != slips]))
 
 
 # --- instantiation

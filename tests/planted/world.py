@@ -61,6 +61,7 @@ class Question:
     family: str | None = None
     tags: tuple[str, ...] = ()
     source: str = "gsm8k"
+    constraints: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass
@@ -113,6 +114,10 @@ class World:
     choices: list[Choice] = field(default_factory=list)
     checks: list[Score] = field(default_factory=list)
     """What the verifier says: 1 or 0."""
+    people: list[Score] = field(default_factory=list)
+    """What people say of an answer."""
+    recipe: dict[str, Any] | None = None
+    """What its recipe says beside what every world's does; None where the audit is given no recipe."""
     pairs: list[Pair] = field(default_factory=list)
     groups: list[tuple[int, list[float], list[float]]] = field(default_factory=list)
     """Groups of all answers to a question: question, scores in [0, 1], advantages."""
@@ -139,6 +144,8 @@ class World:
         known: dict[str, Any] = {"policy": self.policy, "rounds": [each.data() for each in self.rounds]}
         if self.logprobs:
             known["logprobs"] = _logprobs(self)
+        if self.recipe is not None:
+            known["recipe"] = build_recipe(_recipe(self), "planted")
         return Data(tables, **known)
 
     def tables(self) -> dict[str, Any]:
@@ -313,6 +320,7 @@ def _records(world: World) -> dict[str, list[Any]]:
             source=q.source,
             tags=q.tags,
             family_id=q.family,
+            constraints=q.constraints,
         )
         for q in world.questions
     ]
@@ -355,6 +363,10 @@ def _records(world: World) -> dict[str, list[Any]]:
     judgements += [
         judged("verify", s.question, (s.answer,), "correct", check=s.criterion, scores=(s.score,), scale=(0.0, 1.0))
         for s in world.checks
+    ]
+    judgements += [
+        judged(s.judge, s.question, (s.answer,), s.criterion, scores=(s.score,), scale=SCALE, repeat=s.repeat)
+        for s in world.people
     ]
     for c in world.choices:
         ranks = (1, 1) if c.winner is None else (1, 2) if c.winner == c.first else (2, 1)
@@ -405,24 +417,25 @@ def _records(world: World) -> dict[str, list[Any]]:
     }
 
 
+def _recipe(world: World) -> dict[str, Any]:
+    criteria = {name: {"text": name} for name in ("correctness", "clarity", "better")}
+    return {
+        "name": "planted",
+        "seed": 5,
+        "prompts": {"kind": "inline", "prompts": [world.questions[0].text]},
+        "synthesis": {"kind": "given"},
+        "objective": {"criteria": criteria},
+        "instantiation": {"kind": "pairs", "choose": "best_vs_worst"},
+    } | (world.recipe or {})
+
+
 def save(world: World, folder: Path) -> Run:
     """Write a world as a run folder of imported data."""
     folder.mkdir(parents=True)
     tables = world.tables()
     for name, table in tables.items():
         table.sink_parquet(folder / f"{name}.parquet")
-    criteria = {name: {"text": name} for name in ("correctness", "clarity", "better")}
-    recipe = build_recipe(
-        {
-            "name": "planted",
-            "seed": 5,
-            "prompts": {"kind": "inline", "prompts": [world.questions[0].text]},
-            "synthesis": {"kind": "given"},
-            "objective": {"criteria": criteria},
-            "instantiation": {"kind": "pairs", "choose": "best_vs_worst"},
-        },
-        "planted",
-    )
+    recipe = build_recipe(_recipe(world), "planted")
     manifest = Manifest(
         run="planted", recipe="planted", recipe_id=recipe.id, status="imported", prompts=len(world.questions), calls="",
         imported="a planted world",

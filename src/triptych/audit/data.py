@@ -94,14 +94,16 @@ class Data:
         def table(name: str) -> pl.LazyFrame:
             return tables[name] if name in tables else pl.LazyFrame(schema=schema(name))
 
-        self.prompts, self.responses = table("prompts"), table("responses")
-        self.judgements, self.examples = table("judgements"), table("examples")
-        self.recipe = recipe
+        self.prompts: pl.LazyFrame = table("prompts")
+        self.responses: pl.LazyFrame = table("responses")
+        self.judgements: pl.LazyFrame = table("judgements")
+        self.examples: pl.LazyFrame = table("examples")
+        self.recipe: Recipe | None = recipe
         self.gold_evaluators = None if gold is None else tuple(gold)
-        self.logprobs = logprobs
+        self.logprobs: pl.DataFrame | None = logprobs
         self.ches = ches
-        self.embeddings = embeddings
-        self.test_sets = dict(test_sets or {})
+        self.embeddings: pl.DataFrame | None = embeddings
+        self.test_sets: dict[str, Sequence[str]] = dict(test_sets or {})
         self._policy = policy
         self._rounds = rounds
 
@@ -443,6 +445,48 @@ class Data:
         gold = pl.col("evaluator").is_in(names) if names else pl.col("model").is_null()
         mean = pl.col("score").mean().alias("outcome")
         return self.scored.filter(gold).group_by("prompt_id", "response_id").agg(mean)
+
+    @cached_property
+    def proxies(self) -> pl.DataFrame:
+        """Judges' scores beside gold scores and features of the text; see `triptych.audit.evaluation.hacking.proxies`."""
+        from triptych.audit.evaluation.hacking import proxies
+
+        return proxies(self).collect()
+
+    @cached_property
+    def repeated(self) -> pl.DataFrame:
+        """Responses that models scored several times; see `triptych.audit.evaluation.repeats.repeated`."""
+        from triptych.audit.evaluation.repeats import repeated
+
+        return repeated(self)
+
+    @cached_property
+    def ratings(self) -> pl.DataFrame:
+        """What several people say of the same; see `triptych.audit.evaluation.annotators.ratings`."""
+        from triptych.audit.evaluation.annotators import ratings
+
+        return ratings(self)
+
+    @cached_property
+    def step_ends(self) -> pl.DataFrame:
+        """Scores of steps beside how the response ends; see `triptych.audit.evaluation.steps.step_ends`."""
+        from triptych.audit.evaluation.steps import step_ends
+
+        return step_ends(self).collect()
+
+    @cached_property
+    def with_gold(self) -> pl.DataFrame:
+        """Judged responses, with gold labels or not; see `triptych.audit.evaluation.drift.judged_with_gold`."""
+        from triptych.audit.evaluation.drift import judged_with_gold
+
+        return judged_with_gold(self)
+
+    @cached_property
+    def probed(self) -> pl.DataFrame:
+        """What the recipe's verifiers say of planted answers; see `triptych.audit.evaluation.verifier_leaks.probed`."""
+        from triptych.audit.evaluation.verifier_leaks import probed
+
+        return probed(self)
 
 
 def _rounds_before(run: Run) -> list[Run]:

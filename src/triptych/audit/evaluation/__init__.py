@@ -1,14 +1,18 @@
 """Diagnostics of panel 2: judges, reward models, verifiers, people."""
 
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.evaluation.annotators import AnnotatorAlpha, GroupsOfAnnotators
+from triptych.audit.evaluation.annotators import AnnotatorAlpha, AnnotatorDistance
 from triptych.audit.evaluation.calibration import CalibrationError, CalibrationSlope
+from triptych.audit.evaluation.coarseness import LabelDensity, StepScoreError
+from triptych.audit.evaluation.criteria import CriteriaConflict, CriterionDominance
+from triptych.audit.evaluation.drift import GoldCoverageAuc, GoldCoverageIndex
 from triptych.audit.evaluation.gold import GoldAccuracy, GoldAccuracyBySlice, GoldAlpha, GoldKappa
-from triptych.audit.evaluation.hacking import DisagreementAtTheTop, ExcessWithSigns, ProxyWithoutGold
-from triptych.audit.evaluation.leaks import (
-    VerifierFalseNegatives,
-    VerifierFalsePositives,
-    VerifierSplitsLikeAnswers,
+from triptych.audit.evaluation.hacking import (
+    DisagreementAtTheTop,
+    ProxyFollowsBullets,
+    ProxyFollowsFlattery,
+    ProxyFollowsHedges,
+    ProxyFollowsLength,
 )
 from triptych.audit.evaluation.length import (
     AccuracyGapByLength,
@@ -24,20 +28,21 @@ from triptych.audit.evaluation.position import (
     OrdersAsked,
     SwapConsistency,
 )
+from triptych.audit.evaluation.repeats import ScoreReliability
 from triptych.audit.evaluation.saturation import ScoreLevels, ScoresAtTheEnds, TiedPairs, TiedScores
 from triptych.audit.evaluation.self_preference import OwnFamilyAgainstOtherJudges, SelfPreferenceGap
-from triptych.audit.evaluation.several_aims import CriteriaConflict, DominantCriterion, StrictOnIncomparable
-from triptych.audit.evaluation.shift import ConfidenceDrop, JudgedOutsideGold
 from triptych.audit.evaluation.stability import RepeatAgreement, WordingAgreement
 from triptych.audit.evaluation.statuses import JudgementsWithoutAnswer, UnparsedJudgements
-from triptych.audit.evaluation.steps import (
-    ErrorsLocated,
-    RewardByNumberOfSteps,
-    StepsAndOutcome,
-    StepValueError,
-)
+from triptych.audit.evaluation.steps import OutcomeAucFromSteps, WrongEndsWithoutBadStep
 from triptych.audit.evaluation.transitivity import CyclicTriads
 from triptych.audit.evaluation.verifier import JudgeVerifierAgreement
+from triptych.audit.evaluation.verifier_leaks import (
+    PlantedRightFailed,
+    PlantedWrongPassed,
+    VerifierFalseNegatives,
+    VerifierFalsePositives,
+)
+from triptych.audit.evaluation.versions import ProxyWithoutGold
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
     UnparsedJudgements(),
@@ -59,6 +64,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     GoldKappa(),
     GoldAlpha(),
     RepeatAgreement(),
+    ScoreReliability(),
     WordingAgreement(),
     CyclicTriads(),
     CalibrationSlope(),
@@ -67,22 +73,25 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     TiedScores(),
     TiedPairs(),
     ScoreLevels(),
-    JudgedOutsideGold(),
-    ConfidenceDrop(),
-    ExcessWithSigns(),
-    ProxyWithoutGold(),
+    GoldCoverageAuc(),
+    GoldCoverageIndex(),
+    ProxyFollowsLength(),
+    ProxyFollowsBullets(),
+    ProxyFollowsHedges(),
+    ProxyFollowsFlattery(),
     DisagreementAtTheTop(),
+    ProxyWithoutGold(),
     CriteriaConflict(),
-    StrictOnIncomparable(),
-    DominantCriterion(),
-    ErrorsLocated(),
-    StepValueError(),
-    StepsAndOutcome(),
-    RewardByNumberOfSteps(),
+    CriterionDominance(),
+    LabelDensity(),
+    StepScoreError(),
+    OutcomeAucFromSteps(),
+    WrongEndsWithoutBadStep(),
     EffectiveJudges(),
     VerifierFalsePositives(),
     VerifierFalseNegatives(),
-    VerifierSplitsLikeAnswers(),
+    PlantedWrongPassed(),
+    PlantedRightFailed(),
     AnnotatorAlpha(),
-    GroupsOfAnnotators(),
+    AnnotatorDistance(),
 )

@@ -1,131 +1,154 @@
-"""Whether the people who label see things alike (E16)."""
+"""Whether people agree, and who of them judges otherwise than the rest (E16)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from triptych.audit import agreement
-from triptych.audit.coefficients import krippendorff_alpha
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.estimates import Floats, cluster_sums, smooth
-from triptych.audit.finding import FEWEST_PROMPTS, Finding
+from triptych.audit.estimates import Floats, cluster_sums, mean, smooth
+from triptych.audit.finding import FEWEST_PROMPTS, Bars, Finding
 from triptych.audit.needs import LIBRARIES, Need
+from triptych.audit.people import by_people
+from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
     import polars as pl
 
     from triptych.audit.data import Data
 
-_UNIT = ["prompt_id", "criterion", "a", "b"]
-_MOST_SLICES = 20
+_MOST_BARS = 12
+_UNIT = ["prompt_id", "criterion", "about"]
 
 
-def labelled(data: Data) -> pl.DataFrame:
-    """What people choose of each pair. Columns: prompt_id, criterion, a, b, evaluator (the group), prefers (1, 0, -1)."""
+def ratings(data: Data) -> pl.DataFrame:
+    """What people say of things that two or more of them judged: of a response by itself, or of which of two is better.
+
+    Columns: prompt_id, criterion, about (what was judged), evaluator, evaluator_id, rating (a score in [0, 1]; of two
+    responses 1 or 0 for the one or the other, 0.5 for a tie), judgement_id.
+    """
     import polars as pl
 
-    people = data.judgements.filter(pl.col("model").is_null() & pl.col("check").is_null())
-    return agreement.choices(people).drop_nulls("prefers").select(*_UNIT, "evaluator", "prefers").collect()
-
-
-def _counts(labels: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
-    said = [
-        (pl.col("prefers") == label).sum().alias(name) for name, label in (("worse", -1), ("tie", 0), ("better", 1))
-    ]
-    return labels.group_by(_UNIT).agg(said).filter(pl.sum_horizontal("worse", "tie", "better") > 1)
+    said = verdicts(by_people(data))
+    shown = by_people(data).select(judgement_id="id", shown="response_ids").unique("judgement_id")
+    least = pl.col("shown").list.min()
+    pair = pl.col("shown").list.len() == 2
+    return (
+        said.join(shown, on="judgement_id")
+        .filter((pl.col("shown").list.len() == 1) | (pair & (pl.col("response_id") == least)))
+        .with_columns(about=pl.col("shown").list.sort().list.join(" "))
+        .select(*_UNIT, "evaluator", "evaluator_id", "judgement_id", rating="verdict")
+        .filter(pl.len().over(_UNIT) > 1)
+        .collect()
+    )
 
 
 SEVERAL_PEOPLE = Need(
-    "pairs that several people labelled",
-    "let two or more people judge some of the same pairs",
-    lambda data: _counts(labelled(data)).height > 0,
+    "verdicts of several people on the same thing",
+    "let two or more people judge some of it",
+    lambda data: data.ratings.height > 0,
 )
 
 
 class AnnotatorAlpha(Diagnostic):
-    """Krippendorff's nominal alpha of what people choose of the same pairs, ties being a label of their own.
+    """Krippendorff's alpha of people's verdicts, with squared differences of ratings in [0, 1]: 1 less the disagreement on
+    the same thing over that between ratings of any two things (Krippendorff, Content Analysis, 2004).
 
-    0.667 is the least on which Krippendorff (Content Analysis, 2004) draws even tentative conclusions; preferences of text
-    often lie lower, which need not be noise.
+    1 is agreement, 0 what chance gives. Choices between two responses count as 1, 0 or, tied, 0.5. 0.667 is the least on
+    which Krippendorff draws even tentative conclusions; of preferences, people may disagree for good reasons: then labels
+    should say so.
     """
 
     name = "annotator_alpha"
     failure_mode = "E16"
     needs = (LIBRARIES, SEVERAL_PEOPLE)
-    good = (0.4, 1.0)
+    good = (0.667, 1.0)
     error = (0.0, 1.0)
-    change = "keep the distribution of labels (soft labels) in place of a majority; make the instructions clearer"
+    source = "Krippendorff, Content Analysis, 2004"
+    change = "word the criterion more sharply; keep the distribution of verdicts (soft labels), or labels by group"
 
     def measure(self, data: Data) -> Iterator[Finding]:
-        """Measure it over all people, and where prompts have tags, within each of the commonest."""
+        """Measure it for each criterion."""
         import polars as pl
 
-        counts = _counts(labelled(data))
-        slices = [("", counts)]
-        tags = data.prompts.select(prompt_id="id", tag="tags").explode("tag").drop_nulls().unique().collect()
-        tags = tags.join(counts.select("prompt_id").unique(), on="prompt_id", how="semi")
-        size = tags.group_by("tag").agg(pl.len()).filter(pl.col("len") >= FEWEST_PROMPTS)
-        for tag in size.sort(["len", "tag"], descending=[True, False])["tag"][:_MOST_SLICES]:
-            slices.append((tag, counts.join(tags.filter(pl.col("tag") == tag), on="prompt_id", how="semi")))
-        for tag, part in slices:
-            found = krippendorff_alpha(part.select("worse", "tie", "better").to_numpy(), part["prompt_id"].to_numpy())
+        for (criterion,), rows in sorted(data.ratings.partition_by("criterion", as_dict=True).items(), key=str):
+            units = rows.group_by(_UNIT).agg(
+                m=pl.len().cast(pl.Float64),
+                x=pl.col("rating").sum(),
+                xx=(pl.col("rating") ** 2).sum(),
+                spread=pl.col("rating").std(),
+                judgement_id=pl.col("judgement_id").min(),
+            )
+            within = (pl.col("m") * pl.col("xx") - pl.col("x") ** 2) / (pl.col("m") - 1)
+            sums = cluster_sums(units.with_columns(within=within), ["m", "x", "xx", "within"])
+            found = smooth(sums, alpha, n=rows.height, within=(-1.0, 1.0))
             if found is not None:
-                said = f"People agree{f' on prompts tagged {tag}' if tag else ''} by Krippendorff's alpha"
-                yield self.found(found, said, subject=tag, data=data)
+                apart = units.sort("spread", "judgement_id", descending=[True, False])["judgement_id"][:10].to_list()
+                said = f"People agree on {criterion}, by Krippendorff's alpha,"
+                yield self.found(found, said, subject=str(criterion), rows=apart, data=data)
 
 
-class GroupsOfAnnotators(Diagnostic):
-    """By how much two people of different groups disagree more often than two of the same group, on the same pairs.
+def alpha(s: Floats) -> Floats:
+    """Krippendorff's alpha with squared differences, of sums over units: ratings, their values, squares, and disagreement."""
+    n, x, xx, within = (s[..., i] for i in range(4))
+    return 1 - within / n / ((n * xx - x**2) / (n * (n - 1)))
 
-    P(differ | different groups) - P(differ | same group), the latter in the mean of both groups: an energy distance, 0
-    where groups label alike. Groups are evaluators of different names. Pairs count that two or more of each group labelled.
+
+class AnnotatorDistance(Diagnostic):
+    """By how much one annotator's verdicts lie farther from those of the others than the others' do, on the things that three or
+    more judged: the mean of |own rating - mean of the rest|, less the same of the other annotators.
+
+    Ratings are in [0, 1]; of a choice between two, 0, 0.5 or 1. Told of the annotator for whom it is largest, among those with
+    20 prompts or more.
     """
 
-    name = "groups_of_annotators"
+    name = "annotator_distance"
     failure_mode = "E16"
-    needs = (
-        LIBRARIES,
-        SEVERAL_PEOPLE,
-        Need(
-            "several groups of people",
-            "give groups of annotators names of their own",
-            lambda data: labelled(data)["evaluator"].n_unique() > 1,
-        ),
-    )
-    good = (-1.0, 0.05)
-    error = (-1.0, 0.3)
-    change = "keep a label for each group, or draw the groups as the people are whom the policy serves"
+    needs = (LIBRARIES, SEVERAL_PEOPLE)
+    good = (-1.0, 0.1)
+    error = (-1.0, 0.5)
+    change = "look at what this annotator was told and judged; train or leave out, or keep a label by group"
 
     def measure(self, data: Data) -> Iterator[Finding]:
-        """Compare every two of the ten groups that labelled most."""
-        from itertools import combinations
-
+        """Measure it for each annotator, and tell of the farthest."""
         import polars as pl
 
-        labels = labelled(data)
-        most = labels["evaluator"].value_counts().sort(["count", "evaluator"], descending=[True, False])
-        each = labels.group_by(*_UNIT, "evaluator").agg(
-            *((pl.col("prefers") == label).sum().cast(pl.Float64).alias(f"n{i}") for i, label in enumerate((-1, 0, 1))),
-            n=pl.len().cast(pl.Float64),
-        ).filter(pl.col("n") > 1)  # fmt: skip
-        for one, other in combinations(sorted(most["evaluator"][:10].to_list()), 2):
-            sides = [each.filter(pl.col("evaluator") == name).drop("evaluator") for name in (one, other)]
-            both = sides[0].join(sides[1], on=_UNIT, suffix="_b")
-            n, n_b = pl.col("n"), pl.col("n_b")
-            alike = pl.sum_horizontal(pl.col(f"n{i}") * pl.col(f"n{i}_b") for i in range(3)) / (n * n_b)
-            within = [
-                pl.sum_horizontal(pl.col(f"n{i}{s}") * (pl.col(f"n{i}{s}") - 1) for i in range(3)) / (m * (m - 1))
-                for s, m in (("", n), ("_b", n_b))
-            ]
-            told = both.with_columns(excess=(within[0] + within[1]) / 2 - alike, one=1.0)
-            found = smooth(cluster_sums(told, ["excess", "one"]), _mean, n=told.height, within=(-1.0, 1.0))
-            if found is not None:
-                said = f"Two people of {one} and {other} disagree more often than two of one group, by a share of"
-                yield self.found(found, said, subject=f"{one} and {other}", data=data)
+        own = pl.col("rating")
+        each = (
+            data.ratings.group_by(*_UNIT, "evaluator", "evaluator_id")
+            .agg(own.mean(), pl.col("judgement_id").min())
+            .with_columns(m=pl.len().over(_UNIT), all=own.sum().over(_UNIT))
+            .filter(pl.col("m") > 2)
+            .with_columns(d=(own - (pl.col("all") - own) / (pl.col("m") - 1)).abs())
+            .with_columns(farther=pl.col("d") - (pl.col("d").sum().over(_UNIT) - pl.col("d")) / (pl.col("m") - 1))
+        )
+        told = []
+        for (evaluator, evaluator_id), rows in sorted(
+            each.partition_by("evaluator", "evaluator_id", as_dict=True).items(), key=str
+        ):
+            found = mean(rows, "farther")
+            if found is not None and found.prompts >= FEWEST_PROMPTS:
+                told.append((found, _called(str(evaluator), str(evaluator_id), each), rows))
+        if not told:
+            return
+        told.sort(key=lambda one: -one[0].value)
+        found, who, rows = told[0]
+        top = told[:_MOST_BARS]
+        bars = Bars(
+            labels=tuple(name for _, name, _ in top),
+            values=tuple(one.value for one, _, _ in top),
+            axis="how much farther from the rest than the others are",
+            low=tuple(one.low for one, _, _ in top),
+            high=tuple(one.high for one, _, _ in top),
+        )
+        worst = rows.sort("d", "judgement_id", descending=[True, False])["judgement_id"][:10].to_list()
+        said = f"Of {len(told)} annotators {who} lies farthest from the rest, beyond the others by"
+        yield self.found(found, said, subject=who, rows=worst, plot=bars, data=data)
 
 
-def _mean(s: Floats) -> Floats:
-    return s[..., 0] / s[..., 1]
+def _called(evaluator: str, evaluator_id: str, everyone: pl.DataFrame) -> str:
+    """Their name, with the id where several have the same."""
+    import polars as pl
+
+    alike = everyone.filter(pl.col("evaluator") == evaluator)["evaluator_id"].n_unique()
+    return evaluator if alike == 1 else f"{evaluator} {evaluator_id}"

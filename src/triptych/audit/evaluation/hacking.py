@@ -1,180 +1,214 @@
-"""Whether a judge's scores can be had without quality (E10)."""
+"""Whether a judge's scores follow what gold does not value: shortcuts that a policy will find (E10)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.estimates import Floats, cluster_sums, correlation, smooth
+from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
-from triptych.audit.needs import LIBRARIES, SCORES, Need
+from triptych.audit.instantiation.length import without_length
+from triptych.audit.instantiation.settings import setting
+from triptych.audit.needs import LIBRARIES, Need
+from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
     import polars as pl
 
     from triptych.audit.data import Data
 
-_SIGNS = {"chars": "length", "markup": "markup", "hedges": "hedges", "flatteries": "flattery"}
-
-GOLD_SCORES = Need(
-    "gold scores of responses beside a judge's",
-    "let a verifier or people score some of what the judge scores",
-    lambda data: proxies(data).height > 0,
-)
+_TOP = 0.9
+_NEARLY = 1e-9
+_CHANGE = "take {what} out of the score, tell the judge to disregard it, or train against the lowest of several judges"
 
 
-def proxies(data: Data) -> pl.DataFrame:
-    """A judge's score of each response beside the gold score, both over their standard deviation, with what is in the text.
+def proxies(data: Data) -> pl.LazyFrame:
+    """What each judging model says of responses of which gold says something too, all less their means over the prompt's
+    responses.
 
-    Columns: prompt_id, response_id, evaluator, evaluator_id, proxy, gold, judgement_id; chars, markup, hedges, flatteries,
-    model_version. Scores are means over criteria. Judges or gold without spread are left out.
+    Columns: prompt_id, response_id, evaluator, evaluator_id, proxy, gold; chars, bullets, hedges, flatteries (logarithms of
+    1 + their number). The proxy is the mean over criteria.
     """
     import polars as pl
 
-    key = ["prompt_id", "response_id"]
-    names = list(data.gold_evaluators or ())
-    is_gold = pl.col("evaluator").is_in(names) if names else pl.col("model").is_null()
-    gold = data.scored.filter(is_gold).group_by(key).agg(gold=pl.col("score").mean())
-    proxy = (
-        data.scored.filter(~is_gold & pl.col("model").is_not_null())
-        .group_by(*key, "evaluator", "evaluator_id")
-        .agg(proxy=pl.col("score").mean(), judgement_id=pl.col("judgement_id").min())
+    gold = (
+        verdicts(data.by_gold.filter(pl.col("response_ids").list.len() != 2))
+        .group_by("response_id")
+        .agg(gold=pl.col("verdict").mean())
     )
-    markup = pl.col("bullets") + pl.col("headings") + pl.col("bold")
-    about = data.features.select(
-        "response_id", "chars", markup.alias("markup"), "hedges", "flatteries", "model_version"
+    judges = verdicts(data.by_models.filter(pl.col("response_ids").list.len() != 2))
+    key = ["prompt_id", "response_id", "evaluator", "evaluator_id"]
+    counted = data.features.lazy().select(
+        "response_id",
+        *((pl.col(name) + 1).cast(pl.Float64).log() for name in ("chars", "bullets", "hedges", "flatteries")),
     )
-    both = proxy.join(gold, on=key).join(about, on="response_id")
-    spread = [pl.col(name).std().over("evaluator_id") for name in ("proxy", "gold")]
-    return both.filter((spread[0] > 0) & (spread[1] > 0)).with_columns(
-        (pl.col(name) - pl.col(name).mean().over("evaluator_id")) / pl.col(name).std().over("evaluator_id")
-        for name in ("proxy", "gold")
+    numbers = pl.col("proxy", "gold", "chars", "bullets", "hedges", "flatteries")
+    return (
+        judges.group_by(key)
+        .agg(proxy=pl.col("verdict").mean())
+        .join(gold, on="response_id")
+        .join(counted, on="response_id")
+        .with_columns(numbers - numbers.mean().over("prompt_id", "evaluator_id"))
+        .sort("evaluator", "evaluator_id", "prompt_id", "response_id")
     )
 
 
-class ExcessWithSigns(Diagnostic):
-    """Spearman's correlation of what a judge gives a response beyond gold with signs that quality does not need.
+PROXY_AND_GOLD = Need(
+    "scores by a model beside gold scores of the same responses",
+    "let people or a verifier score some of the responses that the judge scores",
+    lambda data: data.proxies.height > 0,
+)
 
-    Beyond gold: the judge's score less the gold score, both standardised, less the mean over the prompt's responses. The
-    signs are length, markup, hedges and flattery, also less their means over the prompt's responses.
-    """
 
-    name = "excess_with_signs"
+class _ProxyFollows(Diagnostic):
     failure_mode = "E10"
-    needs = (LIBRARIES, SCORES, GOLD_SCORES)
+    needs = (LIBRARIES, PROXY_AND_GOLD)
     good = (-0.3, 0.3)
     error = (-0.7, 0.7)
-    change = "correct the judge's scores for this sign, take the lower bound of several judges, or another judge"
+    feature: ClassVar[str]
+    what: ClassVar[str]
 
     def measure(self, data: Data) -> Iterator[Finding]:
-        """Correlate, for each judge and sign."""
+        """Measure it for each judge."""
         import polars as pl
 
-        by = ["prompt_id", "evaluator_id"]
-        rows = proxies(data).filter(pl.len().over(by) > 1).with_columns(excess=pl.col("proxy") - pl.col("gold"))
-        names = ["excess", *_SIGNS]
-        rows = rows.with_columns(pl.col(name) - pl.col(name).mean().over(by) for name in names)
-        for judge, part in each_evaluator(rows):
-            for sign, called in _SIGNS.items():
-                found = correlation(part, "excess", sign, ranks=True)
-                if found is not None:
-                    worst = part.sort(pl.col("excess") * pl.col(sign), descending=True)["judgement_id"][:10].to_list()
-                    said = f"What {judge} gives beyond gold goes with {called} by a rank correlation of"
-                    yield self.found(found, said, subject=f"{judge}: {called}", rows=worst, data=data)
+        rows = data.proxies
+        x, y, z = (pl.col(name) for name in ("proxy", self.feature, "gold"))
+        products = {"xx": x * x, "yy": y * y, "zz": z * z, "xy": x * y, "xz": x * z, "yz": y * z}
+        for (evaluator, _), its in sorted(
+            rows.partition_by("evaluator", "evaluator_id", as_dict=True).items(), key=str
+        ):
+            sums = cluster_sums(its.select("prompt_id", **products), list(products))
+            found = smooth(sums, _partial, n=its.height, within=(-1.0, 1.0))
+            if found is not None:
+                said = f"What {evaluator} says beyond gold goes with {self.what} by a partial correlation of"
+                farthest = its.with_columns(pull=x * y * (1 if found.value >= 0 else -1)).sort(
+                    "pull", "response_id", descending=[True, False]
+                )
+                shown = farthest["response_id"][:10].to_list()
+                yield self.found(found, said, subject=str(evaluator), rows=shown, data=data)
 
 
-class ProxyWithoutGold(Diagnostic):
-    """How much faster a judge's scores rise over the policy's declared versions than gold scores do, a version.
+def _partial(s: Floats) -> Floats:
+    """The correlation of x and y, given z, of sums of products; where z does not vary, without it; not defined where x or y is
+    said by z."""
+    import numpy as np
 
-    Slope of the judge's less slope of gold, both standardised, by least squares over the versions in the order of their
-    names (numbers in them count as numbers). Positive is the sign of over-optimisation (arXiv:2210.10760).
+    xx, yy, zz, xy, xz, yz = (s[..., i] for i in range(6))
+    known = np.where(zz > _NEARLY, zz, np.inf)
+    x, y = xx - xz**2 / known, yy - yz**2 / known
+    left = (x > _NEARLY * np.maximum(xx, 1)) & (y > _NEARLY * np.maximum(yy, 1))
+    return np.where(left, (xy - xz * yz / known) / np.sqrt(np.where(left, x * y, 1.0)), np.nan)
+
+
+class ProxyFollowsLength(_ProxyFollows):
+    """Partial correlation of a judge's score of a response with its length, given what gold says of it; length is the
+    logarithm of 1 + characters, and all three are less their means over the prompt's responses.
+
+    Where it is not 0, the judge pays for length that gold does not pay for, and a policy trained on it will find that out.
     """
 
-    name = "proxy_without_gold"
-    failure_mode = "E10"
-    needs = (
-        LIBRARIES,
-        SCORES,
-        GOLD_SCORES,
-        Need(
-            "responses of several versions of the policy",
-            "run rounds, or declare `version` of the model",
-            lambda data: data.features["model_version"].n_unique() > 1,
-        ),
-    )
-    good = (-float("inf"), 0.1)
-    error = (-float("inf"), 0.5)
-    change = "stop at the version where gold stops rising; take another judge, or several"
+    name = "proxy_follows_length"
+    feature, what = "chars", "length"
+    change = _CHANGE.format(what=what)
 
-    def measure(self, data: Data) -> Iterator[Finding]:
-        """Compare slopes, for each judge."""
-        import polars as pl
-
-        rows = proxies(data).with_columns(
-            number=pl.col("model_version").str.extract(r"(\d+)").cast(pl.Float64, strict=False)
-        )
-        rows = rows.with_columns(version=pl.struct("number", "model_version").rank("dense").cast(pl.Float64))
-        for judge, part in each_evaluator(rows):
-            told = part.with_columns(
-                e=pl.col("proxy") - pl.col("gold"), one=1.0, v=pl.col("version") - pl.col("version").mean()
-            ).with_columns(vv=pl.col("v") ** 2, ve=pl.col("v") * pl.col("e"))
-            found = smooth(cluster_sums(told, ["one", "v", "e", "vv", "ve"]), _slope, n=part.height)
-            if found is not None:
-                said = f"A version, the scores of {judge} rise faster than gold, in standard deviations, by"
-                yield self.found(found, said, subject=judge, data=data)
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Take what length explains of the verdicts out of them."""
+        return without_length(data)
 
 
-def _slope(s: Floats) -> Floats:
-    n, v, e, vv, ve = (s[..., i] for i in range(5))
-    return (ve - v * e / n) / (vv - v * v / n)
+class ProxyFollowsBullets(_ProxyFollows):
+    """Partial correlation of a judge's score of a response with its number of bullet points, given what gold says of
+    it; the number is taken as the logarithm of 1 + it, and all three are less their means over the prompt's responses.
+    """
+
+    name = "proxy_follows_bullets"
+    feature, what = "bullets", "bullet points"
+    change = _CHANGE.format(what=what)
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Take what style explains of the verdicts out of them."""
+        return setting(data, "pairs", {"style": "residual"}, style="keep")
+
+
+class ProxyFollowsHedges(_ProxyFollows):
+    """Partial correlation of a judge's score of a response with its number of hedges, such as "perhaps" or "I think", given
+    what gold says of it; the number is taken as the logarithm of 1 + it, and all three are less their means over the
+    prompt's responses.
+    """
+
+    name = "proxy_follows_hedges"
+    feature, what = "hedges", "hedges"
+    change = _CHANGE.format(what=what)
+
+
+class ProxyFollowsFlattery(_ProxyFollows):
+    """Partial correlation of a judge's score of a response with its number of flatteries, such as "great question", given
+    what gold says of it; the number is taken as the logarithm of 1 + it, and all three are less their means over the
+    prompt's responses.
+    """
+
+    name = "proxy_follows_flattery"
+    feature, what = "flatteries", "flattery"
+    change = _CHANGE.format(what=what)
+
+
+_SEVERAL_SCORE = Need(
+    "scores of the same responses by two or more models",
+    "score with two or more models",
+    lambda data: data.scored.filter(data.scored["model"].is_not_null())["evaluator_id"].n_unique() > 1,
+)
 
 
 class DisagreementAtTheTop(Diagnostic):
-    """How far judges are apart on the tenth of responses that they score highest, over how far they are apart on all.
+    """How much more judges disagree on the responses that they score highest than on all: the mean variance between judges in the
+    top tenth by mean score, over the mean variance.
 
-    How far apart: the variance over judges of the score on one criterion, each judge's scores standardised. Where a policy
-    has learnt what pleases one judge, the others disagree there.
+    Scores are in units of each judge's standard deviation on that criterion. Where it is far above 1, what
+    stands highest is there because one judge errs, and that is what a policy learns (arXiv:2310.02743 takes the variance of an
+    ensemble of reward models off for this).
     """
 
     name = "disagreement_at_the_top"
     failure_mode = "E10"
-    needs = (
-        LIBRARIES,
-        SCORES,
-        Need(
-            "scores by several models",
-            "score with two or more judges",
-            lambda data: data.scored.filter(data.scored["model"].is_not_null())["evaluator_id"].n_unique() > 1,
-        ),
-    )
+    needs = (LIBRARIES, _SEVERAL_SCORE)
     good = (0.0, 1.5)
-    error = (0.0, 4.0)
-    change = "take the mean less a multiple of the spread over judges (a lower bound) as the score"
+    error = (0.0, 5.0)
+    change = "train against the mean less the standard deviation of several judges (panel: lower_bound)"
 
     def measure(self, data: Data) -> Iterator[Finding]:
-        """Compare over all judges."""
+        """Measure it over all responses and criteria that two or more models scored."""
         import polars as pl
 
-        z = (pl.col("score") - pl.col("score").mean().over("evaluator_id")) / pl.col("score").std().over("evaluator_id")
-        rows = (
-            data.scored.filter(pl.col("model").is_not_null())
-            .with_columns(z=z)
-            .filter(pl.col("z").is_finite())
-            .group_by("prompt_id", "response_id", "criterion")
-            .agg(apart=pl.col("z").var(), best=pl.col("z").max(), id=pl.col("judgement_id").min(), judges=pl.len())
-            .filter((pl.col("judges") > 1) & pl.col("apart").is_not_null())
+        score, by = pl.col("score"), ["evaluator_id", "criterion"]
+        standard = (
+            data.scored.filter(
+                pl.col("model").is_not_null() & ~pl.col("evaluator").is_in(list(data.gold_evaluators or ()))
+            )
+            .with_columns((score - score.mean().over(by)) / score.std().over(by))
+            .filter(score.is_finite())
         )
-        if rows.height < 10:
+        each = (
+            standard.group_by("prompt_id", "response_id", "criterion")
+            .agg(judges=pl.len(), mean=score.mean(), variance=score.var())
+            .filter(pl.col("judges") > 1)
+            .with_columns(top=pl.col("mean") >= pl.col("mean").quantile(_TOP))
+        )
+        if each.height == 0:
             return
-        top = pl.col("best") >= rows["best"].quantile(0.9, "lower")
-        told = rows.with_columns(top=top.cast(pl.Float64), at_top=top * pl.col("apart"), one=1.0)
-        sums = cluster_sums(told, ["top", "at_top", "one", "apart"])
+        at_top = each.with_columns(v=pl.col("top") * pl.col("variance"), t=pl.col("top").cast(pl.Float64), one=1.0)
+        sums = cluster_sums(at_top, ["v", "t", "variance", "one"])
+        if sums.sum(axis=0)[2] <= _NEARLY:
+            return
         found = smooth(
-            sums, lambda s: (s[..., 1] / s[..., 0]) / (s[..., 3] / s[..., 2]), n=rows.height, within=(0.0, float("inf"))
+            sums, lambda s: s[..., 0] / s[..., 1] * s[..., 3] / s[..., 2], n=each.height, within=(0.0, float("inf"))
         )
         if found is not None:
-            worst = rows.filter(top).sort("apart", descending=True)["id"][:10].to_list()
-            said = "On the responses scored highest, over all responses, the variance among judges is larger by a factor of"
-            yield self.found(found, said, rows=worst, data=data)
+            most = each.filter("top").sort("variance", "response_id", descending=[True, False])
+            said = "Judges' variance on the tenth of responses that they score highest is, over that on all,"
+            yield self.found(found, said, rows=most["response_id"][:10].to_list(), data=data)
+
+    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
+        """Take the mean less the standard deviation of several judges."""
+        return setting(data, "pairs", {"panel": {"combine": "lower_bound"}}, panel=None)
