@@ -151,6 +151,12 @@ class Scored(MakesExamples):
         Columns: place (counts the rows), row and prompt (where the response, and the first one to its prompt,
         stand in the table), prompt_id, response_id, score, drawn, lacks, judgement_ids.
         """
+        scored = with_draw(self.with_scores(responses, judgements, objective), seed)
+        order = ["prompt", "score", "drawn", "response_id"]
+        return scored.sort(order, descending=[False, True, False, False]).with_row_index("place")
+
+    def with_scores(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective) -> pl.LazyFrame:
+        """The responses that have a score, in the order of the table; columns as those of `ranked`, less place and drawn."""
         import polars as pl
 
         told = rescaled(judgements, self.rescale)
@@ -165,11 +171,7 @@ class Scored(MakesExamples):
             adjust=self._adjustment(responses, told),
             join=self.join,
         )
-        return (
-            with_draw(scores.filter(pl.col("score").is_not_null()), seed)
-            .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
-            .with_row_index("place")
-        )
+        return scores.filter(pl.col("score").is_not_null())
 
     def what_counts(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective) -> pl.LazyFrame:
         """The verdicts that enter the scores, rescaled, folded and adjusted as these settings say (see `what_counts`)."""
