@@ -483,7 +483,11 @@ def test_convert_that_fails_leaves_nothing_of_its_own(tmp_path):
     file.write_text('{"prompt": "Why?", "chosen": "So.", "rejected": "No."}\n')
     with pytest.raises(TriptychError, match="verl has no trainer for the kind pair"):
         invoke("convert", file, "--to", "verl", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "own").mkdir()
+    with pytest.raises(TriptychError, match="verl has no trainer for the kind pair"):
+        invoke("convert", file, "--to", "verl", tmp_path / "own")
+    assert list((tmp_path / "own").iterdir()) == []
 
 
 # --- the hub
@@ -560,6 +564,13 @@ def test_without_a_token_or_the_package_nothing_is_written(tmp_path, monkeypatch
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(TriptychError, match=r"triptych\[hub\]"):
         export_run(run, "openrlhf", tmp_path / "out", push="me/mine")
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_asks_for_the_token_before_it_reads_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(TriptychError, match="HF_TOKEN"):
+        invoke("convert", tmp_path / "no such file", "--to", "trl", tmp_path / "out", "--push", "me/mine")
     assert not (tmp_path / "out").exists()
 
 
