@@ -338,12 +338,12 @@ def with_two_answers(asked, answers):
     return make
 
 
-def stepwise_run(tmp_path, labels, rows=None):
+def stepwise_run(tmp_path, labels, rows=None, **prompt_fields):
     """A run with one row of steps, on the parts of a response of three lines."""
     said = "Step 1: one.\nStep 2: two.\n\nStep 3: three."
     rows = rows or [((Message("user", "Count."),), [(say(said), 5), (say("No."), 1)])]
     places = [(0, 12), (13, 25), (27, 41)]
-    run = make_run(tmp_path / "run", rows, Pairs(max_margin=0.1))
+    run = make_run(tmp_path / "run", rows, Pairs(max_margin=0.1), **prompt_fields)
     one = run.responses().collect().row(0, named=True)
     judged = [
         make_judgement(
@@ -383,6 +383,8 @@ def test_a_chat_before_steps_becomes_one_text_with_roles(tmp_path):
 def test_labels_that_are_not_yes_or_no_are_an_error_where_the_format_has_no_other(tmp_path):
     with pytest.raises(TriptychError, match=r"1 examples of the kind stepwise are left out.*labels: hard"):
         export_trl(stepwise_run(tmp_path, (1.0, 0.5)), tmp_path / "out")
+    with pytest.raises(TriptychError, match="labels: hard"):  # equal ones make a tie of two responses, not of two steps
+        export_trl(stepwise_run(tmp_path / "equal", (0.5, 0.5)), tmp_path / "equal out")
     run = make_run(tmp_path / "other", simple(), more_examples=[of_kind("unpaired", (0.5,))])
     result = export_trl(run, tmp_path / "out2")
     assert (result.kinds, len(result.lost)) == ({"pair": 3}, 1)
@@ -411,6 +413,25 @@ def test_what_the_trainer_does_not_read_is_said_and_kept_in_columns(tmp_path):
     pair = rows_in(result.path / "pair")[0]
     assert 0.5 < pair["label_chosen"] < 1
     assert "spans" not in pair
+
+
+@pytest.mark.parametrize(("margins", "columns"), [((None, None), [None, None]), ((0.5, None), [0.5, 0.0])])
+def test_margins_are_numbers_of_all_pairs_or_of_none(tmp_path, margins, columns):
+    """RewardTrainer makes a tensor of the column where it is there."""
+    run = make_run(tmp_path / "run", simple(2))
+    table = run.examples().collect().with_columns(margin=pl.Series(margins, dtype=pl.Float64))
+    table.write_parquet(run.path / "examples.parquet")
+    result = export_trl(run, tmp_path / "out")
+    assert [row.get("margin") for row in rows_in(result.path)] == columns
+    assert ("margin" in pl.read_parquet(result.path / "train.parquet").columns) == (0.5 in margins)
+    assert any("1 pairs have no margin" in lost for lost in result.lost) == (0.5 in margins)
+
+
+def test_steps_after_calls_of_tools_are_left_out_and_counted(tmp_path):
+    called = (Message("user", "Count."), Message("assistant", "", (ToolCall("c", "f", "{}"),)), Message("tool", "4", tool_call_id="c"))
+    run = stepwise_run(tmp_path, (1.0, 0.0), [(called, [(say("Step 1: one.\nStep 2: two.\n\nStep 3: three."), 5)])])
+    with pytest.raises(TriptychError, match="1 step rows call tools"):
+        export_trl(run, tmp_path / "out")
 
 
 def test_reference_and_constraints_reach_the_reward_functions(tmp_path):

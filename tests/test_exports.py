@@ -17,7 +17,7 @@ from test_export_trl import make_run, of_kind, say, simple, stepwise_run
 from triptych.app.cli import cli
 from triptych.engines.imports import import_data
 from triptych.errors import TriptychError
-from triptych.export import TARGETS, export_run
+from triptych.export import TARGETS, export_run, find_target
 from triptych.instantiation.pairs import Pairs
 from triptych.records import Message, ToolCall
 from triptych.records.span import Span
@@ -134,6 +134,45 @@ def test_kinds_that_a_trainer_does_not_have_are_an_error_by_name(tmp_path):
         export_run(run, "openrlhf", tmp_path / "out", kinds=["ranking"])
     with pytest.raises(TriptychError, match="no export to 'csv'; there are: trl, openrlhf"):
         export_run(run, "csv")
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+KINDS = ("pair", "unpaired", "sft", "group", "ranking", "stepwise")
+
+
+def weighty_run(tmp_path, kind):
+    """A run of one example of a kind, that has a weight, weighs a part, and whose prompt declares a tool."""
+    asked = ((Message("user", "Count."),), [(say("Step 1: one.\nStep 2: two.\n\nStep 3: three."), 5), (say("No."), 1)])
+    if kind == "stepwise":
+        run = stepwise_run(tmp_path, (1.0, 0.0), [asked], tools=(TOOL,), reference="42")
+    elif kind == "pair":
+        run = make_run(tmp_path / "run", [asked], tools=(TOOL,), reference="42")
+    else:
+        labels = {"unpaired": (1.0,), "group": (1.0, -1.0), "ranking": (1.0, 0.0)}.get(kind, ())
+        run = make_run(tmp_path / "run", [asked], Pairs(max_margin=0.1), tools=(TOOL,), reference="42", more_examples=[of_kind(kind, labels)])
+    table = run.examples().collect()
+    part = [{"response": 0, "message": 0, "start": 0, "end": 2, "value": 2.0}]
+    dtype = table.schema["spans"]
+    table.with_columns(weight=pl.lit(0.5), spans=pl.Series([part], dtype=dtype)).write_parquet(run.path / "examples.parquet")
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_weights_parts_and_tools_are_in_the_rows_or_their_loss_is_said(tmp_path, target, kind):
+    run = weighty_run(tmp_path, kind)
+    if kind not in find_target(target).formats:
+        with pytest.raises(TriptychError, match=kind):
+            export_run(run, target, tmp_path / "out")
+        return
+    result = export_run(run, target, tmp_path / "out")
+    file = next(file for file in result.files if file.suffix in (".jsonl", ".parquet", ".arrow"))
+    read = {".jsonl": lambda: lines(file)[0], ".parquet": lambda: pl.read_parquet(file).row(0, named=True)}
+    row = read.get(file.suffix, lambda: pl.read_ipc_stream(file).row(0, named=True))()
+    said = " ".join(result.lost)
+    assert row.get("weight") == 0.5 or "1 groups have weights other than 1" in said
+    assert row.get("spans") or "1 groups weigh or reward parts" in said
+    assert row.get("tools") or "tools" in said
 
 
 # --- what each trainer would skip or misread
@@ -444,7 +483,11 @@ def test_convert_that_fails_leaves_nothing_of_its_own(tmp_path):
     file.write_text('{"prompt": "Why?", "chosen": "So.", "rejected": "No."}\n')
     with pytest.raises(TriptychError, match="verl has no trainer for the kind pair"):
         invoke("convert", file, "--to", "verl", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "own").mkdir()
+    with pytest.raises(TriptychError, match="verl has no trainer for the kind pair"):
+        invoke("convert", file, "--to", "verl", tmp_path / "own")
+    assert list((tmp_path / "own").iterdir()) == []
 
 
 # --- the hub
@@ -521,6 +564,13 @@ def test_without_a_token_or_the_package_nothing_is_written(tmp_path, monkeypatch
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(TriptychError, match=r"triptych\[hub\]"):
         export_run(run, "openrlhf", tmp_path / "out", push="me/mine")
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_asks_for_the_token_before_it_reads_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(TriptychError, match="HF_TOKEN"):
+        invoke("convert", tmp_path / "no such file", "--to", "trl", tmp_path / "out", "--push", "me/mine")
     assert not (tmp_path / "out").exists()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import defaultdict
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import NormalDist, mean, stdev
 
 import polars as pl
@@ -19,7 +20,7 @@ from triptych.instantiation.bands import Band
 from triptych.instantiation.diverse_pairs import DiversePairs
 from triptych.instantiation.labels import SoftLabels
 from triptych.instantiation.pairs import Pairs
-from triptych.records import Criterion, Objective
+from triptych.records import Criterion, Objective, StepLocator
 from verdict_tables import Tables, judged, response, tables
 
 TWO = Objective(criteria={"a": Criterion(text="A", weight=2), "b": Criterion(text="B")})
@@ -364,3 +365,81 @@ def test_a_cap_keeps_the_pairs_with_the_greatest_margins(made, most, seed):
         assert sorted(here["margin"], reverse=True) == sorted(pairs["margin"], reverse=True)[:most]
         assert {*map(tuple, here["response_ids"])} <= {*map(tuple, pairs["response_ids"])}
     assert kept["prompt_id"].n_unique() == every["prompt_id"].n_unique()
+
+
+# --- what is said of single criteria is what enters the score
+
+
+WAYS = [
+    {"panel": {"combine": "min"}},
+    {"panel": {"combine": "vote"}},
+    {"panel": {"weights": {"strict": 9.0}}},
+    {"fold": "min"},
+    {"bradley_terry": {}},
+    {"calibrate": {"gold": "people", "min_gold": 4}},
+    {"length": "residual"},
+    {"evaluators": ("strict",)},
+    {},
+]
+
+
+def judged_in_many_ways(numbers):
+    """Four responses to a prompt: scores by two judges and by people, choices, steps, and texts of different lengths."""
+    rng = random.Random(numbers)
+    made = Tables([response("p_0", place, "x" * rng.randint(1, 90)) for place in range(4)], [])
+    for one in made.responses:
+        for evaluator in ("kind", "strict", "people"):
+            score = rng.randint(0, 4) / 4
+            made.judgements.append(judged([one], criterion="a", by=evaluator, scores=(score,), scale=(0.0, 1.0)))
+        for place in range(2):
+            made.judgements.append(
+                judged([one], criterion="a", by="kind", scores=(rng.randint(0, 4) / 4,), scale=(0.0, 1.0),
+                       step=StepLocator("step", place, 0, place, place + 1))
+            )  # fmt: skip
+    for one, other in combinations(made.responses, 2):
+        made.judgements.append(judged([one, other], criterion="a", by="kind", ranks=rng.choice([(1, 2), (2, 1)])))
+    return made
+
+
+@pytest.mark.parametrize("way", WAYS, ids=[" ".join(way) for way in WAYS])
+def test_the_score_on_the_one_criterion_that_counts_is_the_objectives(way):
+    for number in range(5):
+        made = judged_in_many_ways(number)
+        both_good = {j.response_ids[0]: j.scores[0] for j in made.judgements if j.evaluator == "people"}
+        if "calibrate" in way and len({score > 0.5 for score in both_good.values()}) < 2:
+            continue
+        every = made_of(made, Pairs(choose="all_pairs", **way))
+        pareto = made_of(made, Pairs(choose="all_pairs", dimensions="pareto", **way))
+        assert pareto["response_ids"].to_list() == every["response_ids"].to_list()
+        for of, place in (("chosen", 0), ("rejected", 1)):
+            found = every["scores"].list.get(place)
+            low = max(found.sort()[len(found) // 2] - 1e-6, 0.0)
+            kept = made_of(made, Pairs(choose="all_pairs", keep=(Band(of=of, criterion="a", min=low),), **way))
+            assert kept["response_ids"].to_list() == every.filter(found >= low)["response_ids"].to_list()
+
+
+def test_a_criterion_without_weight_makes_no_two_responses_incomparable():
+    objective = Objective(criteria={"a": Criterion(text="A"), "b": Criterion(text="B", weight=0)})
+    made = graded([(1.0, 0.0), (0.0, 1.0)])
+    assert places(made, made_of(made, Pairs(dimensions="pareto"), objective)) == [("p_0", 0, 1)]
+    assert made_of(made, Pairs(dimensions="pareto")).height == 0
+
+
+def test_an_implicit_reward_that_does_not_count_is_held_against_calibrated_scores():
+    """By hand: gold calls the first good; calibrated by isotonic regression, the judge's 0.6 and 0.4 become 1 and 0."""
+    made = graded([(0.6, 0.7), (0.4, 0.4)])
+    for one, score in zip(made.responses, (1.0, 0.0), strict=True):
+        made.judgements.append(judged([one], criterion="a", by="people", scores=(score,), scale=(0.0, 1.0)))
+    settings = {"criteria": ("a",), "calibrate": {"gold": "people", "min_gold": 2}}
+    for low, pairs in ((0.7, 1), (0.701, 0)):
+        kept = made_of(made, Pairs(keep=(Band(of="potential", criterion="b", min=low),), **settings))
+        assert kept.height == pairs
+        assert kept["margin"].to_list() == [1.0] * pairs
+
+
+@pytest.mark.parametrize("other", [{"panel": {"combine": "min"}}, {"join": "min"}], ids=["panel", "join"])
+@pytest.mark.parametrize("estimate", [{"weight": "certainty"}, {"keep": [{"of": "noise", "max": 0.1}]}], ids=["weight", "keep"])
+def test_standard_errors_are_of_means_alone(other, estimate):
+    with pytest.raises(ValidationError, match="between means of verdicts"):
+        Pairs(**other, **estimate)
+    Pairs(panel={"combine": "mean"}, **estimate)

@@ -170,6 +170,17 @@ def test_a_prompt_left_out_changes_only_its_own_rows(made, pairs):
     assert fewer.examples(pairs).equals(rest)
 
 
+@pytest.mark.parametrize("choose", ["best_vs_worst", "best_vs_random"])
+def test_no_draw_depends_on_another_prompt(choose):
+    first, second = scored(5, 4, 3), scored(5, 5, 3, 3, 2, 2, prompt="p_2")
+    both = Tables(first.responses + second.responses, first.judgements + second.judgements)
+    settings = Pairs(choose=choose)
+    drawn = [second.examples(settings, seed) for seed in range(20)]
+    assert len({str(examples["response_ids"].to_list()) for examples in drawn}) > 1
+    for seed, alone in enumerate(drawn):
+        assert both.examples(settings, seed).filter(prompt_id="p_2").equals(alone)
+
+
 @given(tables(), strategies())
 @settings(deadline=None, max_examples=50)
 def test_ids_are_those_of_the_record_and_rows_follow_the_responses(made, pairs):

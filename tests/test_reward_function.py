@@ -108,8 +108,10 @@ def test_columns_of_other_lengths_are_an_error(tmp_path):
 
 
 def test_a_recipe_without_a_verifier_that_counts_is_an_error(tmp_path):
+    evaluation = [{"kind": "verify"}, {"kind": "diversity"}]
+    other = recipe(tmp_path, evaluation=evaluation, instantiation={"kind": "groups", "evaluators": ["diversity"]})
     with pytest.raises(TriptychError, match="no verify evaluator of the recipe checked"):
-        tp.reward_function(recipe(tmp_path, instantiation={"kind": "groups", "evaluators": ["judge"]}))
+        tp.reward_function(other)
     judged = tp.load_recipe("rloo")
     with pytest.raises(TriptychError, match="rloo"):
         tp.reward_function(judged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ from triptych.app.imports import telling
 from triptych.app.text import say
 from triptych.engines.imports import import_data
 from triptych.errors import TriptychError
-from triptych.export import export_run
+from triptych.export import export_run, find_target
+from triptych.export.hub import hub
 from triptych.store.run import SET_ASIDE
 
 
@@ -32,7 +34,10 @@ def convert_command(
 ) -> None:
     """Import the file into a run folder within `out`, export it, and leave the training files and the rows set aside."""
     folder = Path(out)
-    between = folder / ".imported"
+    between, new = folder / ".imported", not folder.exists()
+    find_target(target)
+    if push:
+        hub()  # the import may take long, and would be for nothing without a token
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(between, ignore_errors=True)  # of a conversion that was killed
@@ -47,6 +52,9 @@ def convert_command(
         raise TriptychError(f"can't write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(between, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # it holds the export
+                folder.rmdir()
     if as_json or not quiet:
         say_what_was_written(result, as_json=as_json)
     if run.manifest.set_aside and not (quiet or as_json):

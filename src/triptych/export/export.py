@@ -111,6 +111,7 @@ def _export(
     recipe = run.recipe()
     tests = held_out(runs, split, recipe.get("seed") or 0) if split is not None and chosen else ()
     rare, written = rarities(runs), dict[str, Written]()
+    known = {kind: about._replace(tools=rare.tools) for kind, about in known.items()}
     for form in chosen:
         (parts / form.kind).mkdir()
         written[form.kind] = write(runs, form, known[form.kind], rare, parts / form.kind, endings, tests)

@@ -80,6 +80,16 @@ def unread(noun: str, facts: Facts) -> list[str]:
     return said
 
 
+def unwritten_of_groups(facts: Facts) -> list[str]:
+    """What of weights is lost where a group's row is its prompt alone."""
+    said = []
+    if facts.weighed:
+        said.append(f"{facts.weighed:,} groups have weights other than 1, which are left out: rows of prompts have none")
+    if facts.in_parts:
+        said.append(f"{facts.in_parts:,} groups weigh or reward parts of their responses, which are left out with these")
+    return said
+
+
 def unread_of_pairs(facts: Facts) -> list[str]:
     """The same of pairs, with their soft labels."""
     said = unread("pair", facts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from triptych.export.chat import CALLS_TOOLS, calls_tools
 from triptych.export.format import (
     MORE,
     PROMPT,
@@ -21,6 +22,7 @@ from triptych.export.format import (
     tools,
     unread,
     unread_of_pairs,
+    unwritten_of_groups,
 )
 from triptych.export.rows import Facts, Rarities
 from triptych.export.target import Part, Target
@@ -94,16 +96,19 @@ def _stepwise(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFr
         marked.alias("input"),
         words.alias("label"),
         *beside("stepwise", facts),
+        *tools(rarities),
         left_out(
             (texts.str.contains(PLACEHOLDER, literal=True), f"have the mark {PLACEHOLDER} in their texts"),
             (pl.col("steps").list.len() != pl.col("labels").list.len(), "have not as many labels as steps"),
+            (calls_tools(pl.col("prompt"), rarities) | calls_tools(pl.col("says_0"), rarities), CALLS_TOOLS),
         ),
     )
 
 
 def _lost_of_groups(facts: Facts) -> list[str]:
     return [
-        f"the responses of {facts.rows:,} groups and their advantages are left out, since the trainer draws its own"
+        f"the responses of {facts.rows:,} groups and their advantages are left out, since the trainer draws its own",
+        *unwritten_of_groups(facts),
     ]
 
 

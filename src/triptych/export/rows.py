@@ -37,6 +37,10 @@ class Facts(NamedTuple):
     """Examples whose weight is not 1."""
     in_parts: int
     """Examples that weigh parts of their texts."""
+    unmargined: int = 0
+    """Examples without a margin."""
+    tools: bool = False
+    """Whether any prompt of the runs declares tools."""
 
 
 class Rarities(NamedTuple):
@@ -52,7 +56,8 @@ def facts(runs: Sequence[Run]) -> dict[str, Facts]:
     import polars as pl
 
     labels = pl.col("labels")
-    tie = (labels.list.len() == 2) & (labels.list.get(0, null_on_oob=True) == labels.list.get(1, null_on_oob=True))
+    first, second = (labels.list.get(place, null_on_oob=True) for place in (0, 1))
+    tie = (pl.col("kind") == "pair") & (labels.list.len() == 2) & (first == second)
     soft = labels.list.eval((pl.element() != 0) & (pl.element() != 1)).list.any().fill_null(False) & ~tie.fill_null(
         False
     )
@@ -64,6 +69,7 @@ def facts(runs: Sequence[Run]) -> dict[str, Facts]:
             soft.sum().alias("soft"),
             (pl.col("weight") != 1).sum().alias("weighed"),
             (pl.col("spans").list.len() > 0).sum().alias("in_parts"),
+            pl.col("margin").is_null().sum().alias("unmargined"),
         )
         .sort("kind")
         .collect(engine="streaming")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from triptych.export.chat import CALLS_TOOLS, calls_tools, plain
-from triptych.export.format import MORE, PROMPT, Format, beside, left_out, unread
+from triptych.export.format import MORE, PROMPT, Format, beside, left_out, unread, unwritten_of_groups
 from triptych.export.rows import Facts, Rarities
 from triptych.export.target import Part, Target
 
@@ -59,6 +59,7 @@ def _lost_of_groups(facts: Facts) -> list[str]:
     return [
         f"the responses of {facts.rows:,} groups and their advantages are left out, since verl draws and scores its own",
         "verl has reward functions for the data sources that it names; others need reward.custom_reward_function",
+        *unwritten_of_groups(facts),
     ]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
 from triptych.bounds import Bounds
-from triptych.instantiation.scores import criterion_scores, verdicts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,7 @@ class Band(Bounds):
     """What is held to the bounds: scores and margins in [0, 1], lengths in characters (the difference is chosen less
     rejected)."""
     criterion: str | None = None
-    """The one criterion whose score is meant; None takes the objective's score. `potential` and `fused` need one."""
+    """The one criterion whose score is meant, as it enters the objective's score; None takes the objective's score. `potential` and `fused` need one."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Band:
@@ -62,6 +62,11 @@ class Band(Bounds):
     def of_all_pairs(self) -> bool:
         """Whether it depends on the pairs of all prompts."""
         return self.min_quantile is not None or self.max_quantile is not None
+
+    @property
+    def of_variances(self) -> bool:
+        """Whether it rests on the standard error of the margin."""
+        return self.of in _OF_VARIANCES
 
     def fits(self) -> pl.Expr:
         """Whether a pair lies within the bounds; pairs have the columns that `with_features` adds for this band."""
@@ -79,11 +84,13 @@ def with_features(
     pairs: pl.LazyFrame,
     bands: tuple[Band, ...],
     responses: pl.LazyFrame,
-    judgements: pl.LazyFrame,
-    criteria: tuple[str, ...] | None,
-    evaluators: tuple[str, ...] | None,
+    said: Callable[[], pl.LazyFrame],
+    on_criterion: Callable[[str], pl.LazyFrame],
 ) -> pl.LazyFrame:
-    """Add a column for each band. Pairs have row, row_b, response_id, response_id_b, score, score_b and margin."""
+    """Add a column for each band. Pairs have row, row_b, response_id, response_id_b, score, score_b and margin.
+
+    `said` gives the verdicts that the margins come of, `on_criterion` the scores on one criterion as id and score.
+    """
     import polars as pl
 
     wanted = {band.column: band for band in bands}
@@ -91,11 +98,10 @@ def with_features(
         characters = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
         lengths = responses.select(pl.col("id"), characters.alias("length"))
         pairs = of_both(pairs, lengths, "length")
-    if any(band.of in _OF_VARIANCES for band in bands):
-        pairs = of_both(pairs, _variances(judgements, criteria, evaluators), "variance")
+    if any(band.of_variances for band in bands):
+        pairs = of_both(pairs, _variances(said()), "variance")
     for name in {band.criterion for band in bands if band.criterion is not None}:
-        scores = criterion_scores(judgements, (name,), evaluators)
-        pairs = of_both(pairs, scores.select(pl.col("response_id").alias("id"), pl.col("score").alias(name)), name)
+        pairs = of_both(pairs, on_criterion(name).rename({"score": name}), name)
     return pairs.with_columns(_value(band).alias(column) for column, band in wanted.items())
 
 
@@ -107,14 +113,12 @@ def of_both(pairs: pl.LazyFrame, of_each: pl.LazyFrame, name: str) -> pl.LazyFra
     )
 
 
-def _variances(
-    judgements: pl.LazyFrame, criteria: tuple[str, ...] | None, evaluators: tuple[str, ...] | None
-) -> pl.LazyFrame:
+def _variances(said: pl.LazyFrame) -> pl.LazyFrame:
     """The variance of the mean verdict on each response; null where there is one verdict alone."""
     import polars as pl
 
     return (
-        verdicts(judgements, criteria, evaluators)
+        said.sort("row", "judgement")
         .group_by("response_id", maintain_order=True)
         .agg((pl.col("verdict").var() / pl.len()).alias("variance"))
         .rename({"response_id": "id"})
@@ -159,16 +163,14 @@ def _noise() -> pl.Expr:
     return (pl.col("variance") + pl.col("variance_b")).sqrt()
 
 
-def with_certainty(
-    pairs: pl.LazyFrame,
-    judgements: pl.LazyFrame,
-    criteria: tuple[str, ...] | None,
-    evaluators: tuple[str, ...] | None,
-) -> pl.LazyFrame:
-    """Add `certainty`: the chance that the margin is above 0; null where a response has one verdict alone."""
+def with_certainty(pairs: pl.LazyFrame, said: pl.LazyFrame) -> pl.LazyFrame:
+    """Add `certainty`: the chance that the margin is above 0; null where a response has one verdict alone.
+
+    `said` are the verdicts that the margins come of.
+    """
     import polars as pl
 
-    spread = _variances(judgements, criteria, evaluators).rename({"variance": "spread"})
+    spread = _variances(said).rename({"variance": "spread"})
     pairs = of_both(pairs, spread, "spread")
     noise = (pl.col("spread") + pl.col("spread_b")).sqrt()
     chance = _chance_above_zero(pl.col("margin"), noise).round(_DECIMALS)

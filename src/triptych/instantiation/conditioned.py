@@ -68,7 +68,7 @@ class Conditioned(Scored):
             ranked = ranked.filter(pl.int_range(pl.len()).over("prompt") < self.keep)
         asked = prompts.select(pl.col("id").alias("prompt_id"), "messages").unique("prompt_id", keep="first")
         rows = (
-            ranked.join(self._attributes(judgements, objective), on="response_id", maintain_order="left")
+            ranked.join(self._attributes(responses, judgements, objective), on="response_id", maintain_order="left")
             .join(asked, on="prompt_id", maintain_order="left")
             .with_columns(pl.col("attributes").map_batches(lambda column: for_each(column, self._text)))
             .select(
@@ -87,7 +87,9 @@ class Conditioned(Scored):
     def _text(self, attributes: str) -> str:
         return render(self.template, {"attributes": attributes})
 
-    def _attributes(self, judgements: pl.LazyFrame, objective: Objective) -> pl.LazyFrame:
+    def _attributes(
+        self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective
+    ) -> pl.LazyFrame:
         """The line of attributes of each response: criteria as they are named here, else as the objective has them."""
         import polars as pl
 
@@ -96,10 +98,8 @@ class Conditioned(Scored):
         low, high = pl.col("low"), pl.col("high")
         value = (low + (high - low) * pl.col("score")).round(self.decimals)
         said = value.cast(pl.Int64 if self.decimals == 0 else pl.Float64).cast(pl.String)
-        weightless = [name for name, criterion in objective.criteria.items() if criterion.weight == 0]
         return (
-            criterion_scores(judgements, self.criteria, self._evaluators)
-            .filter(~pl.col("criterion").is_in(weightless))
+            criterion_scores(self.what_counts(responses, judgements, objective), self.panel)
             .join(self._scales(judgements), on=["response_id", "criterion"], how="left")
             .with_columns(pl.col("low").fill_null(0.0), pl.col("high").fill_null(1.0))
             .sort("response_id", order, "criterion")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from triptych.instantiation.scored import Scored, Unit
-from triptych.instantiation.scores import criterion_scores
+from triptych.instantiation.scores import at_once, criterion_scores, shown_responses, what_counts
 from triptych.records import Objective
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class DiversePairs(Scored):
         """Make at most one pair of each prompt, in the order of the prompts."""
         import polars as pl
 
-        rarity = criterion_scores(judgements, (self.diversity,), None).select(
-            "response_id", pl.col("score").alias("rarity")
-        )
+        shown = at_once(shown_responses(responses))
+        unlike = what_counts(shown, judgements, Objective(), (self.diversity,))
+        rarity = criterion_scores(unlike).select("response_id", pl.col("score").alias("rarity"))
         quality = judgements.filter(pl.col("criterion") != self.diversity)
         score, best, worst = pl.col("score"), pl.col("score").max().over("prompt"), pl.col("score").min().over("prompt")
         reach = self.band * (best - worst) + 1e-9

@@ -45,8 +45,7 @@ class Groups(Weighed):
         import polars as pl
 
         rows = (
-            self.ranked(responses, judgements, objective, seed)
-            .sort("row")
+            self.with_scores(responses, judgements, objective)
             .group_by("prompt", maintain_order=True)
             .agg(
                 pl.first("prompt_id"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from triptych.instantiation.bands import Band, with_certainty, with_features
 from triptych.instantiation.labels import SoftLabels
-from triptych.instantiation.rescale import rescaled
+from triptych.instantiation.panel import Panel
 from triptych.instantiation.scored import Unit
 from triptych.instantiation.scores import at_once, criterion_scores
 from triptych.instantiation.token_weights import TokenWeights
@@ -104,6 +105,13 @@ class Pairs(Weighed):
             raise ValueError(f"tier says which are the best and which the worst; it does not go with {self.choose}")
         if self.dimensions == "each" and self.criteria is None:
             raise ValueError("dimensions: each needs the names of the criteria")
+        estimated = self.weight == "certainty" or any(band.of_variances for band in self.keep)
+        by_the_mean = self.join == "mean" and (self.panel is None or self.panel == Panel())
+        if estimated and not by_the_mean:
+            raise ValueError(
+                "certainty and noise are of a margin between means of verdicts, and panel or join makes other scores; leave out "
+                "the one or the other"
+            )
         return self
 
     @property
@@ -142,8 +150,9 @@ class Pairs(Weighed):
     ) -> pl.LazyFrame:
         import polars as pl
 
-        scored = self._scored(responses, judgements, objective, seed)
-        pairs = self._kept(self._picked(self._couples(scored, judgements)), responses, judgements)
+        tables = (responses, judgements, objective)
+        scored = self._scored(*tables, seed)
+        pairs = self._kept(self._picked(self._couples(scored, *tables)), *tables)
         pairs = pairs.with_columns(labels=self._labels()).sort("prompt", "row", "row_b")
         rests_on = scored.select("row", "judgement_ids").unique("row", keep="first", maintain_order=True)
         spans = ["spans"] if self.token_weights is not None else []
@@ -205,8 +214,9 @@ class Pairs(Weighed):
     ) -> pl.DataFrame:
         import polars as pl
 
-        scored = self._scored(responses, judgements, objective, seed)
-        couples = self._couples(scored, judgements)
+        tables = (responses, judgements, objective)
+        scored = self._scored(*tables, seed)
+        couples = self._couples(scored, *tables)
         picked = self._picked(couples)
         stages = {
             "scored": scored.group_by("prompt_id").agg(pl.len().alias("scored")),
@@ -214,7 +224,7 @@ class Pairs(Weighed):
             "matched": couples.filter(self._unlike() & self._alike_in_length()).group_by("prompt_id").agg(pl.len().alias("matched")),
             "picked": picked.group_by("prompt_id").agg((pl.col("margin").max() < self.min_margin).alias("low")),
             "banded": self._in_band(picked).group_by("prompt_id").agg(pl.len().alias("banded")),
-            "pairs": self._kept(picked, responses, judgements).group_by("prompt_id").agg(pl.len().alias("pairs")),
+            "pairs": self._kept(picked, *tables).group_by("prompt_id").agg(pl.len().alias("pairs")),
         }
         per_prompt = responses.select("prompt_id").unique()
         for stage in stages.values():
@@ -268,7 +278,9 @@ class Pairs(Weighed):
             ranked = _by_prefix(ranked, responses)
         return at_once(ranked)
 
-    def _couples(self, scored: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
+    def _couples(
+        self, scored: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective
+    ) -> pl.LazyFrame:
         """Two responses to one prompt in a row, the better one first; the other's columns end in `_b`.
 
         All that score as the best does can be chosen: the first drawn may say what all that are worse say.
@@ -295,7 +307,7 @@ class Pairs(Weighed):
             .with_columns(margin=(pl.col("score") - pl.col("score_b")).round(12))
         )
         if self.dimensions == "pareto":
-            scores = criterion_scores(rescaled(judgements, self.rescale), self.criteria, self.evaluators)
+            scores = criterion_scores(self.what_counts(responses, judgements, objective), self.panel)
             couples = couples.join(_dominating(couples, scores), on=["row", "row_b"], how="semi", maintain_order="left")
         return couples
 
@@ -344,16 +356,19 @@ class Pairs(Weighed):
                 order = fit.sort(pl.col("margin") == 0, "place", "drawn_b", "place_b")
         return order.unique("prompt", keep="first", maintain_order=True)
 
-    def _kept(self, picked: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
+    def _kept(
+        self, picked: pl.LazyFrame, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective
+    ) -> pl.LazyFrame:
         """The pairs that the band of margins, `keep`, labels and weights leave, with what these say of them."""
         import polars as pl
 
-        pairs, said = self._in_band(picked), rescaled(judgements, self.rescale)
+        pairs, tables = self._in_band(picked), (responses, judgements, objective)
         if self.keep:
-            pairs = with_features(pairs, self.keep, responses, said, self.criteria, self.evaluators)
+            said = partial(self.what_counts, *tables)
+            pairs = with_features(pairs, self.keep, responses, said, lambda name: self.on_criterion(name, *tables))
             pairs = pairs.filter(*(band.fits() for band in self.keep))
         if self.weight == "certainty":
-            pairs = with_certainty(pairs, said, self.criteria, self.evaluators)
+            pairs = with_certainty(pairs, self.what_counts(*tables))
             if self.unestimated == "drop":
                 pairs = pairs.filter(pl.col("certainty").is_not_null())
         if self.most is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -15,7 +15,14 @@ from triptych.instantiation.join import Join
 from triptych.instantiation.panel import Panel
 from triptych.instantiation.rescale import Rescale, rescaled
 from triptych.instantiation.schedule import Schedule
-from triptych.instantiation.scores import Fold, objective_scores
+from triptych.instantiation.scores import (
+    Fold,
+    at_once,
+    criterion_scores,
+    objective_scores,
+    shown_responses,
+    what_counts,
+)
 from triptych.operators import Operator
 from triptych.records import Objective, content_ids, draw, hashed
 from triptych.records.example import RARE
@@ -144,6 +151,12 @@ class Scored(MakesExamples):
         Columns: place (counts the rows), row and prompt (where the response, and the first one to its prompt,
         stand in the table), prompt_id, response_id, score, drawn, lacks, judgement_ids.
         """
+        scored = with_draw(self.with_scores(responses, judgements, objective), seed)
+        order = ["prompt", "score", "drawn", "response_id"]
+        return scored.sort(order, descending=[False, True, False, False]).with_row_index("place")
+
+    def with_scores(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective) -> pl.LazyFrame:
+        """The responses that have a score, in the order of the table; columns as those of `ranked`, less place and drawn."""
         import polars as pl
 
         told = rescaled(judgements, self.rescale)
@@ -155,14 +168,50 @@ class Scored(MakesExamples):
             self._evaluators,
             fold=self.fold,
             panel=self.panel,
-            adjust=(lambda said: self._adjusted(self._modelled(said, told), responses)) if self._adjusts else None,
+            adjust=self._adjustment(responses, told),
             join=self.join,
         )
-        return (
-            with_draw(scores.filter(pl.col("score").is_not_null()), seed)
-            .sort("prompt", "score", "drawn", "response_id", descending=[False, True, False, False])
-            .with_row_index("place")
+        return scores.filter(pl.col("score").is_not_null())
+
+    def what_counts(self, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective) -> pl.LazyFrame:
+        """The verdicts that enter the scores, rescaled, folded and adjusted as these settings say (see `what_counts`)."""
+        told = rescaled(judgements, self.rescale)
+        return what_counts(
+            at_once(shown_responses(responses)),
+            told,
+            objective,
+            self.criteria,
+            self._evaluators,
+            fold=self.fold,
+            adjust=self._adjustment(responses, told),
         )
+
+    def on_criterion(
+        self, name: str, responses: pl.LazyFrame, judgements: pl.LazyFrame, objective: Objective
+    ) -> pl.LazyFrame:
+        """Each response's score on one criterion, in [0, 1], as it enters the objective's score.
+
+        A criterion that does not enter it, such as the policy's own implicit reward, is scored in the same way, but not
+        calibrated: gold verdicts are on what counts. Columns: id (of the response), score.
+        """
+        import polars as pl
+
+        declared = objective.criteria.get(name)
+        counts = (self.criteria is None or name in self.criteria) and (declared is None or declared.weight > 0)
+        if counts:
+            said = self.what_counts(responses, judgements, objective).filter(pl.col("criterion") == name)
+        else:
+            alone = self.model_copy(update={"criteria": (name,), "calibrate": None})
+            said = alone.what_counts(responses, judgements, Objective())
+        return criterion_scores(said, self.panel).select(id="response_id", score="score")
+
+    def _adjustment(
+        self, responses: pl.LazyFrame, told: pl.LazyFrame
+    ) -> Callable[[pl.LazyFrame], pl.LazyFrame] | None:
+        """What is done to single verdicts before they are joined; None for nothing."""
+        if not self._adjusts:
+            return None
+        return lambda said: self._adjusted(self._modelled(said, told), responses)
 
     @property
     def _evaluators(self) -> tuple[str, ...] | None:

@@ -229,19 +229,6 @@ def shown_responses(responses: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _weighted() -> pl.Expr:
-    """The mean verdict by weight; the plain one where all weigh nothing."""
-    import polars as pl
-
-    verdict, counts = pl.col("verdict"), pl.col("counts")
-    return (
-        pl.when(counts.sum() > 0)
-        .then((verdict * counts).sum() / counts.sum())
-        .otherwise(verdict.mean())
-        .alias("verdict")
-    )
-
-
 def evaluator_means(said: pl.LazyFrame) -> pl.LazyFrame:
     """What each evaluator says of each response on each criterion, in the mean, in [0, 1].
 
@@ -297,22 +284,16 @@ def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:
     return combined.with_columns(pl.col("score").round(_DECIMALS))
 
 
-def criterion_scores(
-    judgements: pl.LazyFrame, criteria: Sequence[str] | None = None, evaluators: Sequence[str] | None = None
-) -> pl.LazyFrame:
-    """Each response's score on each criterion, in [0, 1], as it enters the objective's score.
+def criterion_scores(said: pl.LazyFrame, panel: Panel | None = None) -> pl.LazyFrame:
+    """Each response's score on each criterion, in [0, 1], as it enters the objective's score, from `what_counts`.
 
     Columns: response_id, criterion, score. In no set order.
     """
     import polars as pl
 
-    return (
-        verdicts(judgements, criteria, evaluators)
-        .group_by("response_id", "criterion", "evaluator_id")
-        .agg(_weighted())
-        .group_by("response_id", "criterion")
-        .agg(pl.col("verdict").mean().round(_DECIMALS).alias("score"))
-    )
+    responses = said.select("row", "response_id").unique("row")
+    scores = _criterion_means(said, panel).select("row", pl.col("criterion").cast(pl.String), "score")
+    return responses.join(scores, on="row").drop("row")
 
 
 def _weight(objective: Objective) -> pl.Expr:
@@ -352,22 +333,7 @@ def objective_scores(
     import polars as pl
 
     shown = at_once(shown_responses(responses))
-    idle = [name for name, criterion in objective.criteria.items() if criterion.weight == 0]
-    counted = judgements.filter(~pl.col("criterion").is_in(idle)) if idle else judgements
-    told = verdicts(counted, criteria, evaluators)
-    if fold is not None:
-        told = pl.concat(
-            [
-                told,
-                folded(verdicts(counted, criteria, evaluators, of="steps"), fold).select(told.collect_schema().names()),
-            ]
-        )
-    where = shown.select("response_id", "row", "prompt")
-    if adjust is None:
-        told = told.select(*_OF_A_VERDICT)
-    said = at_once(told.join(where, on="response_id", how="left", maintain_order="left").filter(pl.col("row") >= 0))
-    if adjust is not None:
-        said = at_once(adjust(said))
+    said = what_counts(shown, judgements, objective, criteria, evaluators, fold=fold, adjust=adjust)
     per_criterion = at_once(_criterion_means(said, panel).with_columns(weight=_weight(objective)))
     scored = joined(per_criterion, join, objective).with_columns(pl.col("score").round(_DECIMALS))
     asked = per_criterion.group_by("prompt").agg(pl.col("criterion").n_unique().alias("asked"))
@@ -387,6 +353,39 @@ def objective_scores(
             pl.col("lacks", "judgement_ids").fill_null(nothing),
         )
     )
+
+
+def what_counts(
+    shown: pl.LazyFrame,
+    judgements: pl.LazyFrame,
+    objective: Objective,
+    criteria: Sequence[str] | None = None,
+    evaluators: Sequence[str] | None = None,
+    *,
+    fold: Fold | None = None,
+    adjust: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+) -> pl.LazyFrame:
+    """The verdicts on `shown_responses` that enter the objective's score, as they enter it (see `objective_scores`).
+
+    Columns: those of `verdicts` that scores rest on, or all of them where they are adjusted; row and prompt.
+    """
+    import polars as pl
+
+    idle = [name for name, criterion in objective.criteria.items() if criterion.weight == 0]
+    counted = judgements.filter(~pl.col("criterion").is_in(idle)) if idle else judgements
+    told = verdicts(counted, criteria, evaluators)
+    if fold is not None:
+        told = pl.concat(
+            [
+                told,
+                folded(verdicts(counted, criteria, evaluators, of="steps"), fold).select(told.collect_schema().names()),
+            ]
+        )
+    where = shown.select("response_id", "row", "prompt")
+    if adjust is None:
+        told = told.select(*_OF_A_VERDICT)
+    said = at_once(told.join(where, on="response_id", how="left", maintain_order="left").filter(pl.col("row") >= 0))
+    return said if adjust is None else at_once(adjust(said))
 
 
 def at_once(rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -82,9 +82,12 @@ class Unpaired(Weighed):
         score = pl.col("score")
         middle = pl.lit(0.5) if self.against == "scale" else score.mean().over("prompt")
         good, bad = self._marks(middle)
+        if self.against == "scale":
+            scored = self.with_scores(responses, judgements, objective)
+        else:  # from best to worst, since the order in which a mean is added up may make its last digit
+            scored = self.ranked(responses, judgements, objective, seed)
         rows = (
-            self.ranked(responses, judgements, objective, seed)
-            .with_columns(
+            scored.with_columns(
                 label=score if self.labels == "soft" else pl.when(good).then(1.0).when(bad).then(0.0),
                 distance=(score - middle).abs().round(12),
             )

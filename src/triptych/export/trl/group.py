@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triptych.export.format import ORIGIN, PROMPT, TOOLS, Format, tools
+from triptych.export.format import ORIGIN, PROMPT, TOOLS, Format, tools, unwritten_of_groups
 from triptych.export.rows import Facts, Rarities
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ _COLUMNS = {
     "tools": TOOLS,
     **ORIGIN,
 }
+
+_OWN_TOOLS = (
+    "GRPOTrainer and RLOOTrainer show the model the tools that they are given themselves, not those of rows (column `tools`)"
+)
 
 
 def _shaped(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFrame:
@@ -37,7 +41,9 @@ def _shaped(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFram
 def _lost(facts: Facts) -> list[str]:
     return [
         f"the responses of {facts.rows:,} groups and their advantages are left out, since GRPOTrainer and RLOOTrainer draw "
-        "and score their own; their rows are the prompts"
+        "and score their own; their rows are the prompts",
+        *unwritten_of_groups(facts),
+        *([_OWN_TOOLS] if facts.tools else []),
     ]
 
 

@@ -53,7 +53,8 @@ def _shaped(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFram
         "prompt",
         pl.col("says_0").alias("chosen"),
         pl.col("says_1").alias("rejected"),
-        *("margin", "weight"),
+        *([pl.col("margin").fill_null(0.0)] if facts.unmargined < facts.rows else []),
+        "weight",
         first["scores"].alias("score_chosen"),
         second["scores"].alias("score_rejected"),
         *([first["labels"].alias("label_chosen")] if facts.soft else []),
@@ -68,4 +69,11 @@ def _shaped(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFram
     )
 
 
-PAIR = Format("pair", "pair", "DPOTrainer", _COLUMNS, _shaped, unread_of_pairs, continuations=2)
+def _lost(facts: Facts) -> list[str]:
+    said = unread_of_pairs(facts)
+    if 0 < facts.unmargined < facts.rows:  # RewardTrainer reads a margin of every row or of none
+        said.append(f"{facts.unmargined:,} pairs have no margin; 0 stands in its place, by which RewardTrainer asks for none")
+    return said
+
+
+PAIR = Format("pair", "pair", "DPOTrainer", _COLUMNS, _shaped, _lost, continuations=2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triptych.export.format import ORIGIN, Format, unread
+from triptych.export.chat import CALLS_TOOLS, calls_tools
+from triptych.export.format import ORIGIN, SPANS, TOOLS, Format, left_out, parts, tools, unread
 from triptych.export.rows import Facts, Rarities
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ _COLUMNS = {
     "completions": "the texts of the steps, without the white space between them",
     "labels": "whether each step is good",
     "scores": "the score of each step, from 0 to 1",
+    "weight": "the example's weight",
+    "spans": SPANS,
+    "tools": TOOLS,
     "response_id": "the response that the steps are of",
     **ORIGIN,
 }
@@ -30,10 +34,13 @@ def _shaped(rows: pl.LazyFrame, facts: Facts, rarities: Rarities) -> pl.LazyFram
         pl.when(pl.col("prompt").list.len() == 1).then(alone).otherwise(spoken).alias("prompt"),
         pl.col("steps").alias("completions"),
         pl.col("labels").list.eval(pl.element() == 1).alias("labels"),
-        "scores",
+        *("scores", "weight"),
+        *parts(facts),
+        *tools(rarities),
         pl.col("response_ids").list.first().alias("response_id"),
         pl.col("id").alias("example_id"),
         *("prompt_id", "strategy", "objective_version"),
+        left_out((calls_tools(pl.col("prompt"), rarities) | calls_tools(pl.col("says_0"), rarities), CALLS_TOOLS)),
     )
 
 
@@ -50,6 +57,7 @@ def _lost(facts: Facts) -> list[str]:
     return [
         "what stands between steps, and the roles of messages, are not told apart in it",
         *unread("step row", facts),
+        *(["rows of steps are read without the tools that prompts declare (column `tools`)"] if facts.tools else []),
     ]
 
 
