@@ -178,6 +178,9 @@ def test_an_answer_that_can_not_be_read_is_paid_for_all_the_same(tmp_path):
 
     run = asyncio.run(run_against(chat, tmp_path, max_retries=1, price={"input": 1e6, "output": 0}))
     assert run.manifest.spent["usd"] == 7 * (5 + 2)
+    counts = run.manifest.counts["synthesis"]
+    assert (counts["prompt_tokens"], counts["completion_tokens"]) == (7 * (5 + 2), 3 * (5 + 2))
+    assert run.manifest.spent["tokens"] == (7 + 3) * (5 + 2)
 
 
 def test_tokens_that_were_cached_cost_their_own_price(tmp_path):
