@@ -238,7 +238,7 @@ class _Sitting:
         """Say which recipe makes the tables. Those of an earlier sitting keep theirs until there are new ones."""
         manifest, recipe = self.manifest, self.recipe
         manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
-        manifest.addresses = {name: getattr(spec, "base_url", spec.backend) for name, spec in recipe.models.items()}
+        manifest.addresses = {name: spec.address for name, spec in recipe.models.items()}
         origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
         write_whole(self.out / RECIPE, (origin + recipe_yaml(recipe)).encode())
         write_manifest(self.out, manifest)
