@@ -11,6 +11,9 @@ import msgspec
 import pytest
 
 from triptych.errors import RunFolderError
+from triptych.models.chat import ChatRequest, GivenRequest, ScoreRequest, TextRequest, call_id
+from triptych.models.spec import OpenAIModel
+from triptych.records import Message
 from triptych.store.call_log import CallLog, LoggedCall
 
 
@@ -157,3 +160,51 @@ def test_a_new_log_is_opened_by_many_at_once(tmp_path):
     for each in many:
         each.stdin.close()
     assert [each.wait(30) for each in many] == [0] * 6
+
+
+OTHER_VALUES = {
+    "messages": (Message("user", "Hello?"),),
+    "response": (Message("assistant", "Bye."),),
+    "other": (Message("assistant", "So long."),),
+    "prompt": "Hello?",
+    "continuation": "Bye.",
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "max_tokens": 7,
+    "stop": ("\n",),
+    "seed": 3,
+    "n": 2,
+    "sample_index": 1,
+    "response_schema": {"type": "object"},
+    "top_logprobs": 0,
+    "tools": ({"type": "function", "function": {"name": "add"}},),
+}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ChatRequest(messages=(Message("user", "Hello"),)),
+        TextRequest(prompt="Hello"),
+        GivenRequest(messages=(Message("user", "Hello"),), continuation="Hi."),
+        ScoreRequest(messages=(Message("user", "Hello"),), response=(Message("assistant", "Hi."),)),
+    ],
+    ids=lambda request: type(request).__name__,
+)
+def test_all_that_a_request_says_is_in_its_key(request_):
+    identity = OpenAIModel(model="m").identity
+    fields = request_.__struct_fields__
+    others = [msgspec.structs.replace(request_, **{name: OTHER_VALUES[name]}) for name in fields]
+    assert len({call_id(identity, one) for one in (request_, *others)}) == 1 + len(fields)
+
+
+def test_all_that_makes_a_model_another_one_is_in_the_key_of_its_calls():
+    request = ChatRequest(messages=(Message("user", "Hello"),))
+    models = [
+        OpenAIModel(model="m"),
+        OpenAIModel(model="n"),
+        OpenAIModel(model="m", version="2"),
+        OpenAIModel(model="m", extra_body={"top_k": 5}),
+        OpenAIModel(model="m", extra_body={"top_k": 6}),
+    ]
+    assert len({call_id(model.identity, request) for model in models}) == len(models)

@@ -226,6 +226,23 @@ def test_the_budget_is_passed_by_no_more_than_the_calls_in_flight(tmp_path, conc
     assert len(got) == 100
 
 
+@pytest.mark.parametrize("unit", ["calls", "tokens"])
+def test_a_budget_of_calls_or_tokens_ends_where_it_is_spent_and_counts_what_earlier_sittings_paid(tmp_path, unit):
+    with endpoint(latency_ms=5) as server:
+        requests = [ask_for(i) for i in range(30)]
+        for most in (40, 40, 400) if unit == "tokens" else (3, 3, 9):
+            budget = Budget(**{unit: most})
+            with pytest.raises(BudgetReached, match=f"of {most} {unit}"):
+                asyncio.run(answers(tmp_path, server.base_url, requests, budget=budget, concurrency=1))
+            log = CallLog(tmp_path / "calls.sqlite")
+            spent, sizes = log.spent("run"), log._rows("SELECT prompt_tokens + completion_tokens FROM calls", ())
+            log.close()
+            # One at a time: the last call began while some of the budget was left.
+            last = 1 if unit == "calls" else max(size for (size,) in sizes)
+            assert most <= getattr(spent, unit) < most + last
+            assert spent.calls == server.stats()["requests"]
+
+
 def test_concurrency_shrinks_when_the_endpoint_refuses(tmp_path):
     with endpoint(latency_ms=30, capacity=10, retry_after=0.02) as server:
         got, counts = asyncio.run(

@@ -346,6 +346,24 @@ def test_the_plan_says_what_would_stop_the_run_at_once(tmp_path, monkeypatch):
     assert len(json.loads(triptych("plan", tmp_path / "recipe.yaml", "--json").stdout)["not_ready"]) == 2
 
 
+def test_a_model_that_has_moved_is_said_and_one_that_has_not_is_not(folder):
+    models = """
+    models:
+      far: {backend: openai, model: m, base_url: "http://127.0.0.1:1/v1"}
+      near: {backend: embedded}
+      scorer: {backend: classifier, path: scorer}
+    """
+    (folder / "recipe.yaml").write_text(GIVEN + textwrap.dedent(models))
+    for changes, said in (
+        ((), []),
+        ((), []),
+        (("--set", "models.far.base_url=http://127.0.0.1:2/v1"), ["far"]),
+    ):
+        done = triptych("run", "recipe.yaml", "--out", "run", *changes, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert re.findall(r"model (\w+) has moved", done.stderr) == said
+
+
 def test_prompts_can_come_from_standard_input(folder):
     changed = GIVEN.replace("prompts.jsonl", "'-'")
     (folder / "recipe.yaml").write_text(changed)

@@ -182,6 +182,23 @@ def test_judge_verifier_agreement_counts_every_verdict_where_the_verifier_differ
     assert len(found.rows) == 10
 
 
+def test_the_rows_of_disagreement_with_a_verifier_are_the_verdicts_that_disagree_and_no_others():
+    said, wrong = [], set()
+    for number in range(4):
+        a, b = response(f"p_{number}", 0), response(f"p_{number}", 1)
+        first, second = both_orders(a, b, "a", "b") if number % 2 else both_orders(b, a, "a", "b")
+        repeats = [
+            judged([a, b], ranks=(1, 2) if number % 2 else (2, 1), repeat=1),
+            judged([a, b], ranks=(1, 1), repeat=2),
+        ]
+        verdicts = [first, second, *repeats] if number % 2 else [first, second]
+        said += [*verdicts, verified(a, 1.0), verified(b, 0.0)]
+        wrong |= {one.id for one in verdicts if one.ranks[one.response_ids.index(a.id)] == 2}
+    found = only(JudgeVerifierAgreement(), judgements=said)
+    assert (found.value, found.n) == (0.5, 8)
+    assert sorted(found.rows) == sorted(wrong)
+
+
 def test_a_rubric_judge_is_compared_by_its_scores_and_a_verifier_by_the_mean_of_its_checks():
     said = []
     for number in range(25):

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import time
+from collections import Counter
 
 import aiohttp.web
 import pytest
@@ -177,6 +178,9 @@ def test_an_answer_that_can_not_be_read_is_paid_for_all_the_same(tmp_path):
 
     run = asyncio.run(run_against(chat, tmp_path, max_retries=1, price={"input": 1e6, "output": 0}))
     assert run.manifest.spent["usd"] == 7 * (5 + 2)
+    counts = run.manifest.counts["synthesis"]
+    assert (counts["prompt_tokens"], counts["completion_tokens"]) == (7 * (5 + 2), 3 * (5 + 2))
+    assert run.manifest.spent["tokens"] == (7 + 3) * (5 + 2)
 
 
 def test_tokens_that_were_cached_cost_their_own_price(tmp_path):
@@ -218,6 +222,26 @@ def test_a_retry_waits_as_long_as_it_is_asked_to(tmp_path):
 
     asyncio.run(run_against(chat, tmp_path, concurrency=1))
     assert asked[-1] - asked[1] >= 1.2
+
+
+def test_what_may_pass_is_asked_again_and_what_will_not_is_asked_once(tmp_path):
+    passing = [408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529]
+    lasting = [400, 410, 413, 415, 422, 451, 501]
+    asked = Counter()
+
+    async def chat(request):
+        status = int((await said_to(request)).removeprefix("status "))
+        asked[status] += 1
+        if status == 200 or (status in passing and asked[status] > 1):
+            return says()
+        return aiohttp.web.json_response({"error": {"message": "not now"}}, status=status)
+
+    prompts = [f"status {status}" for status in (200, *passing, *lasting)]
+    run = asyncio.run(run_against(chat, tmp_path, prompts=prompts))
+    assert asked == {200: 1} | dict.fromkeys(passing, 2) | dict.fromkeys(lasting, 1)
+    assert run.responses().collect()["status"].to_list() == ["ok"] * (1 + len(passing)) + ["failed"] * len(lasting)
+    counts = run.manifest.counts["synthesis"]
+    assert (counts["retried"], counts["failed"]) == (len(passing), len(lasting))
 
 
 @pytest.mark.parametrize("said", ["nan", "inf", "-inf", "soon", "Mon, 99 Foo 2026", "", "0x10"])

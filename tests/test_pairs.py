@@ -431,6 +431,17 @@ def test_a_check_that_could_not_be_made_makes_no_response_the_better_one():
     assert made.examples()["response_ids"].to_list() == [[right.id, wrong.id]]
 
 
+@pytest.mark.parametrize("status", ["unparsed", "refused", "failed"])
+def test_a_score_on_a_judgement_that_is_not_ok_does_not_count(status):
+    good, bad = response("p_1", 0), response("p_1", 1)
+    judgements = [judged([one], scores=(score,), scale=(0.0, 1.0)) for one, score in ((good, 1.0), (bad, 0.0))]
+    judgements += [
+        judged([one], scores=(score,), scale=(0.0, 1.0), status=status, repeat=1) for one, score in ((good, 0.0), (bad, 1.0))
+    ]
+    scores = Tables([good, bad], judgements).scores()
+    assert (scores[good.id], scores[bad.id]) == (1.0, 0.0)
+
+
 def test_one_readable_order_of_two_decides_nothing():
     a, b = response("p_1", 0), response("p_1", 1)
     made = Tables([a, b], [judged([a, b], ranks=(1, 2)), judged([b, a], status="unparsed")])

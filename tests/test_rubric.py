@@ -147,10 +147,10 @@ def test_responses_that_failed_are_not_judged():
 
 
 def test_log_probabilities_give_the_expected_score():
-    said = tokens(**{"4": math.log(0.5), " 5": math.log(0.2), "2": math.log(0.1), "the": math.log(0.2)})
+    said = tokens(**{"4": math.log(0.4), " 5": math.log(0.1), "2": math.log(0.3), "the": math.log(0.2)})
     ask = Scripted(lambda request: said)
     (got,) = judged(rubric(criteria=["helpful"], read="logprobs"), case("hi"), ask)
-    assert got.scores[0] == pytest.approx((4 * 0.5 + 5 * 0.2 + 2 * 0.1) / 0.8)
+    assert got.scores[0] == pytest.approx((4 * 0.4 + 5 * 0.1 + 2 * 0.3) / 0.8)  # 3.375, neither a score nor the likeliest one
     assert (ask.requests[0].max_tokens, ask.requests[0].top_logprobs, ask.requests[0].response_schema) == (1, 20, None)
 
 

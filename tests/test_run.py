@@ -546,18 +546,19 @@ def test_killed_while_examples_made_anew_get_their_names_they_are_never_mixed_wi
     assert set(again["kind"]) == {"sft"}
 
 
-def test_ctrl_c_ends_in_order_and_the_run_goes_on_later(tmp_path):
+@pytest.mark.parametrize(("sent", "told"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_ctrl_c_and_sigterm_end_in_order_and_the_run_goes_on_later(tmp_path, sent, told):
     with endpoint(latency_ms=50) as server:
         value = recipe(server.base_url, prompts=40, model={"concurrency": 8})
         process = start(written(tmp_path, value), tmp_path / "run")
         while paid(tmp_path / "run") < 30:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _out, err = process.communicate(timeout=20)
         assert process.returncode == 130
-        assert "stopped by Ctrl-C" in err
+        assert f"stopped by {told}; " in err
         assert "Traceback" not in err
-        assert read_manifest(tmp_path / "run").status.startswith("stopped: stopped by Ctrl-C")
+        assert read_manifest(tmp_path / "run").status.startswith(f"stopped: stopped by {told}")
         assert paid(tmp_path / "run") == server.stats()["answered"], "calls in flight were let come in"
         tp.run(value, tmp_path / "run")
         assert server.stats()["repeated_bodies"] == 0

@@ -60,7 +60,7 @@ def _say_changes(recipe: Recipe, out: Path) -> None:
             f"the recipe has changed since the last run in {out}: only what it does not share is asked", err=True
         )
     for name, spec in recipe.models.items():
-        address, old = getattr(spec, "base_url", "embedded"), before.addresses.get(name)
-        if old not in (None, address):
-            moved = f"model {name} has moved from {old} to {address}; its answers in the call log are used again. "
+        old = before.addresses.get(name)
+        if old not in (None, spec.address):
+            moved = f"model {name} has moved from {old} to {spec.address}; its answers in the call log are used again. "
             click.echo(clean(f"{moved}If the weights are others, declare another version"), err=True)

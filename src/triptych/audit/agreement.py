@@ -18,8 +18,8 @@ def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
 
     Columns: prompt_id, evaluator, evaluator_id, criterion, a and b (the two responses, by id), a_first and
     b_first (1 if a was preferred where it was shown first or second, -1 if b was, 0 for a tie, null if never
-    asked; over repeats the majority), first_won and decided (verdicts that named the first shown, or any),
-    judgement_id (one).
+    asked; over repeats the majority), a_first_id and b_first_id (a judgement that said so, null where none did),
+    first_won and decided (verdicts that named the first shown, or any), judgement_id (one of all).
     """
     import polars as pl
 
@@ -48,9 +48,14 @@ def pair_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
         votes = pl.when(shown).then(prefers)
         return pl.when(votes.count() > 0).then(votes.sum().sign().cast(pl.Float64))
 
+    def showing(shown: pl.Expr) -> pl.Expr:
+        return pl.col("judgement_id").filter(shown & (prefers == majority(shown))).min()
+
     return sides.group_by(_PAIR).agg(
         majority(pl.col("a_first")).alias("a_first"),
         majority(~pl.col("a_first")).alias("b_first"),
+        showing(pl.col("a_first")).alias("a_first_id"),
+        showing(~pl.col("a_first")).alias("b_first_id"),
         (pl.col("named") == 1).sum().alias("first_won"),
         (pl.col("named") != 0).sum().alias("decided"),
         pl.col("judgement_id").min(),
@@ -70,7 +75,9 @@ def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
     in_one = pl.coalesce("a_first", "b_first")
     in_both = pl.coalesce("b_first", "a_first")
     as_pair = paired.filter((in_one == in_both) & (in_one != 0)).select(
-        *_PAIR, in_one.cast(pl.Float64).alias("prefers"), "judgement_id"
+        *_PAIR,
+        in_one.cast(pl.Float64).alias("prefers"),
+        pl.min_horizontal("a_first_id", "b_first_id").alias("judgement_id"),
     )
     alone = (
         verdicts(judgements.filter(pl.col("response_ids").list.len() != 2))
@@ -98,7 +105,10 @@ def single_verdicts(judgements: pl.LazyFrame) -> pl.LazyFrame:
     import polars as pl
 
     paired = pair_verdicts(judgements)
-    orders = [paired.select(*_PAIR, pl.col(order).alias("prefers"), "judgement_id") for order in ("a_first", "b_first")]
+    orders = [
+        paired.select(*_PAIR, pl.col(order).alias("prefers"), pl.col(f"{order}_id").alias("judgement_id"))
+        for order in ("a_first", "b_first")
+    ]
     apart = preferences(judgements.filter(pl.col("response_ids").list.len() != 2))
     return pl.concat([*orders, apart]).filter(pl.col("prefers").is_not_null() & (pl.col("prefers") != 0))
 

@@ -142,7 +142,7 @@ def _to_its_end(sitting: _Sitting) -> None:
 
 
 @contextmanager
-def _signals_to(interrupt: Callable[[], None]) -> Iterator[None]:
+def _signals_to(interrupt: Callable[[str], None]) -> Iterator[None]:
     """First Ctrl-C (or SIGTERM): end in order. The second one ends at once; the call log stays sound."""
     pressed = 0
 
@@ -151,7 +151,7 @@ def _signals_to(interrupt: Callable[[], None]) -> Iterator[None]:
         pressed += 1
         if pressed > 1:
             os._exit(Interrupted.exit_code)
-        interrupt()
+        interrupt("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -216,13 +216,13 @@ class _Sitting:
             if self.calls.stopped is not None:
                 raise self.calls.stopped
 
-    def interrupt(self) -> None:
+    def interrupt(self, by: str) -> None:
         """End in order, as after Ctrl-C; may be called from another thread, or in the middle of anything."""
         if self.loop is None:
-            self._stop(_interrupted())
+            self._stop(_interrupted(by))
         else:
             with suppress(RuntimeError):  # the loop is closed: the run is at its end
-                self.loop.call_soon_threadsafe(self._stop, _interrupted())
+                self.loop.call_soon_threadsafe(self._stop, _interrupted(by))
 
     def _stop(self, reason: TriptychError) -> None:
         self.calls.stop(reason)
@@ -238,7 +238,7 @@ class _Sitting:
         """Say which recipe makes the tables. Those of an earlier sitting keep theirs until there are new ones."""
         manifest, recipe = self.manifest, self.recipe
         manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
-        manifest.addresses = {name: getattr(spec, "base_url", spec.backend) for name, spec in recipe.models.items()}
+        manifest.addresses = {name: spec.address for name, spec in recipe.models.items()}
         origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
         write_whole(self.out / RECIPE, (origin + recipe_yaml(recipe)).encode())
         write_manifest(self.out, manifest)
@@ -487,5 +487,5 @@ def _stopping(error: BaseException, what: str = "an operator of the recipe") -> 
     return stop
 
 
-def _interrupted() -> Interrupted:
-    return Interrupted("stopped by Ctrl-C; what was paid for is kept, run the same command again to go on")
+def _interrupted(by: str) -> Interrupted:
+    return Interrupted(f"stopped by {by}; what was paid for is kept, run the same command again to go on")

@@ -197,6 +197,8 @@ class Calls:
         """Count what was paid for an answer that can't be read, in this sitting and in those to come."""
         price = self.specs[model].price
         cost = price.usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) if price else 0.0
+        counts.prompt_tokens += usage.prompt_tokens
+        counts.completion_tokens += usage.completion_tokens
         counts.usd += cost
         self.ledger.add(usage.prompt_tokens + usage.completion_tokens, cost)
         self.log.waste(key, self.run, usage.prompt_tokens, usage.completion_tokens, cost)

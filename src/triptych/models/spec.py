@@ -99,6 +99,11 @@ class _ModelBase(BaseModel):
             raise ValueError(f"{taken[0]!r} is settled by the operators of the recipe; set it there")
         return fields
 
+    @property
+    def address(self) -> str:
+        """Where it is: an endpoint's address, or of a model in this process its backend."""
+        return str(getattr(self, "base_url", getattr(self, "backend", "")))
+
     @model_serializer(mode="wrap")
     def _with_backend(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Always write the backend: without it nobody could read the settings back."""
