@@ -187,6 +187,14 @@ def soft_best_against_worst(here, examples):
         assert example["labels"] == pytest.approx([chance, 1 - chance])
 
 
+def labelled_by_the_judges_odds(here, examples):
+    """The judge gives the better one's letter a log-probability of -0.1 and the other's -2.4, in either order."""
+    best_against_worst(here, examples)
+    for example in examples:
+        chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4))
+        assert example["labels"] == pytest.approx([chance, 1 - chance])
+
+
 def rare_against_common(here, examples):
     every = [row["quality"] for row in here.values()]
     for chosen, rejected in (qualities(here, example) for example in examples):
@@ -723,7 +731,7 @@ WANTED = {
     "rdpo": (2, 2, "pair", best_against_worst),
     "rest": (16, 16, "sft", imitated_above_a_rising_threshold),
     "rest-em": (32, 0, "sft", right_imitated),
-    "rlaif": (2, 2, "pair", best_against_worst),
+    "rlaif": (2, 2, "pair", labelled_by_the_judges_odds),
     "rlcd": (2, 0, "pair", from_to("positive", "negative")),
     "rloo": (4, 4, "group", against_the_others),
     "rrhf": (4, 5, "ranking", in_order),
