@@ -1325,6 +1325,26 @@ def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [("DPO", "dpo"), ("WebGPT", "summarize-from-feedback"), ("rewarded soups", "personalized-soups")],
+)
+def test_a_method_is_found_by_its_name_in_capitals_and_by_that_of_another_whose_data_flow_alike(called, name):
+    assert triptych("methods", "use", called).stdout == find_recipe(name).read_text()
+    assert triptych("methods", "show", called).stdout.startswith(f"{name}: ")
+
+
+def test_a_folder_that_is_called_like_a_method_does_not_stand_in_its_way(tmp_path, monkeypatch):
+    """Such as that of an earlier run: triptych run dpo --out dpo."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dpo").mkdir()
+    assert tp.load_recipe("dpo").method.title.startswith("Direct Preference Optimization")
+    assert triptych("methods", "use", "dpo").stdout == find_recipe("dpo").read_text()
+    (tmp_path / "kto").write_text(find_recipe("dpo").read_text())
+    assert tp.load_recipe("kto").name == "dpo", "a file is what its path says"
+    assert triptych("methods", "show", "kto").stdout.startswith("kto: KTO"), "methods are those that come with Triptych"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
