@@ -1016,6 +1016,71 @@ def test_rso_keeps_a_response_by_how_much_better_the_best_policy_would_like_it(t
         assert abs(kept.count(score) / len(kept) - share) < 3 * math.sqrt(share * (1 - share) / len(kept))
 
 
+IN_ROUNDS = {"apl", "copr", "dno", "eva", "hh-rlhf", "irpo", "iterative-dpo", "iupo", "lifealign", "meta-rewarding"} | {
+    "oaif",
+    "raft",
+    "rebel",
+    "rest",
+    "rest-em",
+    "sdpo",
+    "self-rewarding",
+    "selm",
+    "spin",
+    "sppo",
+    "upo",
+    "xpo",
+}
+"""Methods that train and sample in turns."""
+
+
+def test_a_method_with_rounds_has_a_loop_that_brings_in_the_next_policy():
+    loops = {name: tp.load_recipe(name).loop for name in METHODS}
+    assert {name for name, loop in loops.items() if loop is not None} == IN_ROUNDS
+    assert all(loop.rounds > 1 and loop.refresh == "policy" for loop in loops.values() if loop is not None)
+
+
+def test_ultrafeedback_writes_each_response_under_one_drawn_principle_of_four(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("ultrafeedback", tmp_path / "run", base_url, prompts=24)
+    told = told_before(asked)
+    drawn = Counter(
+        message["content"] for here, _ in of_prompts(run) for row in here.values() for message in told[said(row)]
+    )
+    assert drawn.total() == 24 * 4
+    assert {text.split(":")[0].split()[1] for text in drawn} == {"helpful", "truthful", "honest", "the"}
+    assert min(drawn.values()) > 10
+
+
+def test_constitutional_ai_draws_the_principle_of_each_revision_and_shows_it_to_critic_and_reviser(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("constitutional-ai", tmp_path / "run", base_url, prompts=24)
+    principles = tp.load_recipe("constitutional-ai").synthesis[1].principles
+    assert len(principles) == 3
+    shown = {
+        kind: Counter(
+            principle
+            for call in asked.heard
+            if call.kind == kind
+            for principle in principles
+            if principle in call.messages[-1]["content"]
+        )
+        for kind in ("critique", "revise")
+    }
+    assert shown["critique"] == shown["revise"]
+    assert shown["revise"].total() == 2 * 24
+    assert min(shown["revise"][principle] for principle in principles) > 5
+    two = [[json.loads(row["params"]).get("principle") for row in here.values()][1:] for here, _ in of_prompts(run)]
+    assert any(first != second for first, second in two), "each round draws anew"
+
+
+def test_self_rewarding_scores_from_0_to_5_and_takes_the_mean_of_three(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("self-rewarding", tmp_path / "run", base_url, prompts=1)
+    for here, _ in of_prompts(run):
+        for row in here.values():
+            assert [one["scale"] for one in row["said"]] == [[0.0, 5.0]] * 3
+
+
 def test_clair_asks_for_no_more_change_than_is_needed(tmp_path):
     with world() as (asked, base_url):
         run_method("clair", tmp_path / "run", base_url)
