@@ -1081,6 +1081,36 @@ def test_self_rewarding_scores_from_0_to_5_and_takes_the_mean_of_three(tmp_path)
             assert [one["scale"] for one in row["said"]] == [[0.0, 5.0]] * 3
 
 
+def test_sweet_spot_rejects_what_is_bad_and_not_the_outlier_that_is_worst(tmp_path):
+    class Mostly(World):
+        """Good as a rule, bad at times and now and then as bad as can be."""
+
+        def _say(self, body, text):
+            kind, message = super()._say(body, text)
+            if kind == "sample":
+                drawn = ([9] * 14 + [3, 0])[body["seed"] % 16]
+                message["message"]["content"] = f"Quality {drawn}. {body['seed']}"
+            return kind, message
+
+    with world(Mostly()) as (_, base_url):
+        _, run = run_method("sweet-spot", tmp_path / "run", base_url)
+    spared = 0
+    for here, examples in of_prompts(run):
+        best_against_low(here, examples)
+        spared += qualities(here, examples[0])[1] > min(row["quality"] for row in here.values())
+    assert spared == PROMPTS
+
+
+def test_spectrum_tuning_draws_the_order_of_the_outputs(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("spectrum-tuning", tmp_path / "run", base_url, prompts=12)
+    orders = [
+        [place for example in examples for place, name in enumerate(here) if name in example["response_ids"]]
+        for here, examples in of_prompts(run)
+    ]
+    assert sum(order != sorted(order) for order in orders) > 4
+
+
 def test_clair_asks_for_no_more_change_than_is_needed(tmp_path):
     with world() as (asked, base_url):
         run_method("clair", tmp_path / "run", base_url)
