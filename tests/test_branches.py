@@ -119,6 +119,12 @@ def test_a_search_grows_a_tree_of_whole_solutions(settings):
     assert len(found) == len(script.requests) <= load[0].most_calls
     assert len({row.id for row in found}) == len(found)
     by_id = {row.id: row for row in found}
+    from_the_root = operator.branching
+    assert [row.parent_id is None for row in found] == [place < from_the_root for place in range(len(found))]
+    for row in found[from_the_root:]:
+        begun, above = row.text[: row.params["prefix"]], row.params["depth"] - 1
+        drawn = [one.id for one in found if one.params.get("depth", 0) == above and one.text.startswith(begun)]
+        assert row.parent_id == drawn[0], "the first of those drawn a step above that begin so"
     for row in found:
         assert [line[0] for line in row.text.split()] == ["1", "2", "3"]
         assert row.params["value"] == pytest.approx(row.text.count("L") / 3)

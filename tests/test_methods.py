@@ -187,6 +187,14 @@ def soft_best_against_worst(here, examples):
         assert example["labels"] == pytest.approx([chance, 1 - chance])
 
 
+def labelled_by_the_judges_odds(here, examples):
+    """The judge gives the better one's letter a log-probability of -0.1 and the other's -2.4, in either order."""
+    best_against_worst(here, examples)
+    for example in examples:
+        chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4))
+        assert example["labels"] == pytest.approx([chance, 1 - chance])
+
+
 def rare_against_common(here, examples):
     every = [row["quality"] for row in here.values()]
     for chosen, rejected in (qualities(here, example) for example in examples):
@@ -723,7 +731,7 @@ WANTED = {
     "rdpo": (2, 2, "pair", best_against_worst),
     "rest": (16, 16, "sft", imitated_above_a_rising_threshold),
     "rest-em": (32, 0, "sft", right_imitated),
-    "rlaif": (2, 2, "pair", best_against_worst),
+    "rlaif": (2, 2, "pair", labelled_by_the_judges_odds),
     "rlcd": (2, 0, "pair", from_to("positive", "negative")),
     "rloo": (4, 4, "group", against_the_others),
     "rrhf": (4, 5, "ranking", in_order),
@@ -1006,6 +1014,101 @@ def test_rso_keeps_a_response_by_how_much_better_the_best_policy_would_like_it(t
     for score, weight in chance.items():
         share = weight / sum(chance.values())
         assert abs(kept.count(score) / len(kept) - share) < 3 * math.sqrt(share * (1 - share) / len(kept))
+
+
+IN_ROUNDS = {"apl", "copr", "dno", "eva", "hh-rlhf", "irpo", "iterative-dpo", "iupo", "lifealign", "meta-rewarding"} | {
+    "oaif",
+    "raft",
+    "rebel",
+    "rest",
+    "rest-em",
+    "sdpo",
+    "self-rewarding",
+    "selm",
+    "spin",
+    "sppo",
+    "upo",
+    "xpo",
+}
+"""Methods that train and sample in turns."""
+
+
+def test_a_method_with_rounds_has_a_loop_that_brings_in_the_next_policy():
+    loops = {name: tp.load_recipe(name).loop for name in METHODS}
+    assert {name for name, loop in loops.items() if loop is not None} == IN_ROUNDS
+    assert all(loop.rounds > 1 and loop.refresh == "policy" for loop in loops.values() if loop is not None)
+
+
+def test_ultrafeedback_writes_each_response_under_one_drawn_principle_of_four(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("ultrafeedback", tmp_path / "run", base_url, prompts=24)
+    told = told_before(asked)
+    drawn = Counter(
+        message["content"] for here, _ in of_prompts(run) for row in here.values() for message in told[said(row)]
+    )
+    assert drawn.total() == 24 * 4
+    assert {text.split(":")[0].split()[1] for text in drawn} == {"helpful", "truthful", "honest", "the"}
+    assert min(drawn.values()) > 10
+
+
+def test_constitutional_ai_draws_the_principle_of_each_revision_and_shows_it_to_critic_and_reviser(tmp_path):
+    with world() as (asked, base_url):
+        _, run = run_method("constitutional-ai", tmp_path / "run", base_url, prompts=24)
+    principles = tp.load_recipe("constitutional-ai").synthesis[1].principles
+    assert len(principles) == 3
+    shown = {
+        kind: Counter(
+            principle
+            for call in asked.heard
+            if call.kind == kind
+            for principle in principles
+            if principle in call.messages[-1]["content"]
+        )
+        for kind in ("critique", "revise")
+    }
+    assert shown["critique"] == shown["revise"]
+    assert shown["revise"].total() == 2 * 24
+    assert min(shown["revise"][principle] for principle in principles) > 5
+    two = [[json.loads(row["params"]).get("principle") for row in here.values()][1:] for here, _ in of_prompts(run)]
+    assert any(first != second for first, second in two), "each round draws anew"
+
+
+def test_self_rewarding_scores_from_0_to_5_and_takes_the_mean_of_three(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("self-rewarding", tmp_path / "run", base_url, prompts=1)
+    for here, _ in of_prompts(run):
+        for row in here.values():
+            assert [one["scale"] for one in row["said"]] == [[0.0, 5.0]] * 3
+
+
+def test_sweet_spot_rejects_what_is_bad_and_not_the_outlier_that_is_worst(tmp_path):
+    class Mostly(World):
+        """Good as a rule, bad at times and now and then as bad as can be."""
+
+        def _say(self, body, text):
+            kind, message = super()._say(body, text)
+            if kind == "sample":
+                drawn = ([9] * 14 + [3, 0])[body["seed"] % 16]
+                message["message"]["content"] = f"Quality {drawn}. {body['seed']}"
+            return kind, message
+
+    with world(Mostly()) as (_, base_url):
+        _, run = run_method("sweet-spot", tmp_path / "run", base_url)
+    spared = 0
+    for here, examples in of_prompts(run):
+        best_against_low(here, examples)
+        spared += qualities(here, examples[0])[1] > min(row["quality"] for row in here.values())
+    assert spared == PROMPTS
+
+
+def test_spectrum_tuning_draws_the_order_of_the_outputs(tmp_path):
+    with world() as (_, base_url):
+        _, run = run_method("spectrum-tuning", tmp_path / "run", base_url, prompts=12)
+    orders = [
+        [place for example in examples for place, name in enumerate(here) if name in example["response_ids"]]
+        for here, examples in of_prompts(run)
+    ]
+    assert sum(order != sorted(order) for order in orders) > 4
 
 
 def test_clair_asks_for_no_more_change_than_is_needed(tmp_path):
@@ -1315,6 +1418,26 @@ def test_a_method_that_is_not_there_is_an_error_that_names_the_near_one(command)
     assert done.returncode == 2
     assert "did you mean 'dpo'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [("DPO", "dpo"), ("WebGPT", "summarize-from-feedback"), ("rewarded soups", "personalized-soups")],
+)
+def test_a_method_is_found_by_its_name_in_capitals_and_by_that_of_another_whose_data_flow_alike(called, name):
+    assert triptych("methods", "use", called).stdout == find_recipe(name).read_text()
+    assert triptych("methods", "show", called).stdout.startswith(f"{name}: ")
+
+
+def test_a_folder_that_is_called_like_a_method_does_not_stand_in_its_way(tmp_path, monkeypatch):
+    """Such as that of an earlier run: triptych run dpo --out dpo."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dpo").mkdir()
+    assert tp.load_recipe("dpo").method.title.startswith("Direct Preference Optimization")
+    assert triptych("methods", "use", "dpo").stdout == find_recipe("dpo").read_text()
+    (tmp_path / "kto").write_text(find_recipe("dpo").read_text())
+    assert tp.load_recipe("kto").name == "dpo", "a file is what its path says"
+    assert triptych("methods", "show", "kto").stdout.startswith("kto: KTO"), "methods are those that come with Triptych"
 
 
 @pytest.mark.slow

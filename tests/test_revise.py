@@ -8,9 +8,13 @@ from pydantic import ValidationError
 import triptych as tp
 from endpoint import endpoint
 from judging import Scripted, case
+from triptych.errors import RecipeError
 from triptych.models.chat import CallFailed, Choice
+from triptych.models.spec import OpenAIModel
 from triptych.operators import Outlook
 from triptych.synthesis.revise import Revise
+
+OUTLOOK = Outlook(prompt_tokens=10, responses=2, response_tokens=5, longest_response_tokens=9)
 
 
 def says(request):
@@ -85,6 +89,54 @@ def test_a_call_that_fails_ends_the_revisions_of_that_response_alone(failing):
     assert len(made[1].call_ids) == (0 if failing == "critique" else 1), "the critique that was paid for is named"
 
 
+@pytest.mark.parametrize("critique", [Choice(text="", refusal="I'd rather not."), Choice(text=" \n")])
+def test_without_a_word_of_the_critic_nothing_is_revised(critique):
+    ask = Scripted(lambda request: critique if "rude" in request.messages[-1].content else says(request))
+    made = revised({}, case("long", "rude"), ask)
+    assert [(r.status, r.text) for r in made] == [("ok", "mended: too long"), ("failed", "")]
+    assert made[1].error == "the critic said nothing"
+    assert (len(made[1].call_ids), len(ask.requests)) == (1, 3), "what was paid for is named, and no revision asked for"
+
+
+class Two(Scripted):
+    """Two models, told apart by name."""
+
+    def model(self, name):
+        return {"judge": self.spec, "critic": OpenAIModel(model=f"critic-{self.weights}")}[name]
+
+    def __init__(self, says, weights=1):
+        super().__init__(says)
+        self.weights, self.asked = weights, []
+
+    async def __call__(self, model, requests):
+        self.asked.append((model, ["falls short" in request.messages[-1].content for request in requests]))
+        return await super().__call__(model, requests)
+
+
+def test_another_model_may_criticise_and_is_part_of_what_a_revision_is():
+    ask = Two(says)
+    made = revised({"critic": "critic", "rounds": 2}, case("long", "rude"), ask)
+    assert ask.asked == [("critic", [True, True]), ("judge", [False, False])] * 2
+    assert made[0].text == "mended: too long"
+    assert {r.model for r in made} == {"judge-1"}, "it is the reviser's response"
+    alone = revised({}, case("long"), Two(says))
+    other = revised({"critic": "critic"}, case("long"), Two(says, weights=2))
+    assert len({r.generator_id for r in (made[0], alone[0], other[0])}) == 3
+    loads, _ = Revise(model="judge", critic="critic", principles=["x"], rounds=2).forecast(OUTLOOK)
+    assert [(load.model, load.calls) for load in loads] == [("critic", 4), ("judge", 4)]
+    (both,), _ = Revise(model="judge", principles=["x"], rounds=2).forecast(OUTLOOK)
+    for figure in ("prompt_tokens", "completion_tokens", "most_prompt_tokens", "most_completion_tokens"):
+        assert getattr(both, figure) == sum(getattr(load, figure) for load in loads)
+
+
+def test_a_critic_that_is_not_declared_or_not_heard_is_refused():
+    held = {"kind": "revise", "model": "policy", "principles": ["x"]}
+    with pytest.raises(RecipeError, match="model 'polcy' is not declared under models; did you mean 'policy'"):
+        tp.load_recipe("clair", [f"synthesis.1={held | {'critic': 'polcy'}}"])
+    with pytest.raises(ValidationError, match="nobody criticises with critique: false"):
+        Revise(**held, critic="judge", critique=False)
+
+
 def test_a_refusal_to_revise_is_recorded_as_one():
     def refusing(request):
         return says(request) if "falls short" in request.messages[-1].content else Choice(text="", refusal="No.")
@@ -112,8 +164,7 @@ def test_only_the_named_generators_are_revised():
 def test_the_forecast_is_what_is_asked(critique):
     ask = Scripted(says)
     made = revised({"rounds": 2, "critique": critique}, case("long", "rude"), ask)
-    outlook = Outlook(prompt_tokens=10, responses=2, response_tokens=5, longest_response_tokens=9)
-    (load,), after = Revise(model="judge", principles=["x"], rounds=2, critique=critique).forecast(outlook)
+    (load,), after = Revise(model="judge", principles=["x"], rounds=2, critique=critique).forecast(OUTLOOK)
     assert load.calls == len(ask.requests)
     assert after.responses == 2 + len(made)
 

@@ -84,6 +84,19 @@ def test_soft_estimates_lie_within_what_chance_allows(chance):
     assert found[-1].call_ids == ()
 
 
+@pytest.mark.parametrize("estimate", ["soft", "hard"])
+def test_an_estimate_is_exactly_the_share_of_right_ends_or_whether_there_is_one(estimate):
+    text, solver = solution([*[True] * 7, False]), Solver(0.4)
+    found = labels(judged(solver, text, n=4, estimate=estimate), asked(text).responses[0].id)
+    ends: dict[str, list[bool]] = {}
+    for request in solver.requests:
+        ends.setdefault(request.messages[-1].content, []).append("answer is 42" in solver.go_on(request))
+    counts = [sum(ends[beginning]) for beginning in sorted(ends, key=len)]
+    assert {len(each) for each in ends.values()} == {4}
+    assert any(0 < count < 4 for count in counts), "some steps come right at times"
+    assert found == [*(count / 4 if estimate == "soft" else float(count > 0) for count in counts), 0.0]
+
+
 @given(st.lists(STEPS, min_size=1, max_size=4))
 @settings(deadline=None, max_examples=60)
 def test_bisection_finds_exactly_the_first_error_in_few_probes(solutions):

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from triptych.errors import RecipeError
-from triptych.operators import BUILT_IN, operator_classes, with_inner
+from triptych.errors import Problem, RecipeError
+from triptych.operators import BUILT_IN, operator_classes, suggestion, with_inner
 from triptych.planning.plan import priced_for
-from triptych.recipes.load import find_recipe, load_recipe, shipped_recipes
+from triptych.recipes.load import load_recipe, shipped_recipe, shipped_recipes
 from triptych.recipes.method import AXES, Method
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.schema import recipe_schema
@@ -26,7 +26,7 @@ _MANY = 1000
 
 def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
     """List the shipped recipes, those at the chosen places of the taxonomy only; and each panel's operators."""
-    recipes = {name: load_recipe(name) for name in shipped_recipes()}
+    recipes = {name: load_recipe(shipped_recipe(name)) for name in shipped_recipes()}
     wanted = {axis: value for axis, value in chosen.items() if value is not None}
     if wanted:
         recipes = {name: recipe for name, recipe in recipes.items() if _is_at(recipe.method, wanted)}
@@ -53,12 +53,12 @@ def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
 
 def show_command(name: str) -> None:
     """Show one shipped recipe: its panels, its place in the taxonomy, what it costs and needs."""
-    click.echo("\n".join(_shown(load_recipe(_shipped(name)))))
+    click.echo("\n".join(_shown(load_recipe(shipped_recipe(_shipped(name))))))
 
 
 def use_command(name: str) -> None:
     """Print a shipped recipe's YAML."""
-    click.echo(find_recipe(_shipped(name)).read_text(encoding="utf-8"), nl=False)
+    click.echo(shipped_recipe(_shipped(name)).read_text(encoding="utf-8"), nl=False)
 
 
 def schema_command() -> None:
@@ -67,10 +67,21 @@ def schema_command() -> None:
 
 
 def _shipped(name: str) -> str:
-    if name not in shipped_recipes():
-        find_recipe(name)  # says which name is near
-        raise RecipeError(name, [])
-    return name
+    """The shipped recipe that goes by a name, its own or that of another method like it, in small letters or capitals."""
+    own = shipped_recipes()
+    if _plain(name) in own:
+        return _plain(name)
+    methods = {each: load_recipe(shipped_recipe(each)).method for each in own}
+    others = {_plain(other): each for each, method in methods.items() if method for other in method.also}
+    if _plain(name) not in others:
+        near = suggestion(_plain(name), [*own, *others])
+        lists = "; triptych methods lists those that there are"
+        raise RecipeError(name, [Problem(f"no shipped recipe is called so{near if 'did you mean' in near else lists}")])
+    return others[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace(" ", "-")
 
 
 def _is_at(method: Method | None, wanted: Mapping[str, str]) -> bool:
@@ -97,7 +108,8 @@ def _shown(recipe: Recipe) -> Iterator[str]:
         yield f"{recipe.name}: {recipe.description}"
     else:
         source = f"{method.year}, arXiv {method.arxiv}" if method.arxiv else str(method.year)
-        yield f"{recipe.name}: {method.title} ({source})"
+        also = f"; also {', '.join(method.also)}" if method.also else ""
+        yield f"{recipe.name}: {method.title} ({source}){also}"
     yield ""
     yield from _panels(recipe)
     yield ""

@@ -25,13 +25,18 @@ def shipped_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
+def shipped_recipe(name: str) -> Path:
+    """The file of a recipe that comes with Triptych."""
+    return Path(str(files("triptych.recipes") / f"{name}.yaml"))
+
+
 def find_recipe(name: str) -> Path:
-    """Find a recipe's file: a path, or the name of a shipped recipe."""
+    """Find a recipe's file: a path, or the name of a shipped recipe, though a folder is called so, such as its run."""
     path = Path(name)
+    if name in shipped_recipes() and not path.is_file():
+        return shipped_recipe(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    if name in shipped_recipes():
-        return Path(str(files("triptych.recipes") / f"{name}.yaml"))
     said = f"there is no such file, and no shipped recipe of that name{suggestion(name, shipped_recipes())}"
     raise RecipeError(name, [Problem(said)])
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from triptych.models.chat import Ask, CallFailed, ChatRequest, Reply
 from triptych.models.spec import ModelSpec
-from triptych.operators import Case, Load, Operator, Outlook
-from triptych.records import Message, Response, draw, make_response
+from triptych.operators import Case, Load, Operator, Outlook, suggestion
+from triptych.records import Message, Objective, Response, draw, make_response
 from triptych.templates import checked_template, fenced_anew, material, render
 
 CRITIQUE = """\
@@ -47,16 +47,19 @@ class Revise(Operator):
     """Makes a revision of each response so far: first a critique under a drawn principle, then the text anew.
 
     So does Constitutional AI (arXiv:2212.08073). A revision names what it revises as its parent; with several rounds
-    each revises the one before, under a principle of its own. The critique stands in the revision's `params`.
+    each revises the one before, under a principle of its own. The critique stands in the revision's `params`. Where the
+    critic refuses or says nothing there is no revision, but a row of status failed.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "of"})
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "of", "critic"})
 
     kind: Literal["revise"] = "revise"
     name: str | None = None
     """What responses call the generator; its kind if not given."""
     model: str
-    """The name of a declared model."""
+    """The name of a declared model, which revises."""
+    critic: str | None = None
+    """The name of the model that writes the critique; None takes `model`."""
     of: tuple[str, ...] | None = None
     """Names of the generators whose responses are revised; None takes all responses so far."""
     principles: tuple[str, ...] = Field(min_length=1)
@@ -79,9 +82,28 @@ class Revise(Operator):
     def _usable(cls, template: str) -> str:
         return checked_template(template, _EXAMPLE)
 
+    @model_validator(mode="after")
+    def _critic_is_heard(self) -> Revise:
+        if self.critic is not None and not self.critique:
+            raise ValueError("critic: nobody criticises with critique: false; leave one of the two out")
+        return self
+
+    @property
+    def used_models(self) -> tuple[str, ...]:
+        """The names of the model that revises and of the critic, where it is another."""
+        return (self.model, *self._others)
+
+    def problems(self, models: Mapping[str, ModelSpec], objective: Objective) -> Iterator[tuple[str, str]]:
+        """Say what of the recipe does not fit: (field, message)."""
+        if self.critic is not None and self.critic not in models:
+            yield "critic", f"model {self.critic!r} is not declared under models{suggestion(self.critic, models)}"
+
+    @property
+    def _others(self) -> tuple[str, ...]:
+        return () if self.critic is None else (self.critic,)
+
     async def respond(self, case: Case, ask: Ask) -> list[Response]:
         """Revise all responses of status ok, round by round; a call that fails ends that response's revisions."""
-        spec = ask.model(self.model)
         made: list[Response] = []
         current = [
             response
@@ -90,51 +112,80 @@ class Revise(Operator):
         ]
         for turn in range(self.rounds):
             drafts = [_Draft(parent, self._principle(case, parent), turn) for parent in current]
-            revised = await self._revised(case, spec, drafts, ask)
+            revised = await self._revised(case, drafts, ask)
             made += revised
             current = [response for response in revised if response.status == "ok"]
         return made
 
     def forecast(self, outlook: Outlook) -> tuple[list[Load], Outlook]:
         """Expect a call, or two with critiques, for each response and round."""
-        calls = outlook.responses * self.rounds * (1 + self.critique)
+        made = outlook.responses * self.rounds
+        length = min(self.max_tokens, _USUAL_TOKENS)
+        if self.critic is not None:
+            loads = [self._load(outlook, self.critic, made, 0), self._load(outlook, self.model, made, made)]
+        else:
+            loads = [self._load(outlook, self.model, made * (1 + self.critique), made * self.critique)]
+        return loads, outlook.with_responses(made, length, self.max_tokens)
+
+    def _load(self, outlook: Outlook, model: str, calls: float, with_critique: float) -> Load:
+        """So many calls, of which so many show a critique."""
         length = min(self.max_tokens, _USUAL_TOKENS)
         around = outlook.prompt_tokens + _OVERHEAD_TOKENS
-        critiques = calls / 2 if self.critique else 0
         longest = max(outlook.longest_response_tokens, self.max_tokens if self.rounds > 1 else 0)
-        load = Load(
-            model=self.model,
+        return Load(
+            model=model,
             calls=calls,
-            prompt_tokens=calls * (around + max(outlook.response_tokens, length)) + critiques * length,
+            prompt_tokens=calls * (around + max(outlook.response_tokens, length)) + with_critique * length,
             completion_tokens=calls * length,
             most_calls=calls,
-            most_prompt_tokens=calls * (around + longest) + critiques * self.max_tokens,
+            most_prompt_tokens=calls * (around + longest) + with_critique * self.max_tokens,
             most_completion_tokens=calls * self.max_tokens,
         )
-        return [load], outlook.with_responses(outlook.responses * self.rounds, length, self.max_tokens)
 
     def _principle(self, case: Case, parent: Response) -> str:
         return self.principles[draw(case.seed, "principle", parent.id) % len(self.principles)]
 
-    async def _revised(self, case: Case, spec: ModelSpec, drafts: list[_Draft], ask: Ask) -> list[Response]:
+    async def _revised(self, case: Case, drafts: list[_Draft], ask: Ask) -> list[Response]:
         """One round: all critiques at once, then all revisions at once."""
-        critiques: Sequence[Reply | CallFailed | None] = [None] * len(drafts)
+        critiques: list[Reply | CallFailed | None] = [None] * len(drafts)
         if self.critique:
-            wanted = [self._request(case, spec, draft, self.critique_template, None) for draft in drafts]
-            critiques = await ask(self.model, wanted)
-        going_on = [
-            (draft, said) for draft, said in zip(drafts, critiques, strict=True) if not isinstance(said, CallFailed)
-        ]
-        revisions = iter(
-            await ask(
-                self.model,
-                [self._request(case, spec, draft, self.revision_template, said) for draft, said in going_on],
-            )
-        )
+            critiques = list(await self._asked(case, self.critic or self.model, self.critique_template, drafts, critiques, ask))
+        going_on = [place for place, said in enumerate(critiques) if _wanting(said) is None]
+        drawn, told = [drafts[place] for place in going_on], [critiques[place] for place in going_on]
+        revisions = iter(await self._asked(case, self.model, self.revision_template, drawn, told, ask))
+        made_by = self._made_by(ask)
         return [
-            self._response(spec, draft, said, said if isinstance(said, CallFailed) else next(revisions))
+            self._response(made_by, draft, said, None if _wanting(said) else next(revisions))
             for draft, said in zip(drafts, critiques, strict=True)
         ]
+
+    async def _asked(
+        self,
+        case: Case,
+        model: str,
+        template: str,
+        drafts: list[_Draft],
+        critiques: list[Reply | CallFailed | None],
+        ask: Ask,
+    ) -> Sequence[Reply | CallFailed]:
+        """What a model says of each draft, with the critiques of them in view that there are."""
+        spec = ask.model(model)
+        return await ask(
+            model,
+            [
+                self._request(case, spec, draft, template, said if isinstance(said, Reply) else None)
+                for draft, said in zip(drafts, critiques, strict=True)
+            ],
+        )
+
+    def _made_by(self, ask: Ask) -> dict[str, Any]:
+        spec = ask.model(self.model)
+        return {
+            "generator": self.name or self.kind,
+            "generator_id": self.identity(spec, *map(ask.model, self._others)),
+            "model": spec.model,
+            "model_version": spec.version,
+        }
 
     def _request(
         self, case: Case, spec: ModelSpec, draft: _Draft, template: str, critique: Reply | None
@@ -153,8 +204,13 @@ class Revise(Operator):
         )
 
     def _response(
-        self, spec: ModelSpec, draft: _Draft, critique: Reply | CallFailed | None, outcome: Reply | CallFailed
+        self,
+        made_by: dict[str, Any],
+        draft: _Draft,
+        critique: Reply | CallFailed | None,
+        outcome: Reply | CallFailed | None,
     ) -> Response:
+        """The revision, or a failed one where there is no critique to revise by."""
         params: dict[str, Any] = {
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
@@ -163,20 +219,17 @@ class Revise(Operator):
         paid = [reply for reply in (critique, outcome) if isinstance(reply, Reply)]
         if isinstance(critique, Reply):
             params["critique"] = critique.choices[0].text
-        made: dict[str, Any] = {
+        made: dict[str, Any] = made_by | {
             "prompt_id": draft.parent.prompt_id,
-            "generator": self.name or self.kind,
-            "generator_id": self.identity(spec),
-            "model": spec.model,
-            "model_version": spec.version,
             "sample_index": draft.parent.sample_index,
             "parent_id": draft.parent.id,
             "params": params,
             "call_ids": tuple(reply.call_id for reply in paid),
             "cost_usd": sum(reply.cost_usd for reply in paid),
         }
-        if isinstance(outcome, CallFailed):
-            return make_response(**made, messages=(), status="failed", error=outcome.error)
+        if outcome is None or isinstance(outcome, CallFailed):
+            error = _wanting(critique) if outcome is None else outcome.error
+            return make_response(**made, messages=(), status="failed", error=error)
         choice = outcome.choices[0]
         return make_response(
             **made,
@@ -187,6 +240,15 @@ class Revise(Operator):
             completion_tokens=outcome.completion_tokens,
             created_at=outcome.created_at,
         )
+
+
+def _wanting(critique: Reply | CallFailed | None) -> str | None:
+    """Why there can be no revision by this critique; None where there can, also by none at all."""
+    if isinstance(critique, CallFailed):
+        return critique.error
+    if critique is not None and (critique.choices[0].refused or not critique.choices[0].text.strip()):
+        return "the critic said nothing"
+    return None
 
 
 class _Draft(NamedTuple):

@@ -22,9 +22,10 @@ else:
 class UntilContrast(Operator):
     """Draws responses a few at a time until two of them are apart by `spread`, or until there are `most`.
 
-    So does DAPO (arXiv:2503.14476), which draws again for problems whose answers are all right or all wrong. The
-    evaluator's verdicts steer and are not kept. Where the recipe has the same evaluator in its second panel, its calls
-    are answered from the call log there, so that nothing is paid for twice.
+    It has the aim of DAPO's dynamic sampling (arXiv:2503.14476), which goes on to other problems where the answers to one
+    are all right or all wrong; here the same prompt is tried on. The evaluator's verdicts steer and are not kept. Where
+    the recipe has the same evaluator in its second panel, its calls are answered from the call log there, so that
+    nothing is paid for twice.
     """
 
     not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "most", "spread", "evaluator"})
