@@ -152,9 +152,11 @@ def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
 
 
 def _numbers(finding: Finding, as_share: bool) -> tuple[str, str]:
-    if finding.value is None or finding.low is None or finding.high is None:
+    if finding.value is None:
         return "", ""
     write = percent if as_share else short
+    if finding.low is None or finding.high is None:
+        return write(finding.value), "(no interval)"
     return write(finding.value), f"({write(finding.low)} to {write(finding.high)})"
 
 
