@@ -25,8 +25,10 @@ from triptych.store.run import write_whole
 
 _WIDTH = 110
 _SUBJECT = 40
-_FEW, _ALIKE = 2, 4
-"""Findings of one statistic that are told in words; that have a row, the worst first."""
+_FEW = 2
+"""Findings of one statistic that are told in words."""
+_ALIKE: dict[Severity, int] = {"error": 4, "warn": 4, "info": 1}
+"""Findings of one statistic that have a row, the worst first."""
 _PLAIN_EVERY_S = 15.0
 _STATES: dict[Severity, str] = {"error": "ERROR", "warn": "WARN", "info": ""}
 _STAGES = ("synthesis", "evaluation", "instantiation", "loop", "principle")
@@ -114,9 +116,10 @@ def _stage(report: Report, stage: str) -> str:
     lines = [stage.capitalize()]
     for (severity, _), group in groupby(findings, key=lambda each: (each.severity, each.name)):
         alike = sorted(group, key=_beyond, reverse=True)
-        lines += [_row(report, each, width, subjects) for each in alike[:_ALIKE]]
-        if len(alike) > _ALIKE:
-            lines.append(f"{'':8}and {len(alike) - _ALIKE:,} more of {alike[0].name}; --json lists them all")
+        few = _ALIKE[severity]
+        lines += [_row(report, each, width, subjects) for each in alike[:few]]
+        if len(alike) > few:
+            lines.append(f"{'':8}and {len(alike) - few:,} more of {alike[0].name}; --json lists them all")
         if severity != "info":
             lines += _explained(alike)
     return "\n".join(lines)
