@@ -25,8 +25,10 @@ from triptych.store.run import write_whole
 
 _WIDTH = 110
 _SUBJECT = 40
-_FEW, _ALIKE = 2, 12
-"""Findings of one statistic that are told in words; that have a row."""
+_FEW = 2
+"""Findings of one statistic that are told in words."""
+_ALIKE: dict[Severity, int] = {"error": 4, "warn": 4, "info": 1}
+"""Findings of one statistic that have a row, the worst first."""
 _PLAIN_EVERY_S = 15.0
 _STATES: dict[Severity, str] = {"error": "ERROR", "warn": "WARN", "info": ""}
 _STAGES = ("synthesis", "evaluation", "instantiation", "loop", "principle")
@@ -95,7 +97,8 @@ def report_text(report: Report) -> str:
     parts = [_head(report)]
     parts += [_stage(report, stage) for stage in _STAGES]
     parts += [_principles(report), _accepted(report), _unmeasured(report.unmeasured)]
-    parts.append(f"Measured in {duration(report.seconds)}; the intervals are of 95 %, clustered by prompt.")
+    took = f"Measured in {duration(report.seconds)}; the intervals are of 95 %, clustered by prompt."
+    parts.append(f"{took}\n{report.verdict.said}")  # again, as a terminal shows the end
     return "\n\n".join(part for part in parts if part)
 
 
@@ -112,13 +115,22 @@ def _stage(report: Report, stage: str) -> str:
     subjects = min(_SUBJECT, max(len(one_line(each.subject)) for each in findings))
     lines = [stage.capitalize()]
     for (severity, _), group in groupby(findings, key=lambda each: (each.severity, each.name)):
-        alike = list(group)
-        lines += [_row(report, each, width, subjects) for each in alike[:_ALIKE]]
-        if len(alike) > _ALIKE:
-            lines.append(f"{'':8}and {len(alike) - _ALIKE:,} more of {alike[0].name}; --json lists them all")
+        alike = sorted(group, key=_beyond, reverse=True)
+        few = _ALIKE[severity]
+        lines += [_row(report, each, width, subjects) for each in alike[:few]]
+        if len(alike) > few:
+            lines.append(f"{'':8}and {len(alike) - few:,} more of {alike[0].name}; --json lists them all")
         if severity != "info":
             lines += _explained(alike)
     return "\n".join(lines)
+
+
+def _beyond(finding: Finding) -> float:
+    """How far a value lies from what is expected; the nearest to it, where it lies within."""
+    if finding.value is None or finding.threshold is None:
+        return 0.0
+    far = abs(finding.value - finding.threshold)
+    return far if finding.severity != "info" else -far
 
 
 def _explained(alike: list[Finding]) -> list[str]:
@@ -143,9 +155,11 @@ def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
 
 
 def _numbers(finding: Finding, as_share: bool) -> tuple[str, str]:
-    if finding.value is None or finding.low is None or finding.high is None:
+    if finding.value is None:
         return "", ""
     write = percent if as_share else short
+    if finding.low is None or finding.high is None:
+        return write(finding.value), "(no interval)"
     return write(finding.value), f"({write(finding.low)} to {write(finding.high)})"
 
 

@@ -42,6 +42,11 @@ MARGINS = Need(
 SCORES = Need(
     "scores of responses", "judge with a rubric, a reward model or a verifier", lambda data: data.scored.height > 0
 )
+GRADED = Need(
+    "scores other than yes or no",
+    "judge on a scale, by several criteria or several judges: between yes and no all margins are alike",
+    lambda data: set(data.overall["score"].unique()) != {0.0, 1.0},
+)
 BOTH_ORDERS = Need(
     "pairs judged in both orders",
     "use `pairwise` with both orders",

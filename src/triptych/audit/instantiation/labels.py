@@ -115,7 +115,9 @@ class SecondOpinionAgainst(Share):
     """Share of pairs of which an evaluator that the pair does not rest on clearly prefers the rejected response, among those on
     which it has a clear preference.
 
-    Clear: the same winner in every order asked, or different mean scores. One half is what a coin would say.
+    Clear: the same winner in every order asked, or different mean scores. One half is what a coin would say. What a model says
+    against labels that rest on gold verdicts speaks against the model, not the label: `gold_accuracy` tells it, and it is left out
+    here.
     """
 
     name = "second_opinion_against_label"
@@ -147,10 +149,16 @@ class SecondOpinionAgainst(Share):
             .select("id", "evaluator_id")
             .unique()
         )
+        true = data.by_gold.select("evaluator_id").unique()
+        on_gold = rests_on.join(true, on="evaluator_id", how="semi").select("id").unique()
         against = pl.col("prefers") != pl.col("label")
         return (
-            pl.concat([data.preferences.lazy(), agreement.preferences(data.by_gold)])
-            .join(pairs, on=["prompt_id", "a", "b"])
+            pl.concat(
+                [
+                    data.preferences.lazy().join(pairs.join(on_gold, on="id", how="anti"), on=["prompt_id", "a", "b"]),
+                    agreement.preferences(data.by_gold).join(pairs, on=["prompt_id", "a", "b"]),
+                ]
+            )
             .join(rests_on, on=["id", "evaluator_id"], how="anti")
             .with_columns(part=against, whole=1, shows=against)
         )

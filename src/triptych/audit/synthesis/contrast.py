@@ -10,7 +10,7 @@ from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, mean, smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate
-from triptych.audit.needs import LIBRARIES, LOGPROBS, MARGINS, PAIRS, SEVERAL_RESPONSES
+from triptych.audit.needs import GRADED, LIBRARIES, LOGPROBS, MARGINS, PAIRS, SEVERAL_RESPONSES
 from triptych.audit.synthesis.settings import operators
 from triptych.instantiation.scores import verdicts
 
@@ -127,7 +127,7 @@ class WidestMargins(Share):
 
     name = "widest_margins"
     failure_mode = "S3"
-    needs = (PAIRS, MARGINS)
+    needs = (PAIRS, MARGINS, GRADED)
     good = (0.0, 0.5)
     error = (0.0, 0.9)
     by = ("strategy", "strategy_id")
@@ -154,7 +154,7 @@ class MarginEntropy(Diagnostic):
 
     name = "margin_entropy"
     failure_mode = "S3"
-    needs = (LIBRARIES, PAIRS, MARGINS)
+    needs = (LIBRARIES, PAIRS, MARGINS, GRADED)
     good = (0.1, 1.0)
     change = "judge on a finer scale, by several criteria or several judges, so that margins differ"
 

@@ -9,7 +9,7 @@ from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate, ratio, student
-from triptych.audit.needs import LIBRARIES, MARGINS, PAIRS, PROMPTS, RESPONSES, TEST_SETS
+from triptych.audit.needs import GRADED, LIBRARIES, MARGINS, PAIRS, PROMPTS, RESPONSES, TEST_SETS
 from triptych.audit.prompts import near_copies, seen_tests
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class NoisyPrompts(Share):
 
     name = "noisy_prompts"
     failure_mode = "S8"
-    needs = (PAIRS, MARGINS)
+    needs = (PAIRS, MARGINS, GRADED)
     good = (0.0, 0.05)
     error = (0.0, 0.5)
     change = "keep prompts as RIP does: bounds on the rejected response's score and length, and on the margin"
