@@ -263,7 +263,7 @@ def test_progress_counts_rows_and_the_calls_of_each_stage(tmp_path):
     assert (last.total, last.evolved, last.synthesised, last.evaluated, last.done) == (3, 3, 3, 3, 3)
     assert (last.evolution.sent, last.synthesis.sent) == (12, 24)
     shown = Console(file=io.StringIO(), width=120)
-    shown.print(_panel(last))
+    shown.print(_panel(last, shown.width))
     assert re.search(r"evolution +3/3 +12", shown.file.getvalue())
 
 
