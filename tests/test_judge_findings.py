@@ -10,33 +10,26 @@ import numpy as np
 import polars as pl
 import pytest
 
-import triptych as tp
-from test_findings import both_orders, judged, lazy, pair, response, verified
+from test_findings import both_orders, judged, lazy, response, verified
 from triptych.audit.audit import audit
 from triptych.audit.coefficients import cohen_kappa, gwet_ac1, krippendorff_alpha
 from triptych.audit.data import Data
 from triptych.audit.estimates import logit
 from triptych.audit.evaluation import DIAGNOSTICS
-from triptych.audit.evaluation.annotators import AnnotatorAlpha, GroupsOfAnnotators
 from triptych.audit.evaluation.calibration import CalibrationError, CalibrationSlope
 from triptych.audit.evaluation.gold import GoldAccuracy, GoldAccuracyBySlice, GoldAlpha, GoldKappa
-from triptych.audit.evaluation.hacking import DisagreementAtTheTop, ExcessWithSigns, ProxyWithoutGold
-from triptych.audit.evaluation.leaks import VerifierFalseNegatives, VerifierFalsePositives, VerifierSplitsLikeAnswers
 from triptych.audit.evaluation.length import (
     AccuracyGapByLength,
     LengthCoefficient,
     MarkupCoefficient,
-    ScoreLengthCorrelation,
 )
 from triptych.audit.evaluation.panel import EffectiveJudges
 from triptych.audit.evaluation.position import FirstSlotInContradictions
 from triptych.audit.evaluation.saturation import ScoreLevels, ScoresAtTheEnds, TiedPairs, TiedScores
 from triptych.audit.evaluation.self_preference import OwnFamilyAgainstOtherJudges, SelfPreferenceGap, family
-from triptych.audit.evaluation.several_aims import CriteriaConflict, DominantCriterion, StrictOnIncomparable
-from triptych.audit.evaluation.shift import ConfidenceDrop, JudgedOutsideGold
 from triptych.audit.evaluation.stability import RepeatAgreement, WordingAgreement
-from triptych.audit.evaluation.steps import ErrorsLocated, RewardByNumberOfSteps, StepsAndOutcome, StepValueError
 from triptych.audit.evaluation.transitivity import CyclicTriads
+from triptych.audit.evaluation.versions import ProxyWithoutGold
 from triptych.records import Message, StepLocator, make_judgement, make_prompt
 
 pytest.importorskip("statsmodels")
@@ -421,37 +414,6 @@ def test_the_effective_number_of_judges_comes_from_the_correlations_of_their_err
 # --- several aims, hacking
 
 
-def test_criteria_that_disagree_and_pairs_that_one_speaks_against():
-    made, said, examples = [], [], []
-    for number in range(40):
-        a, b = response(f"p_{number}", 0), response(f"p_{number}", 1)
-        against = number < 30
-        for one, helpful, honest in ((a, 1.0, 0.2 if against else 0.9), (b, 0.4, 0.8 if against else 0.1)):
-            said += [
-                judged([one], criterion="helpful", scores=(helpful,)),
-                judged([one], criterion="honest", scores=(honest,)),
-            ]
-        made += [a, b]
-        examples.append(pair(a, b))
-    data = data_of(made, said, examples)
-    conflict, strict = only(CriteriaConflict(), data), only(StrictOnIncomparable(), data)
-    assert (conflict.value, conflict.n, conflict.severity, conflict.failure_mode) == (0.75, 40, "warn", "E11")
-    assert (strict.value, strict.n, strict.severity) == (0.75, 40, "warn")
-
-
-def test_a_criterion_that_decides_alone_is_named():
-    rng = random.Random(2)
-    made, said = [], []
-    for number in range(40):
-        for index in range(3):
-            one = response(f"p_{number}", index)
-            made.append(one)
-            said.append(judged([one], criterion="loud", scores=(rng.random(),)))
-            said.append(judged([one], criterion="quiet", scores=(0.5 + rng.random() / 50,)))
-    one = only(DominantCriterion(), data_of(made, said))
-    assert (one.subject, one.severity) == ("loud", "warn")
-
-
 def hacking_world(weight, versions=("",)):
     rng = random.Random(12)
     made, said = [], []
@@ -468,29 +430,9 @@ def hacking_world(weight, versions=("",)):
     return data_of(made, said)
 
 
-def test_scores_beyond_gold_that_go_with_length_are_told():
-    signs = {f.subject: f for f in found(ExcessWithSigns(), hacking_world(0.8))}
-    assert signs["judge: length"].severity in ("warn", "error")
-    assert only(ScoreLengthCorrelation(), hacking_world(0.8)).severity != "info"
-    assert {f.severity for f in found(ExcessWithSigns(), hacking_world(0.0))} == {"info"}
-
-
 def test_scores_that_rise_over_versions_without_gold_are_told():
     assert only(ProxyWithoutGold(), hacking_world(0.7, ("1", "2", "10"))).severity != "info"
     assert only(ProxyWithoutGold(), hacking_world(0.0, ("1", "2", "10"))).severity == "info"
-
-
-def test_judges_that_disagree_on_what_scores_highest():
-    rng = random.Random(13)
-    said = []
-    for number in range(300):
-        one, quality = response(f"p_{number}", 0), rng.random() * 0.6
-        hacked = number % 10 == 0
-        said += [judged([one], by="j1", scores=(1.0 if hacked else quality,))]
-        said += [judged([one], by="j2", scores=(0.0 if hacked else min(1.0, quality + rng.random() / 10),))]
-    one = only(DisagreementAtTheTop(), data_of(judgements=said))
-    assert one.severity != "info"
-    assert one.value > 3
 
 
 # --- steps, verifiers, people, shift
@@ -520,75 +462,11 @@ def step_world(useful, recipe=None):
     return data_of(made, said, prompts=prompts, recipe=recipe)
 
 
-def test_wrong_responses_without_labels_of_steps_are_told():
-    data = step_world(True)
-    assert (only(ErrorsLocated(), data).value, only(ErrorsLocated(), data).severity) == (1.0, "info")
-    bare = Data(
-        {
-            "prompts": data.prompts,
-            "responses": data.responses,
-            "judgements": data.judgements.filter(pl.col("step").is_null()),
-        }
-    )
-    one = only(ErrorsLocated(), bare)
-    assert (one.value, one.severity, one.failure_mode) == (0.0, "warn", "E12")
-
-
-def test_the_error_of_step_values_asks_for_more_continuations():
-    recipe = tp.Recipe(
-        name="steps",
-        models={"big": tp.OpenAIModel(model="m", base_url="http://127.0.0.1:1/v1")},
-        prompts=tp.InlinePrompts(prompts=["a"]),
-        synthesis=tp.Sample(model="big", n=2),
-        evaluation={"kind": "rollouts", "model": "big", "n": 3, "check": {"kind": "verify", "constraints": [{"kind": "words", "max": 3}]}},
-        instantiation=tp.Pairs(fold="mean"),
-    )  # fmt: skip
-    data = step_world(False, recipe)
-    one = only(StepValueError(), data)
-    values = data.steps.filter(~pl.col("last"))["verdict"].to_numpy()
-    assert one.value == pytest.approx(math.sqrt((values * (1 - values) / 2).mean()))
-    assert (one.severity, one.edits) == ("warn", {"evaluation.0.n": 6})
-
-
-def test_step_scores_that_do_not_go_with_the_outcome_are_told():
-    assert only(StepsAndOutcome(), step_world(True)).severity == "info"
-    assert only(StepsAndOutcome(), step_world(False)).value < 0.2
-    assert only(StepsAndOutcome(), step_world(False)).failure_mode == "E13"
-    assert only(RewardByNumberOfSteps(), step_world(False)).value > 0.8
-
-
 def label(one, right):
     return make_judgement(
         prompt_id=one.prompt_id, response_ids=(one.id,), criterion="right", criterion_id="r", evaluator="people",
         evaluator_id="o_p", scores=(right,), scale=(0.0, 1.0),
     )  # fmt: skip
-
-
-def test_verifiers_are_held_against_labels():
-    made, said = [], []
-    for number in range(60):
-        wrong, right = response(f"p_{number}", 0, "wrong"), response(f"p_{number}", 1, "right")
-        made += [wrong, right]
-        said += [
-            label(wrong, 0.0),
-            label(right, 1.0),
-            verified(wrong, float(number < 30)),
-            verified(right, float(number > 1)),
-        ]
-    data = data_of(made, said)
-    passed, failed = only(VerifierFalsePositives(), data), only(VerifierFalseNegatives(), data)
-    assert (passed.value, passed.n, passed.severity, passed.failure_mode) == (0.5, 60, "error", "E15")
-    assert (failed.value, failed.severity) == (2 / 60, "info")
-
-
-def test_a_verifier_that_minds_white_space_is_told():
-    made, said = [], []
-    for number in range(40):
-        one, other = response(f"p_{number}", 0, "The  Answer"), response(f"p_{number}", 1, "the answer")
-        made += [one, other]
-        said += [verified(one, float(number >= 20)), verified(other, 1.0)]
-    one = only(VerifierSplitsLikeAnswers(), data_of(made, said))
-    assert (one.value, one.n, one.severity) == (0.5, 40, "warn")
 
 
 def people_world(apart):
@@ -606,20 +484,6 @@ def people_world(apart):
     return data_of(judgements=said), np.array(rows)
 
 
-def test_people_who_disagree_by_group_are_told():
-    krippendorff = pytest.importorskip("krippendorff")
-    data, rows = people_world(True)
-    alpha, groups = only(AnnotatorAlpha(), data), only(GroupsOfAnnotators(), data)
-    assert alpha.value == pytest.approx(
-        krippendorff.alpha(reliability_data=rows.T.astype(float), level_of_measurement="nominal")
-    )
-    differ = [np.mean(rows[:, i] != rows[:, j]) for i, j in ((0, 1), (2, 3), (0, 2), (0, 3), (1, 2), (1, 3))]
-    assert groups.value == pytest.approx(np.mean(differ[2:]) - np.mean(differ[:2]))
-    assert (alpha.severity, groups.severity, groups.failure_mode) == ("error", "error", "E16")
-    alike, _ = people_world(False)
-    assert {f.severity for d in (AnnotatorAlpha(), GroupsOfAnnotators()) for f in found(d, alike)} == {"info"}
-
-
 def shift_world(longer):
     rng = random.Random(16)
     made, said = [], []
@@ -634,14 +498,6 @@ def shift_world(longer):
             said.append(person(a, b, 1))
         made += [a, b]
     return data_of(made, said)
-
-
-def test_responses_unlike_those_with_gold_are_told():
-    one = only(JudgedOutsideGold(), shift_world(10))
-    assert (one.severity, one.failure_mode) == ("warn", "E9") or one.severity == "error"
-    assert only(ConfidenceDrop(), shift_world(10)).value == pytest.approx(0.35)
-    assert only(ConfidenceDrop(), shift_world(10)).severity == "error"
-    assert {f.severity for d in (JudgedOutsideGold(), ConfidenceDrop()) for f in found(d, shift_world(1))} == {"info"}
 
 
 # --- hostile data

@@ -164,6 +164,9 @@ def _loop(world: World, rounds: int, rng: random.Random) -> None:
     world.questions, world.pairs = last.questions, last.pairs
     world.scores, world.choices, world.checks = last.scores, last.choices, last.checks
     for number, each in enumerate([*world.rounds, world]):
+        each.policy = None
+        trained = {"backend": "openai", "model": "policy", "version": f"v{number}", "base_url": "http://localhost:1/v1"}
+        each.recipe = {"models": {"policy": trained}}
         for question in each.questions:
             for answer in question.answers:
                 answer.model, answer.version = "policy", f"v{number}"
@@ -178,7 +181,7 @@ def answers_of_another_model(world: World, strength: float, rng: random.Random) 
 
 
 @fault(
-    "S1", 1.5, "standard deviations, in nats a token, by which the policy's likelihoods of the answers differ", most=3.0
+    "S1", 3.0, "standard deviations, in nats a token, by which the policy's likelihoods of the answers differ", most=4.0
 )
 def answers_that_the_policy_would_not_give(world: World, strength: float, rng: random.Random) -> None:
     for q, question in enumerate(world.questions):
@@ -291,8 +294,10 @@ def scores_that_grow_with_length(world: World, strength: float, rng: random.Rand
 
 @fault("E3", 0.6, "share of comparisons in which the judge names its own family's answer")
 def judge_prefers_its_own(world: World, strength: float, rng: random.Random) -> None:
-    own = MODELS[0]
-    world.families = {"gamma-1": own}  # type: ignore[attr-defined]
+    own = "gamma-1"  # as the judge is called
+    for question in world.questions:
+        for answer in question.answers:
+            answer.model = own if answer.model == MODELS[0] else answer.model
     swayed = {p.question for p in some(world.pairs, strength, rng)}
     for c in world.choices:
         answers = world.questions[c.question].answers
@@ -308,18 +313,6 @@ def judge_that_guesses(world: World, strength: float, rng: random.Random) -> Non
     for c in world.choices:
         if c.question in swayed:
             c.winner = (c.first, c.second)[coin[c.question] == (c.first < c.second)]
-
-
-@fault("E5", 1.0, "standard deviations of quality between two askings of the same")
-def judge_that_wavers(world: World, strength: float, rng: random.Random) -> None:
-    again = []
-    for s in world.scores:
-        quality = world.questions[s.question].answers[s.answer].quality
-        for repeat in (0, 1, 2):
-            again.append(
-                replace(s, repeat=repeat, score=seen(quality * (1 - strength / 2) + rng.gauss(0, 1.5 * strength), rng))
-            )
-    world.scores = again
 
 
 @fault("E6", 0.6, "share of prompts whose comparisons go round in a circle")
