@@ -54,7 +54,7 @@ def _same(rows: pl.LazyFrame, by: list[str], keep: list[str]) -> pl.LazyFrame:
 
 def _repeats_are_counted(data: Data) -> bool:
     """Whether verdicts that say the same stay two: an import can't tell them from one that is written twice, and keeps one."""
-    return data.recipe is None or data.recipe.prompts.kind != "imported" or bool(data.recipe.evaluation)
+    return data.recipe is None or getattr(data.recipe.prompts, "kind", "") != "imported" or bool(data.recipe.evaluation)
 
 
 REPEATS = Need(
