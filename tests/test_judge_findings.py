@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from itertools import combinations
@@ -371,6 +372,19 @@ def test_repeats_that_differ_are_counted_two_by_two():
         said += [judged([a, b], ranks=RANKS[1 if number % 2 or r < 2 else -1], repeat=r) for r in range(3)]
     one = only(RepeatAgreement(), data_of(judgements=said))
     assert (one.value, one.n, one.severity, one.failure_mode) == ((20 * 3 + 20) / 120, 120, "warn", "E5")
+
+
+def test_an_import_that_keeps_only_verdicts_that_differ_says_nothing_of_repeats(tmp_path):
+    instance = {"subset": "Natural", "output_1": "Yes.", "output_2": "No.", "label": 1}
+    said = {"subset": "Natural", "judge": "j", "strategy": "plain", "swapped": False}
+    instances, verdicts = tmp_path / "instances.jsonl", tmp_path / "verdicts.jsonl"
+    instances.write_text(
+        "".join(f"{json.dumps({**instance, 'index': n, 'input': f'Is it {n}?'})}\n" for n in range(40))
+    )
+    asked = [{**said, "index": n, "winner": winner} for n in range(40) for winner in (1, 1, 2 if n < 10 else 1)]
+    verdicts.write_text("".join(f"{json.dumps(each)}\n" for each in asked))
+    run = tp.import_data(instances, out=tmp_path / "run", verdicts=verdicts)
+    assert RepeatAgreement().lacks(Data.of(run)) is not None
 
 
 def test_other_words_are_compared_within_a_model():

@@ -19,7 +19,7 @@ pytest.importorskip("statsmodels")
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.mode}-{fault.name}")
 def test_a_planted_fault_is_found_as_what_it_is(fault):
-    world = clean(3)
+    world = clean(2)
     fault.plant(world, min(1.25 * fault.moderate, fault.most), random.Random(fault.name))
     its = [each for each in DIAGNOSTICS if each.failure_mode == fault.mode]
     done = audit(world.data(), its)

@@ -40,7 +40,9 @@ class EffectiveJudges(Diagnostic):
         found = effective(data.judged)
         if found is not None:
             share, judges = found
-            said = f"{judges} judges err together: the effective number of judges over their number is"
+            of_more = data.judged["evaluator_id"].n_unique() > judges
+            who = f"The {judges} judges with the most verdicts" if of_more else f"{judges} judges"
+            said = f"{who} err together: the effective number of judges over their number is"
             yield self.found(share, said, data=data)
 
 

@@ -52,10 +52,15 @@ def _same(rows: pl.LazyFrame, by: list[str], keep: list[str]) -> pl.LazyFrame:
     )
 
 
+def _repeats_are_counted(data: Data) -> bool:
+    """Whether verdicts that say the same stay two: an import can't tell them from one that is written twice, and keeps one."""
+    return data.recipe is None or getattr(data.recipe.prompts, "kind", "") != "imported" or bool(data.recipe.evaluation)
+
+
 REPEATS = Need(
     "verdicts on the same thing, asked several times",
-    "give the judge `repeats`, with a temperature above 0",
-    lambda data: RepeatAgreement().rows(data).limit(1).collect().height > 0,
+    "give the judge `repeats`, with a temperature above 0; an import keeps one of verdicts that say the same",
+    lambda data: _repeats_are_counted(data) and RepeatAgreement().rows(data).limit(1).collect().height > 0,
 )
 
 
