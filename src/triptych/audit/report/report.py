@@ -159,7 +159,7 @@ def _closed(ends: tuple[float, float]) -> tuple[float | None, float | None]:
 def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int) -> Verdict:
     errors = sum(each.severity == "error" for each in told)
     warnings = sum(each.severity == "warn" for each in told)
-    number = len(audited.findings and {each.name for each in audited.findings})
+    number = len({each.name for each in audited.findings})
     measured = len(DIAGNOSTICS) - len({each.name for each in audited.unmeasured})
     severity: Severity | Literal["unknown"] = "error" if errors else "warn" if warnings else "info"
     severity = severity if number else "unknown"
