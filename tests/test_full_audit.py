@@ -58,6 +58,7 @@ def test_texts_of_tests_are_read_from_files_and_looked_for_among_the_prompts(tmp
     found = [each for each in json.loads(out)["findings"] if each["subject"] == "mine"]
     assert (code, [each["value"] for each in found]) == (0, [0.5])
     assert triptych("audit", data, "--test-set", f"mine={tmp_path / 'none.txt'}")[0] != 0
-    once = ("--only", "drop_test_prompts", "--test-set", f"mine={tests}", "--json")
+    once = ("--only", "drop_test_prompts", "--test-set", f"mine={tests}", "--html", tmp_path / "made.html", "--json")
     code, out, _ = triptych("repair", data, "--out", tmp_path / "new", *once)
     assert (code, json.loads(out)["repaired"]["counts"]) == (0, {"drop_test_prompts": 1})
+    assert "drop_test_prompts" in (tmp_path / "made.html").read_text()

@@ -301,6 +301,9 @@ def audit(
 @click.option("--only", multiple=True, metavar="NAME", help="Only this repair, found or not; may be repeated.")
 @click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
 @test_set_option
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write before and after as one HTML file."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
 @json_option
 def repair(
@@ -314,6 +317,7 @@ def repair(
     only: tuple[str, ...],
     gold: tuple[str, ...],
     test_sets: tuple[str, ...],
+    html: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -331,7 +335,7 @@ def repair(
     from triptych.app.repair import repair_command
 
     options = {"file_format": file_format, "scale": scale or None, "verdicts": verdicts}
-    repair_command(data, as_, out, findings, only, gold, test_sets, quiet=quiet, as_json=as_json, **options)
+    repair_command(data, as_, out, findings, only, gold, test_sets, html=html, quiet=quiet, as_json=as_json, **options)
 
 
 @cli.command()

@@ -16,11 +16,12 @@ from triptych.audit.audit import audit
 from triptych.audit.data import Data
 from triptych.audit.finding import Finding
 from triptych.audit.repairs import REPAIRS
+from triptych.audit.report import repair_page
 from triptych.audit.side_by_side import Became, side_by_side
 from triptych.engines.audit import opened
 from triptych.engines.repair import LOG, Repaired, repair_run
 from triptych.errors import TriptychError
-from triptych.store.run import Run
+from triptych.store.run import Run, write_whole
 
 
 class _Told(msgspec.Struct):
@@ -38,6 +39,7 @@ def repair_command(
     gold: Sequence[str],
     tests: Sequence[str],
     *,
+    html: str | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -47,6 +49,9 @@ def repair_command(
     test_sets = tests_of(tests)
     with telling(quiet=silent) as importing, opened(source, as_, progress=importing, **options) as run:
         done, log, became = _repaired(run, out, findings, only, gold, test_sets, quiet=silent)
+    if html is not None:
+        examples = (log.examples_before, log.examples_after)
+        write_whole(Path(html), repair_page(source, log.counts, examples, became).encode())
     if as_json:
         click.echo(json_text({"repaired": log, "findings": became}))
     elif not quiet:

@@ -130,7 +130,7 @@ def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Basel
         diffs=_diffs(text, grave),
         examples=shown(data, _telling(grave)),
         panels=panels(data),
-        definitions=_definitions(DIAGNOSTICS),
+        definitions=definitions(DIAGNOSTICS),
         seconds=audited.seconds,
     )
 
@@ -200,7 +200,8 @@ def _many(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _definitions(diagnostics: Iterable[Diagnostic]) -> dict[str, Definition]:
+def definitions(diagnostics: Iterable[Diagnostic]) -> dict[str, Definition]:
+    """How diagnostics compute their numbers, by their names."""
     return {
         each.name: Definition(
             what=" ".join((inspect.getdoc(each) or "").split()),
