@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+import triptych as tp
 from test_audit import run as triptych
 from test_findings import judged, response, told
 from triptych.audit.finding import Finding
@@ -15,6 +16,7 @@ from triptych.audit.principles.signal import OrphanRows
 from triptych.planning.plan import plan
 from triptych.recipes.load import build_recipe, load_recipe, shipped_recipes
 from triptych.records import Message, make_example, make_prompt
+from world import world
 
 POLICY = {"backend": "openai", "model": "Org/Qwen2.5-7B-Instruct", "base_url": "http://127.0.0.1:1/v1"}
 OTHER = POLICY | {"model": "llama-3.1-8b"}
@@ -152,6 +154,20 @@ def test_a_plan_can_be_gated_on_the_rules_it_breaks(tmp_path, fail_on, orders, e
     one = recipe(evaluation=[PAIRWISE | {"both_orders": orders}])
     (tmp_path / "recipe.yaml").write_text(json.dumps(one.model_dump(mode="json", exclude_defaults=True)))
     assert triptych("plan", tmp_path / "recipe.yaml", "--fail-on", fail_on)[0] == exit_code
+
+
+def test_an_audit_is_gated_on_the_rules_that_the_recipe_breaks_until_a_baseline_accepts_them(tmp_path):
+    with world() as (_, base_url):
+        models = {name: {"backend": "openai", "base_url": base_url, "model": name} for name in ("policy", "judge")}
+        one = recipe(models=models, evaluation=[PAIRWISE | {"both_orders": False}])
+        tp.run(one, tmp_path / "run")
+    code, out, _ = triptych("audit", tmp_path / "run", "--fail-on", "error", "--json")
+    told = [each for each in json.loads(out)["findings"] if each["name"] == "rule_broken_by_recipe"]
+    assert {each["failure_mode"]: each["severity"] for each in told} == rules(one)
+    assert (code, rules(one)["R3.2"]) == (9, "error")
+    assert "rule_broken_by_recipe" in triptych("audit", tmp_path / "run")[1]
+    triptych("audit", tmp_path / "run", "--write-baseline", tmp_path / "known.json", "--quiet")
+    assert triptych("audit", tmp_path / "run", "--baseline", tmp_path / "known.json", "--fail-on", "warn")[0] == 0
 
 
 def finding(mode, severity="info", prompts=50, name="s"):

@@ -17,8 +17,9 @@ import triptych as tp
 from triptych.audit.audit import Audit, Unmeasured, audit
 from triptych.audit.data import Data
 from triptych.audit.finding import Bars, Curve, Finding, Histogram
-from triptych.audit.report import page, report_json, report_of
+from triptych.audit.report import page, repair_page, report_json, report_of
 from triptych.audit.report.changes import change
+from triptych.audit.side_by_side import Became
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.write import recipe_yaml
 
@@ -123,6 +124,22 @@ def html(report):
 @pytest.fixture(scope="module")
 def parsed(html):
     return Page(html)
+
+
+def test_a_repair_is_one_page_with_each_finding_before_and_after():
+    before, after = finding(subject=HOSTILE), finding(subject=HOSTILE, severity="info")
+    gone = finding(name="unheard_of", value=None, low=None, high=None, message=HOSTILE)
+    rows = [Became(each.name, each.failure_mode, each.subject, each, then) for each, then in ((before, after), (gone, None))]
+    made = Page(repair_page(HOSTILE, {"length_match": 7, "resplit": 1}, (1200, 1193), rows))
+    assert made.all("script", "img", "b", "iframe", "object", "embed") == []
+    assert all(not name.startswith("on") for _, attributes in made.tags for name in attributes)
+    assert [attributes["id"] for _, attributes in made.all("table")] == ["repairs", "findings"]
+    assert len(made.all("tr")) == 2 + 2 + 2
+    assert len(made.all("svg")) == 1
+    assert len(made.all("circle")) == 2
+    said = " ".join(" ".join(made.words).split())
+    assert all(each in said for each in ("1,200", "1,193", "7 examples", "1 prompt", "not found"))
+    assert made.all("meta")[2][1]["content"].startswith("default-src 'none'")
 
 
 def test_text_from_data_is_text_and_nothing_else(parsed):

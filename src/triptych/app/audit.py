@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
 import click
+import msgspec
 
 from triptych.app.gate import fail
 from triptych.app.imports import telling
-from triptych.app.text import console, duration, many, one_line, say
+from triptych.app.text import clean, console, count, duration, many, one_line, say, usd
 from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
-from triptych.engines.audit import opened
-from triptych.store.run import write_whole
+from triptych.audit.signal import Scoring
+from triptych.engines.asking import Asked, full_data, read_tests
+from triptych.engines.audit import is_run, opened
+from triptych.errors import TriptychError
+from triptych.models.calls import Counts
+from triptych.recipes.load import parse_recipe
+from triptych.store.run import Run, write_whole
 
 _WIDTH = 110
 _SUBJECT = 40
@@ -41,6 +47,8 @@ def audit_command(
     scale: tuple[float, float] | None,
     verdicts: str | None,
     gold: Sequence[str],
+    asked: Asked,
+    tests: Sequence[str],
     *,
     html: str | None,
     fail_on: str,
@@ -52,12 +60,15 @@ def audit_command(
     """Audit, show what was found, write what was asked for, and end with the exit code that was asked for."""
     known = read_baseline(baseline) if baseline is not None else None
     silent = quiet or as_json
+    test_sets = tests_of(tests)
+    if asked.anything and asked.calls is None and not is_run(data):
+        asked = msgspec.structs.replace(asked, calls=_beside(data))
     with (
         telling(quiet=silent) as importing,
         opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
     ):
+        looked_at = asking(run, asked, gold, test_sets, quiet=silent)
         with measuring(quiet=silent) as progress:
-            looked_at = Data.of(run, gold=gold or None)
             audited = audit(looked_at, progress=progress)
         report = report_of(audited, looked_at, run, data, known)
     if html is not None:
@@ -68,7 +79,74 @@ def audit_command(
         click.echo(report_json(report))
     else:
         say(_head(report) if quiet else report_text(report))
+        if not quiet and not asked.anything:
+            say("This was the quick audit, which calls no model; --policy and --embeddings make it the full one.")
     fail(report.data, report.verdict.errors, report.verdict.warnings, fail_on)
+
+
+def _beside(data: str) -> Path:
+    """Where the calls about a file are kept."""
+    if not Path(data).exists():
+        raise TriptychError(f"{data} is no file or folder here, so say where to keep the calls: --calls FILE")
+    return Path(data).with_name(f"{Path(data).name}.audit.sqlite")
+
+
+def tests_of(named: Sequence[str]) -> dict[str, list[str]]:
+    """Read the files of `--test-set NAME=FILE`; a file without a name is called after itself."""
+    parts = [each.partition("=") if "=" in each else (Path(each).stem, "", each) for each in named]
+    return {name: read_tests(file) for name, _, file in parts}
+
+
+def asking(run: Run, asked: Asked, gold: Sequence[str], test_sets: Mapping[str, Sequence[str]], *, quiet: bool) -> Data:
+    """Take a run's data, and ask the models that are named; say what that is going to take, and what it took."""
+    terminal = console(stderr=True)
+
+    def tell(said: str) -> None:
+        if not quiet:
+            terminal.print(clean(said))
+
+    if asked.policy is not None:
+        models = " and ".join(each for each in (asked.policy, asked.reference) if each is not None)
+        tell(f"Asking {models} how likely they find the responses: {_outlook(run, asked)}")
+    if asked.embeddings is not None:
+        tell(f"Asking {asked.embeddings} for embeddings of up to 8 responses to each of up to 1,500 prompts")
+
+    def scored(now: Scoring) -> None:
+        failed = f", {count(now.failed)} without an answer" if now.failed else ""
+        tell(f"{count(now.done)} of {many(now.total, 'response')} scored{failed}; {_cost(now.counts)}")
+
+    def embeds(now: Counts) -> None:
+        tell(f"Embeddings: {_cost(now)}")
+
+    return full_data(run, asked, gold=gold or None, test_sets=test_sets, scoring=scored, embedding=embeds)
+
+
+_CHARS_A_TOKEN = 4
+"""Of English text, about."""
+
+
+def _outlook(run: Run, asked: Asked) -> str:
+    """Calls and tokens that scoring all responses takes at most, what is in the call log included."""
+    import polars as pl
+
+    message = pl.element().struct.field("content").str.len_chars()
+    chars = pl.col("messages").list.eval(message).list.sum().cast(pl.Int64)
+    asks = run.prompts().select(prompt_id="id", asks=chars).unique("prompt_id")
+    both = run.responses().unique("id").select("prompt_id", says=chars).join(asks, on="prompt_id")
+    rows, total = both.select(pl.len(), (pl.col("asks") + pl.col("says")).sum()).collect().row(0)
+    tokens = (total or 0) / _CHARS_A_TOKEN
+    names = [name for name in (asked.policy, asked.reference) if name is not None]
+    declared = parse_recipe(run.recipe_text(), str(run.path)).models
+    prices = [declared[name].price for name in names if name in declared]
+    money = sum(price.usd(round(tokens), 0, 0) for price in prices if price is not None)
+    return f"at most {many(rows * len(names), 'call')}, about {count(tokens * len(names))} tokens, {usd(money)}"
+
+
+def _cost(counts: Counts) -> str:
+    tokens = counts.prompt_tokens + counts.completion_tokens
+    return (
+        f"{many(counts.sent, 'call')}, {count(counts.cached)} from the log; {count(tokens)} tokens, {usd(counts.usd)}"
+    )
 
 
 @contextmanager

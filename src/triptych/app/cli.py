@@ -45,6 +45,13 @@ split_option = click.option(
     metavar="SHARE",
     help="Hold this share of the prompt families out, in files named test.",
 )
+test_set_option = click.option(
+    "--test-set",
+    "test_sets",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Texts of tests that must not be among the prompts, a line each or JSONL; may be repeated.",
+)
 push_option = click.option(
     "--push", metavar="REPO", help="Then upload the files to this data set of the Hugging Face Hub, private if new."
 )
@@ -213,6 +220,14 @@ def instantiate(
 @click.option(
     "--write-baseline", type=click.Path(dir_okay=False), metavar="FILE", help="Accept what is found: write it there."
 )
+@click.option(
+    "--policy", metavar="MODEL", help="Ask this model of the recipe, or `embedded`, how likely it finds them."
+)
+@click.option("--reference", metavar="MODEL", help="The same of the loss's reference.")
+@click.option("--embeddings", metavar="MODEL", help="Ask this model for embeddings of the responses.")
+@click.option("--calls", type=click.Path(dir_okay=False), metavar="FILE", help="The call log; by DATA if not given.")
+@budget_option
+@test_set_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress, and nothing but the verdict.")
 @json_option
 def audit(
@@ -223,18 +238,27 @@ def audit(
     verdicts: str | None,
     gold: tuple[str, ...],
     html: str | None,
+    policy: str | None,
+    reference: str | None,
+    embeddings: str | None,
+    calls: str | None,
+    budget: float | None,
+    test_sets: tuple[str, ...],
     fail_on: str,
     baseline: str | None,
     write_baseline: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Say what is wrong with DATA, how sure that is, and what to change. Makes no call.
+    """Say what is wrong with DATA, how sure that is, and what to change.
 
-    DATA is a run's folder, or preference data in any format of triptych import.
+    Calls no model but those that are named with --policy, --reference and --embeddings. DATA is a run's folder, or preference data in any format of triptych import.
     """
     from triptych.app.audit import audit_command
+    from triptych.engines.asking import Asked
+    from triptych.models.budget import Budget
 
+    asked = Asked(policy=policy, reference=reference, embeddings=embeddings, calls=calls, budget=Budget(usd=budget))
     audit_command(
         data,
         as_,
@@ -242,6 +266,8 @@ def audit(
         scale or None,
         verdicts,
         gold,
+        asked,
+        test_sets,
         html=html,
         fail_on=fail_on,
         baseline=baseline,
@@ -274,6 +300,10 @@ def audit(
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only this repair, found or not; may be repeated.")
 @click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
+@test_set_option
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write before and after as one HTML file."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
 @json_option
 def repair(
@@ -286,6 +316,8 @@ def repair(
     findings: str | None,
     only: tuple[str, ...],
     gold: tuple[str, ...],
+    test_sets: tuple[str, ...],
+    html: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -303,7 +335,7 @@ def repair(
     from triptych.app.repair import repair_command
 
     options = {"file_format": file_format, "scale": scale or None, "verdicts": verdicts}
-    repair_command(data, as_, out, findings, only, gold, quiet=quiet, as_json=as_json, **options)
+    repair_command(data, as_, out, findings, only, gold, test_sets, html=html, quiet=quiet, as_json=as_json, **options)
 
 
 @cli.command()

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from triptych.app.audit import measuring
+from triptych.app.audit import measuring, tests_of
 from triptych.app.imports import telling
 from triptych.app.text import count, json_text, many, one_line, say
 from triptych.audit.audit import audit
 from triptych.audit.data import Data
 from triptych.audit.finding import Finding
 from triptych.audit.repairs import REPAIRS
+from triptych.audit.report import repair_page
 from triptych.audit.side_by_side import Became, side_by_side
 from triptych.engines.audit import opened
 from triptych.engines.repair import LOG, Repaired, repair_run
 from triptych.errors import TriptychError
-from triptych.store.run import Run
+from triptych.store.run import Run, write_whole
 
 
 class _Told(msgspec.Struct):
@@ -36,15 +37,21 @@ def repair_command(
     findings: str | None,
     only: Sequence[str],
     gold: Sequence[str],
+    tests: Sequence[str],
     *,
+    html: str | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Repair a run or a file, and show what changed and what the audit says now."""
     silent = quiet or as_json
+    test_sets = tests_of(tests)
     with telling(quiet=silent) as importing, opened(source, as_, progress=importing, **options) as run:
-        done, log, became = _repaired(run, out, findings, only, gold, quiet=silent)
+        done, log, became = _repaired(run, out, findings, only, gold, test_sets, quiet=silent)
+    if html is not None:
+        examples = (log.examples_before, log.examples_after)
+        write_whole(Path(html), repair_page(source, log.counts, examples, became).encode())
     if as_json:
         click.echo(json_text({"repaired": log, "findings": became}))
     elif not quiet:
@@ -52,9 +59,16 @@ def repair_command(
 
 
 def _repaired(
-    run: Run, out: str, findings: str | None, only: Sequence[str], gold: Sequence[str], *, quiet: bool
+    run: Run,
+    out: str,
+    findings: str | None,
+    only: Sequence[str],
+    gold: Sequence[str],
+    test_sets: Mapping[str, Sequence[str]],
+    *,
+    quiet: bool,
 ) -> tuple[Run, Repaired, list[Became]]:
-    data = Data.of(run, gold=gold or None)
+    data = Data.of(run, gold=gold or None, test_sets=test_sets)
     with measuring(quiet=quiet) as progress:
         before = audit(data, progress=progress)
     names = list(only) or repairs_of(_told(findings) if findings is not None else before.findings)
@@ -62,9 +76,9 @@ def _repaired(
         raise TriptychError(
             "no finding here has a repair that needs no new call; `triptych audit` says what to change instead"
         )
-    done, log = repair_run(run, out, names, gold=gold or None)
+    done, log = repair_run(run, out, names, gold=gold or None, test_sets=test_sets)
     with measuring(quiet=quiet) as progress:
-        after = audit(Data.of(done, gold=gold or None), progress=progress)
+        after = audit(Data.of(done, gold=gold or None, test_sets=test_sets), progress=progress)
     return done, log, side_by_side(before, after)
 
 

@@ -50,18 +50,22 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 def audit(
     data: Data,
-    diagnostics: Sequence[Diagnostic] = DIAGNOSTICS,
+    diagnostics: Sequence[Diagnostic] | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Audit:
     """Run diagnostics on data. `progress` is told which begins, its number from 0, and how many there are.
 
+    If no diagnostics are given, all are run, and what the recipe breaks of the principles is among the findings.
     A diagnostic that fails takes nothing else with it: it is listed as unmeasured, as the defect that it is.
     """
     import polars as pl
 
     started = time.monotonic()
     findings: list[Finding] = []
+    if diagnostics is None:
+        diagnostics = DIAGNOSTICS
+        findings += principles.found_in_recipe(data.recipe) if data.recipe is not None else ()
     unmeasured: list[Unmeasured] = []
     for number, each in enumerate(diagnostics):
         if progress is not None:

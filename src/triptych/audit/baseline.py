@@ -39,11 +39,11 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
             return _GRAVITY[finding.severity] <= _GRAVITY[self.severity]
         assert self.value is not None
         assert self.threshold is not None
-        assert finding.low is not None
-        assert finding.high is not None
+        low = finding.value if finding.low is None else finding.low
+        high = finding.value if finding.high is None else finding.high
         if self.value < self.threshold:
-            return finding.value < finding.threshold and finding.high >= self.value
-        return finding.value >= finding.threshold and finding.low <= self.value
+            return finding.value < finding.threshold and high >= self.value
+        return finding.value >= finding.threshold and low <= self.value
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):

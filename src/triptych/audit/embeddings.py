@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triptych.audit.features import texts
+from triptych.audit.signal.scoring import in_a_loop
 from triptych.audit.vectors import MOST_CHARS, MOST_SIBLINGS, sampled
 from triptych.errors import StopRun
 from triptych.models.budget import Budget, Ledger
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 _NAME = "embeddings"
 
 
-def embedded(data: Data, model: ModelSpec, calls: str | Path, *, budget: Budget | None = None) -> pl.DataFrame:
+def embedded(
+    data: Data, model: ModelSpec, calls: str | Path, *, budget: Budget | None = None, counts: Counts | None = None
+) -> pl.DataFrame:
     """Ask a model for the embeddings of up to 8 responses to each of up to 1,500 prompts: what `Data(embeddings=)` takes.
 
     `model` is one behind an endpoint that has `/v1/embeddings`, or the embedded model with a `pooling`. Of a response its
     first 2,000 characters are sent. `calls` is the call log, which need not be there yet: what it holds is not asked
-    again. Responses that the model refuses are left out. Raises `StopRun` where the endpoint is down or the budget is
+    again. `counts` is told of the calls. Responses that the model refuses are left out. Raises `StopRun` where the endpoint is down or the budget is
     spent, and `RunFolderError` where the log can't be written.
 
     Columns: response_id, vector (list of floats).
@@ -37,9 +39,10 @@ def embedded(data: Data, model: ModelSpec, calls: str | Path, *, budget: Budget 
     import polars as pl
 
     rows = _some(data)
+    said = rows["text"].to_list()
     log = CallLog(Path(calls))
     try:
-        vectors = asyncio.run(_asked(rows["text"].to_list(), model, log, budget or Budget()))
+        vectors = in_a_loop(lambda: _asked(said, model, log, budget or Budget(), counts or Counts()))
     finally:
         log.close()
     found = rows.select("response_id").with_columns(vector=pl.Series(vectors, dtype=pl.List(pl.Float64)))
@@ -60,9 +63,11 @@ def _some(data: Data) -> pl.DataFrame:
     )
 
 
-async def _asked(said: list[str], model: ModelSpec, log: CallLog, budget: Budget) -> list[list[float] | None]:
+async def _asked(
+    said: list[str], model: ModelSpec, log: CallLog, budget: Budget, counts: Counts
+) -> list[list[float] | None]:
     async with Calls({_NAME: model}, log, Ledger(budget), uuid.uuid4().hex) as calls:
-        replies = await calls.ask(Counts())(_NAME, [EmbedRequest(text=text) for text in said])
+        replies = await calls.ask(counts)(_NAME, [EmbedRequest(text=text) for text in said])
         await calls.drain()
         if isinstance(calls.stopped, StopRun):
             raise calls.stopped

@@ -80,7 +80,7 @@ POLICY = Need(
     lambda data: data.policy is not None,
 )
 ROUNDS = Need("rounds of a loop", "audit a loop that has come to its second round", lambda data: len(data.rounds) > 0)
-TEST_SETS = Need("texts of tests", "name files of them: --test-set FILE", lambda data: bool(data.test_sets))
+TEST_SETS = Need("texts of tests", "name files of them: --test-set NAME=FILE", lambda data: bool(data.test_sets))
 PROMPTS = Need(
     "texts of prompts",
     "audit data whose prompts are there",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from triptych.audit.audit import Audit, audit
-from triptych.audit.data import Data
+from triptych.engines.asking import Asked, full_data
 from triptych.engines.imports import imported_run
 from triptych.errors import RunFolderError
+from triptych.models.budget import Budget
+from triptych.models.spec import ModelSpec
 from triptych.store.run import MANIFEST, Run, open_run
 
 
@@ -43,6 +45,13 @@ def audit_run(
     as_: str | None = None,
     *,
     gold: Sequence[str] | None = None,
+    policy: str | None = None,
+    reference: str | None = None,
+    embeddings: str | None = None,
+    models: Mapping[str, ModelSpec] | None = None,
+    calls: str | Path | None = None,
+    budget: Budget | None = None,
+    test_sets: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     **options: Any,
 ) -> Audit:
@@ -51,6 +60,18 @@ def audit_run(
     `gold` names the evaluators whose verdicts count as true; if not given, all that judge without a model: people and
     verifiers. `as_` and `options` are those of `import_data`. `progress` is told which diagnostic begins, its number from
     0, and how many there are.
+
+    `policy`, `reference` and `embeddings` make a full audit of it, which calls models: each names one of the run's recipe, of
+    `models`, or `embedded`. The calls are kept in the run's call log, or the one at `calls`; those about a file are not kept
+    without. `test_sets` are the texts of tests that must not be among the prompts, by name.
     """
+    asked = Asked(
+        policy=policy,
+        reference=reference,
+        embeddings=embeddings,
+        models=models or {},
+        calls=calls,
+        budget=budget,
+    )
     with opened(source, as_, **options) as run:
-        return audit(Data.of(run, gold=gold), progress=progress)
+        return audit(full_data(run, asked, gold=gold, test_sets=test_sets), progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,18 +54,23 @@ class Repaired(msgspec.Struct, frozen=True):
 
 
 def repair_run(
-    run: Run, out: str | Path, names: Sequence[str], *, gold: Sequence[str] | None = None
+    run: Run,
+    out: str | Path,
+    names: Sequence[str],
+    *,
+    gold: Sequence[str] | None = None,
+    test_sets: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Run, Repaired]:
     """Apply repairs, by their names, to a run's examples, into the run folder `out`, with a log of the changes there.
 
     They are applied in the order of `triptych.audit.repairs.REPAIRS`, each to what those before have left; draws come from
-    the recipe's seed. Responses and judgements are shared with `run`. Raises `TriptychError` for an unknown name, and
+    the recipe's seed. `test_sets` are texts of tests, by name. Responses and judgements are shared with `run`. Raises `TriptychError` for an unknown name, and
     `RunFolderError` where `out` can't be written or nothing would be left.
     """
     out = Path(out)
     _known(names)
     not_in_place(run, out)
-    data = Data.of(run, gold=gold)
+    data = Data.of(run, gold=gold, test_sets=test_sets)
     manifest, lock = claim(
         out, recipe=run.manifest.recipe, recipe_id=run.manifest.recipe_id, imported=run.manifest.imported
     )

@@ -25,6 +25,9 @@ PRINCIPLES: dict[str, str] = {
 }
 """The six principles of the survey (arXiv:2605.26442), and what they take for granted."""
 
+BY_RECIPE = "rule_broken_by_recipe"
+"""The name of findings about a recipe alone."""
+
 
 class Broken(msgspec.Struct, frozen=True):
     """How a recipe breaks a rule."""
@@ -104,7 +107,8 @@ def on_data(rule: Rule, recipe: Recipe | None, findings: Sequence[Finding]) -> R
     mine = [each for each in findings if each.failure_mode in rule.modes and each.name not in rule.apart]
     told = [each for each in mine if each.severity != "info"]
     sure = [each for each in mine if each.prompts >= FEWEST_PROMPTS]
-    rests_on = tuple(dict.fromkeys(each.name for each in mine))
+    by_recipe = [BY_RECIPE] * any(each.severity != "info" for each in broken)
+    rests_on = tuple(dict.fromkeys([*by_recipe, *(each.name for each in mine)]))
     if broken or told:
         severity = _gravest([*(each.severity for each in broken), *(each.severity for each in told)])
         said = [*(each.message for each in broken), *(each.message for each in told)]

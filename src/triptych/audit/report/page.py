@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from markupsafe import Markup
+from msgspec.structs import replace
 
-from triptych.audit.audit import Unmeasured
+from triptych.audit.audit import DIAGNOSTICS, Unmeasured
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding
 from triptych.audit.modes import MODES
 from triptych.audit.principles import PRINCIPLES
 from triptych.audit.report.plots import Line, lines, plot, readable
-from triptych.audit.report.report import Definition, Report
+from triptych.audit.report.report import Definition, Report, definitions
 from triptych.audit.report.shown import Shown
+from triptych.audit.side_by_side import Became
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -70,6 +72,23 @@ def page(report: Report) -> str:
             (told, [each for each in report.principles if each.principle == name]) for name, told in PRINCIPLES.items()
         ],
     )
+
+
+def repair_page(source: str, counts: Mapping[str, int], examples: tuple[int, int], became: Sequence[Became]) -> str:
+    """Lay out what a repair did: how much each repair changed, and each finding before and after.
+
+    `examples` are their numbers before and after; `source` is what the user called the data.
+    """
+    defined = definitions(DIAGNOSTICS)
+    rows = [(each, defined.get(each.name), _both(each, defined.get(each.name))) for each in became]
+    return _template("repair.html").render(
+        source=source, counts=counts, examples=examples, rows=rows, style=_read("report.css")
+    )
+
+
+def _both(became: Became, definition: Definition | None) -> Markup:
+    sides = (("before", became.before), ("after", became.after))
+    return picture([replace(each, subject=when) for when, each in sides if each is not None], definition)
 
 
 def picture(findings: Iterable[Finding], definition: Definition | None) -> Markup:
@@ -134,7 +153,7 @@ def _by_need(unmeasured: Sequence[Unmeasured]) -> list[tuple[str, str, list[Unme
 
 
 @cache
-def _template() -> Template:
+def _template(name: str = "report.html") -> Template:
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -146,7 +165,7 @@ def _template() -> Template:
         "many": _many,
     }
     made.filters |= filters
-    return made.from_string(_read("report.html"))
+    return made.from_string(_read(name))
 
 
 def _read(name: str) -> Any:

@@ -130,7 +130,7 @@ def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Basel
         diffs=_diffs(text, grave),
         examples=shown(data, _telling(grave)),
         panels=panels(data),
-        definitions=_definitions(DIAGNOSTICS),
+        definitions=definitions(DIAGNOSTICS),
         seconds=audited.seconds,
     )
 
@@ -159,7 +159,7 @@ def _closed(ends: tuple[float, float]) -> tuple[float | None, float | None]:
 def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int) -> Verdict:
     errors = sum(each.severity == "error" for each in told)
     warnings = sum(each.severity == "warn" for each in told)
-    number = len(audited.findings and {each.name for each in audited.findings})
+    number = len({each.name for each in audited.findings})
     measured = len(DIAGNOSTICS) - len({each.name for each in audited.unmeasured})
     severity: Severity | Literal["unknown"] = "error" if errors else "warn" if warnings else "info"
     severity = severity if number else "unknown"
@@ -200,7 +200,8 @@ def _many(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _definitions(diagnostics: Iterable[Diagnostic]) -> dict[str, Definition]:
+def definitions(diagnostics: Iterable[Diagnostic]) -> dict[str, Definition]:
+    """How diagnostics compute their numbers, by their names."""
     return {
         each.name: Definition(
             what=" ".join((inspect.getdoc(each) or "").split()),

@@ -72,9 +72,9 @@ def score_responses(
     specs = _specs(run, policy, reference, models)
     asked = _responses(run, most_prompts)
     state = Scoring(total=asked.height)
-    log = CallLog(Path(calls) if calls is not None else _own_log(run))
+    log = CallLog(Path(calls) if calls is not None else own_log(run))
     try:
-        rows = _in_a_loop(lambda: _score(run, specs, log, budget or Budget(), asked, state, progress))
+        rows = in_a_loop(lambda: _score(run, specs, log, budget or Budget(), asked, state, progress))
     finally:
         log.close()
     if not rows and asked.height:
@@ -104,7 +104,8 @@ def _specs(
     return found
 
 
-def _own_log(run: Run) -> Path:
+def own_log(run: Run) -> Path:
+    """The call log that an audit of a run asks by."""
     return run.path / CALLS if run.manifest.imported or not run.calls_path.exists() else run.calls_path
 
 
@@ -180,7 +181,7 @@ def _take(
     found.append((response_id, totals[0], len(tokens[0]), totals[1] if len(totals) > 1 else None))
 
 
-def _in_a_loop(make: Callable[[], Any]) -> Any:
+def in_a_loop(make: Callable[[], Any]) -> Any:
     """Run a coroutine; where an event loop is running already, as in a notebook, in a thread with its own."""
     if asyncio._get_running_loop() is None:
         return asyncio.run(make())
