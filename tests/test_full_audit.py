@@ -62,3 +62,16 @@ def test_texts_of_tests_are_read_from_files_and_looked_for_among_the_prompts(tmp
     code, out, _ = triptych("repair", data, "--out", tmp_path / "new", *once)
     assert (code, json.loads(out)["repaired"]["counts"]) == (0, {"drop_test_prompts": 1})
     assert "drop_test_prompts" in (tmp_path / "made.html").read_text()
+
+
+@pytest.mark.embedded
+def test_calls_about_a_file_are_kept_beside_it_and_the_embedded_model_gives_both(tmp_path):
+    pytest.importorskip("xllamacpp")
+    data = longer_wins(tmp_path / "rows.jsonl", 2, 3)
+    both = ("audit", data, "--policy", "embedded", "--embeddings", "embedded")
+    code, _, err = triptych(*both)
+    assert (code, "6 of 6 responses scored" in err, "Embeddings: 2 calls" in err) == (0, True, True), err
+    assert (tmp_path / "rows.jsonl.audit.sqlite").exists()
+    again = triptych(*both)[2]
+    assert "0 calls, 6 from the log" in again
+    assert "Embeddings: 0 calls" in again
