@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import triptych as tp
 from test_findings import both_orders, judged, lazy, response, verified
 from triptych.audit.audit import audit
 from triptych.audit.coefficients import cohen_kappa, gwet_ac1, krippendorff_alpha
