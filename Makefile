@@ -37,7 +37,7 @@ prove:
 	$(VENV)-prove/bin/pytest tests/test_prove.py tests/test_classifier.py
 
 bench: $(VENV)/test.ready
-	for benchmark in throughput replay memory instantiation imports install; do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done
+	for benchmark in throughput replay memory instantiation imports audit planted_faults install; do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done
 
 # Pin anew what the set-up installs, from the ranges in pyproject.toml.
 lock: $(VENV)/test.ready
