@@ -1,6 +1,6 @@
 """How well the audit finds what is wrong: faults planted at known strength in real data, and data without them.
 
-    python benchmarks/planted_faults.py [--seeds 40] [--mode E1] [--json FILE]
+    python benchmarks/planted_faults.py [--seeds 40] [--mode E1] [--strengths 0 1] [--json FILE]
 
 Prints for each fault how often it is found (a finding of its failure mode that is no mere note), at several strengths; how
 often each diagnostic gives an alarm on clean data; and how often its interval holds the planted value, where a rule says what
@@ -15,6 +15,7 @@ import json
 import random
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, default=40)
     ask.add_argument("--mode", help="only faults of this failure mode")
     ask.add_argument("--data", type=Path, default=EXCERPT)
+    ask.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, help="as multiples of the moderate one")
     ask.add_argument("--json", type=Path, help="write every finding here")
     asked = ask.parse_args()
     faults = [fault for fault in FAULTS if asked.mode in (None, fault.mode)]
@@ -61,7 +63,7 @@ def main() -> None:
     jobs += [
         (fault.name, min(round(fault.moderate * times, 4), fault.most), seed, asked.data)
         for fault in faults
-        for times in STRENGTHS
+        for times in asked.strengths
         for seed in range(asked.seeds)
     ]
     with ProcessPoolExecutor(2) as pool:
@@ -73,8 +75,8 @@ def main() -> None:
         rows = [{"fault": name, "strength": s, "worlds": found} for (name, s), found in results.items()]
         asked.json.write_text(json.dumps(rows))
     tell_clean(results[None, 0.0])
-    tell_recall(faults, results)
-    tell_coverage(faults, results)
+    tell_recall(faults, results, asked.strengths)
+    tell_coverage(faults, results, asked.strengths)
     defects = {f"{f['name']}: {f['said']}" for found in told for f in found if f["severity"] == "defect"}
     for defect in sorted(defects):
         print("defect:", defect)
@@ -95,11 +97,11 @@ def tell_clean(worlds: list[list[dict[str, Any]]]) -> None:
     )
 
 
-def tell_recall(faults: list[Fault], results: dict[tuple[str | None, float], list[list[dict[str, Any]]]]) -> None:
+def tell_recall(faults: list[Fault], results: dict[tuple[str | None, float], list[list[dict[str, Any]]]], strengths: Sequence[float]) -> None:
     print("\nFound, by strength (wanted: at least 95 % at the moderate strength, marked *)")
     for fault in faults:
         said = []
-        for times in STRENGTHS:
+        for times in strengths:
             strength = min(round(fault.moderate * times, 4), fault.most)
             worlds = results[fault.name, strength]
             hits = sum(any(f["mode"] == fault.mode for f in alarms(found)) for found in worlds)
@@ -115,12 +117,12 @@ def tell_recall(faults: list[Fault], results: dict[tuple[str | None, float], lis
         print(f"  {fault.mode:<4} {fault.name:<38} {'  '.join(said)}   also {beside or '-'}")
 
 
-def tell_coverage(faults: list[Fault], results: dict[tuple[str | None, float], list[list[dict[str, Any]]]]) -> None:
+def tell_coverage(faults: list[Fault], results: dict[tuple[str | None, float], list[list[dict[str, Any]]]], strengths: Sequence[float]) -> None:
     print("\nIntervals that hold the planted value (wanted: 90 % to 98 %)")
     for fault in faults:
         for name, truth in fault.truth.items():
             held = asked = 0
-            for times in STRENGTHS[1:]:
+            for times in filter(None, strengths):
                 strength = min(round(fault.moderate * times, 4), fault.most)
                 for found in results[fault.name, strength]:
                     for f in found:

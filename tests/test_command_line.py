@@ -15,6 +15,7 @@ import termios
 import textwrap
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -389,7 +390,8 @@ def test_ctrl_c_while_the_command_line_is_imported_ends_it_without_a_traceback(t
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     command, environment = [sys.executable, "-m", "triptych", "plan", "quickstart"], os.environ | {"PYTHONPATH": path}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whatever these tests were started by
+    with subprocess.Popen(command, **pipes, text=True, env=environment, preexec_fn=heard) as process:
         assert process.stdout.readline() == "importing\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
