@@ -202,7 +202,8 @@ def methods_table(which: str) -> str:
             continue
         paper = f"[{method.title}](https://arxiv.org/abs/{method.arxiv})" if method.arxiv else method.title
         also = f"; also {', '.join(method.also)}" if method.also else ""
-        axes = [f"{axis} {value}" for axis, value in method.place.model_dump().items() if value not in ORDINARY]
+        options = {axis: "/".join(each) for axis, each in method.place.options().items()}
+        axes = [f"{axis} {value}" for axis, value in options.items() if value not in ORDINARY]
         survey = "".join(f"; the survey: {axis} {value}" for axis, value in (method.survey or {}).items())
         settings = ", ".join(f"{key}: {value}" for key, value in method.trl.items())
         rows.append(

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import yaml
 from datasets import load_dataset
+from pydantic import ValidationError
 
 import triptych as tp
 from triptych.errors import AwaitsPolicy
@@ -1282,6 +1283,29 @@ def test_a_method_may_be_told_by_its_place_alone():
     assert {place.source for place in places.values()} == {"offline", "online", "mixed"}
 
 
+def test_each_who_judges_is_found_in_some_methods_and_none_in_all():
+    judging = {name: tp.load_recipe(name).method.place.adjudicator for name in METHODS}
+    found = Counter(each for judges in judging.values() for each in set(judges))
+    assert set(found) == {"human", "judge", "self", "reward_model", "implicit", "verifier", "given"}
+    assert max(found.values()) < len(METHODS)
+    assert sum(found.values()) == sum(map(len, judging.values())), "nobody is named twice"
+    assert set(judging["dpo"]) == {"human", "judge"}
+    assert set(judging["constitutional-ai"]) == {"self", "judge"}
+    assert judging["self-rewarding"] == ("self",)
+    assert "verifier" in judging["grpo"]
+    assert judging["simpo"] == ("reward_model",)
+    assert judging["spin"] == ("given",)
+
+
+def test_who_judges_is_named_plainly_or_in_a_list_and_is_somebody():
+    place = tp.load_recipe("spin").method.place
+    other = place.model_dump(exclude={"adjudicator"})
+    assert type(place)(**other, adjudicator="given") == type(place)(**other, adjudicator=["given"]) == place
+    for nobody in ([], "", "oracle", None):
+        with pytest.raises(ValidationError):
+            type(place)(**other, adjudicator=nobody)
+
+
 def answering(name):
     """The models that answer the prompts of a recipe, or `given`."""
     made = yaml.safe_load(find_recipe(name).read_text())["synthesis"]
@@ -1383,6 +1407,11 @@ def test_methods_are_listed_by_their_place_shown_and_used(tmp_path):
     assert "grpo" in listed
     assert "dpo " not in listed
     assert "operators" not in listed
+    judged = json.loads(triptych("methods", "--adjudicator", "human", "--form", "pair", "--json").stdout)["recipes"]
+    assert {"dpo", "instructgpt"} <= set(judged), "of several who judge each is found"
+    assert {"simpo", "kto"}.isdisjoint(judged), "another judges, and another form"
+    assert "human/judge" in triptych("methods", "--adjudicator", "judge").stdout
+    assert "adjudicator human/judge" in triptych("methods", "show", "dpo").stdout
     shown = triptych("methods", "show", "clair").stdout
     assert "1 synthesis" in shown
     assert "2 calls: 1 of policy (sample), 1 of judge (revise)" in shown

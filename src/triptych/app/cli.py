@@ -446,6 +446,11 @@ def convert(
 @click.option("--granularity", type=click.Choice(["outcome", "step", "atomic"]), help="Only those that judge so much.")
 @click.option("--dimensions", type=click.Choice(["one", "several"]), help="Only those with so many criteria.")
 @click.option("--form", type=click.Choice(["point", "pair", "group"]), help="Only those with such examples.")
+@click.option(
+    "--adjudicator",
+    type=click.Choice(["human", "judge", "self", "reward_model", "implicit", "verifier", "given"]),
+    help="Only those in which such judge, alone or with others.",
+)
 @json_option
 def methods(as_json: bool, **axes: str | None) -> None:
     """List the shipped recipes by their place in the taxonomy, and the operators that recipes are made of."""

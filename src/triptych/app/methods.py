@@ -85,11 +85,11 @@ def _plain(name: str) -> str:
 
 
 def _is_at(method: Method | None, wanted: Mapping[str, str]) -> bool:
-    return method is not None and all(getattr(method.place, axis) == value for axis, value in wanted.items())
+    return method is not None and all(value in method.place.options()[axis] for axis, value in wanted.items())
 
 
 def _place(method: Method) -> list[str]:
-    return [getattr(method.place, axis) for axis in AXES]
+    return ["/".join(options) for options in method.place.options().values()]
 
 
 def _row(name: str, year: str, *places: str) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Text = Annotated[str, Field(min_length=1)]
+Adjudicator = Literal["human", "judge", "self", "reward_model", "implicit", "verifier", "given"]
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 class Place(BaseModel):
@@ -27,6 +32,19 @@ class Place(BaseModel):
     """Criteria that are kept apart."""
     form: Literal["point", "pair", "group"]
     """How many responses one training example relates."""
+    adjudicator: Annotated[
+        tuple[Adjudicator, ...],
+        Field(min_length=1),
+        BeforeValidator(_as_tuple, json_schema_input_type=Adjudicator | list[Adjudicator]),
+    ]
+    """Who judges, by its paper, one or several: people; another language model, as it is or tuned; the policy itself; a
+    reward model of scores or pairs; log-probabilities of the policy or a reference; a rule, test or statistic that a program
+    works out; or nobody, where the labels come with the data or with how they were made. Who judges in this recipe is in its
+    evaluation."""
+
+    def options(self) -> dict[str, tuple[str, ...]]:
+        """The options on each axis; several on `adjudicator` alone."""
+        return {axis: value if isinstance(value, tuple) else (value,) for axis, value in self}
 
 
 AXES = tuple(Place.model_fields)
