@@ -10,7 +10,9 @@ import msgspec
 _GROUP = ",\u00a0\u202f\u2009"
 """What may stand between thousands: a comma or one of the spaces that don't break a line."""
 _WHOLE = rf"(?:\d{{1,3}}(?:[{_GROUP}]\d{{3}})++(?!\d)|\d++)"
-_DECIMAL = rf"(?:{_WHOLE}(?:\.\d++)?|\.\d++)(?:[eE][-+]?\d++(?![^\W_]))?+"
+_EXPONENT = r"[eE][-+]?\d++(?![^\W_])"
+# An exponent that is there is not given up again. A possessive group would say so, but Python before 3.11.5 gets it wrong.
+_DECIMAL = rf"(?:{_WHOLE}(?:\.\d++)?|\.\d++)(?:{_EXPONENT})?(?!{_EXPONENT})"
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SCALE = (
     r"(?:(?:[^\S\n]|-|\\[,; ])?(?P<text>\\text\{\s*)?"
