@@ -1285,6 +1285,7 @@ def test_a_method_may_be_told_by_its_place_alone():
 
 def test_each_who_judges_is_found_in_some_methods_and_none_in_all():
     judging = {name: tp.load_recipe(name).method.place.adjudicator for name in METHODS}
+    assert all(judging.values())  # a recipe of one's own may leave it out
     found = Counter(each for judges in judging.values() for each in set(judges))
     assert set(found) == {"human", "judge", "self", "reward_model", "implicit", "verifier", "given"}
     assert max(found.values()) < len(METHODS)

@@ -36,8 +36,8 @@ class Place(BaseModel):
         tuple[Adjudicator, ...],
         Field(min_length=1),
         BeforeValidator(_as_tuple, json_schema_input_type=Adjudicator | list[Adjudicator]),
-    ]
-    """Who judges, by its paper, one or several: people; another language model, as it is or tuned; the policy itself; a
+    ] = ()
+    """Who judges, by its paper, one or several, or none where it is not said: people; another language model, as it is or tuned; the policy itself; a
     reward model of scores or pairs; log-probabilities of the policy or a reference; a rule, test or statistic that a program
     works out; or nobody, where the labels come with the data or with how they were made. Who judges in this recipe is in its
     evaluation."""
