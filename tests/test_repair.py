@@ -270,3 +270,23 @@ def test_every_repair_that_a_diagnostic_names_is_there():
     named = {each.repair for each in DIAGNOSTICS if each.repair}
     assert named <= set(REPAIRS)
     assert {"length_match", "drop_contradictions", "swap_average", "resplit"} <= named
+
+
+def test_the_help_names_every_repair():
+    from triptych.app.cli import repair
+    from triptych.audit.repairs import REPAIRS
+
+    said = repair.help.split("NAME is one of")[1].replace(".", "").split(",")
+    assert [name.strip() for name in said] == list(REPAIRS)
+
+
+def test_sums_that_differ_in_a_sign_alone_are_two_prompts(planted, tmp_path):
+    def sums(world):
+        for number, question in enumerate(world.questions):
+            question.text = f"What is {number // 2} {'+-'[number % 2]} 5? Say nothing else but the number that comes out."
+
+    run = planted(change=sums)
+    _, log = repair_run(run, tmp_path / "new", ["drop_duplicates", "drop_copied_prompts", "resplit"])
+    assert log.counts == {"drop_copied_prompts": 0, "drop_duplicates": 0, "resplit": 0}
+    found = {each.name: each.value for each in audit(Data.of(run)).findings}
+    assert found["same_question_apart"] == 0

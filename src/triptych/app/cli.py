@@ -21,6 +21,26 @@ set_option = click.option(
 limit_option = click.option("--limit", type=click.IntRange(min=1), help="Take only the first N prompts.")
 budget_option = click.option("--budget", type=click.FloatRange(min=0), metavar="USD", help="Most to spend on this run.")
 
+as_option = click.option(
+    "--as", "as_", metavar="FORMAT", help="The format of a file; guessed from its columns if not given."
+)
+file_format_option = click.option(
+    "--file-format",
+    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
+    help="What sort of file it is; by its ending if not given.",
+)
+scale_option = click.option(
+    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
+)
+verdicts_option = click.option(
+    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
+)
+gold_option = click.option(
+    "--gold",
+    multiple=True,
+    metavar="EVALUATOR",
+    help="Whose verdicts count as true; may be repeated. All that judge without a model if not given.",
+)
 fail_on_option = click.option(
     "--fail-on",
     type=click.Choice(["error", "warn", "never"]),
@@ -134,20 +154,12 @@ def run(
 
 @cli.command("import")
 @click.argument("file")
-@click.option("--as", "as_", metavar="FORMAT", help="Its format; guessed from its columns if not given.")
+@as_option
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="DIR", help="The new run folder.")
 @click.option("--split", help="The split, where FILE is a folder that holds several.")
-@click.option(
-    "--file-format",
-    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
-    help="What sort of file it is; by its ending if not given.",
-)
-@click.option(
-    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
-)
-@click.option(
-    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
-)
+@file_format_option
+@scale_option
+@verdicts_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @json_option
 def import_(
@@ -191,24 +203,11 @@ def instantiate(
 
 @cli.command()
 @click.argument("data")
-@click.option("--as", "as_", metavar="FORMAT", help="The format of a file; guessed from its columns if not given.")
-@click.option(
-    "--file-format",
-    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
-    help="What sort of file it is; by its ending if not given.",
-)
-@click.option(
-    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
-)
-@click.option(
-    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
-)
-@click.option(
-    "--gold",
-    multiple=True,
-    metavar="EVALUATOR",
-    help="Whose verdicts count as true; may be repeated. All that judge without a model if not given.",
-)
+@as_option
+@file_format_option
+@scale_option
+@verdicts_option
+@gold_option
 @click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report as one HTML file.")
 @fail_on_option
 @click.option(
@@ -280,18 +279,10 @@ def audit(
 @cli.command()
 @click.argument("data")
 @click.option("--out", required=True, type=click.Path(file_okay=False), metavar="NEW", help="The new run folder.")
-@click.option("--as", "as_", metavar="FORMAT", help="The format of a file; guessed from its columns if not given.")
-@click.option(
-    "--file-format",
-    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
-    help="What sort of file it is; by its ending if not given.",
-)
-@click.option(
-    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
-)
-@click.option(
-    "--verdicts", type=click.Path(), metavar="FILE", help="A second file, of formats that keep verdicts apart."
-)
+@as_option
+@file_format_option
+@scale_option
+@verdicts_option
 @click.option(
     "--findings",
     type=click.Path(dir_okay=False),
@@ -299,7 +290,7 @@ def audit(
     help="Findings, as triptych audit --json wrote them; DATA is audited if not given.",
 )
 @click.option("--only", multiple=True, metavar="NAME", help="Only this repair, found or not; may be repeated.")
-@click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
+@gold_option
 @test_set_option
 @click.option(
     "--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write before and after as one HTML file."
@@ -355,7 +346,7 @@ def show(folder: str, row_id: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--gold", multiple=True, metavar="EVALUATOR", help="Whose verdicts count as true; may be repeated.")
+@gold_option
 @json_option
 def judges(folder: str, gold: tuple[str, ...], as_json: bool) -> None:
     """Measure the judges of the run in DIR: order, length, own family, gold, calibration, and each other.
@@ -397,15 +388,9 @@ def export(
 @click.argument("file", metavar="IN")
 @to_option
 @click.argument("out", type=click.Path(file_okay=False))
-@click.option("--as", "as_", metavar="FORMAT", help="The format of IN; guessed from its columns if not given.")
-@click.option(
-    "--file-format",
-    type=click.Choice(["jsonl", "json", "parquet", "csv", "datasets"]),
-    help="What sort of file IN is; by its ending if not given.",
-)
-@click.option(
-    "--scale", type=float, nargs=2, metavar="LOW HIGH", help="Of given scores, where the format does not fix it."
-)
+@as_option
+@file_format_option
+@scale_option
 @kind_option
 @split_option
 @push_option

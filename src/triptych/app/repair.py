@@ -118,6 +118,8 @@ def _side(finding: Finding | None) -> str:
     if finding is None:
         return "-"
     state = "" if finding.severity == "info" else f" {finding.severity}"
-    if finding.value is None or finding.low is None or finding.high is None:
+    if finding.value is None:
         return f"not known{state}"
+    if finding.low is None or finding.high is None:
+        return f"{finding.value:.3g} (no interval){state}"
     return f"{finding.value:.3g} ({finding.low:.3g} to {finding.high:.3g}){state}"

@@ -31,8 +31,6 @@ _OF_TEXTS_AND_VERDICTS = (
     "pair_differences",
     "style_coefficients",
     "confidences",
-    "steps",
-    "outcomes",
     "rounds",
     "policy",
     "ngrams",
@@ -43,7 +41,6 @@ _OF_TEXTS_AND_VERDICTS = (
     "prompt_texts",
     "features",
     "chars",
-    "prompt_keys",
     "asked",
     "said",
     "scored",
@@ -53,6 +50,9 @@ _OF_TEXTS_AND_VERDICTS = (
     "gold",
 )
 """Tables that don't depend on the examples."""
+
+
+_BETWEEN_WORDS = r"""(?:[.,;:!?…"'“”‘’)\]]+(?:\s|$)|(?:^|\s)["'“‘(\[]+|\s)+"""
 
 
 class Policy(NamedTuple):
@@ -214,17 +214,6 @@ class Data:
         return told.unique("response_id").collect()
 
     @cached_property
-    def prompt_keys(self) -> pl.DataFrame:
-        """Columns: prompt_id, prompt_alike (a number that is equal for prompts that differ in case and white space alone),
-        family_id."""
-        import polars as pl
-
-        said = pl.col("messages").list.eval(pl.element().struct.field("content").fill_null("")).list.join("\n")
-        flat = said.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
-        keys = self.prompts.select(pl.col("id").alias("prompt_id"), flat.hash().alias("prompt_alike"), "family_id")
-        return keys.unique("prompt_id", maintain_order=True).collect()
-
-    @cached_property
     def pairs(self) -> pl.DataFrame:
         """Training pairs that have a winner. Columns: id, prompt_id, chosen, rejected (response ids), margin, weight, strategy,
         strategy_id, row (its place in the table)."""
@@ -349,7 +338,8 @@ class Data:
     @cached_property
     def asked(self) -> pl.DataFrame:
         """Prompts by what they ask. Columns: prompt_id, family (the prompt's own id where it has none), tags (in lower case), asks
-        (a number that is equal for chats of the same letters and digits, whatever their case, marks and spaces)."""
+        (a number that is equal for chats that differ in case, white space and the marks at the ends of words alone: `2 + 2` is
+        not `2 - 2`)."""
         import polars as pl
 
         message = pl.element().struct
@@ -359,7 +349,7 @@ class Data:
             prompt_id="id",
             family=pl.coalesce("family_id", "id"),
             tags=pl.col("tags").list.eval(pl.element().str.to_lowercase()),
-            asks=bare.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars().hash(),
+            asks=bare.str.replace_all(_BETWEEN_WORDS, " ").str.strip_chars().hash(),
         ).collect()
 
     @cached_property
@@ -423,28 +413,6 @@ class Data:
         key = ["prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b"]
         told = self.choices.select(*key, "probability", "judgement_id").drop_nulls("probability")
         return told.join(self.gold, on=["prompt_id", "a", "b"])
-
-    @cached_property
-    def steps(self) -> pl.DataFrame:
-        """What evaluators say of single steps of responses, in [0, 1]; see `triptych.instantiation.scores.verdicts`.
-
-        `last` says whether it is the last step of its response that this evaluator judges.
-        """
-        import polars as pl
-
-        each = ["response_id", "evaluator_id", "criterion"]
-        last = pl.col("step") == pl.col("step").max().over(each)
-        return verdicts(self.judgements, of="steps").with_columns(last=last).collect()
-
-    @cached_property
-    def outcomes(self) -> pl.DataFrame:
-        """Each response's mean score by all that judge it without a model. Columns: prompt_id, response_id, outcome."""
-        import polars as pl
-
-        names = list(self.gold_evaluators or ())
-        gold = pl.col("evaluator").is_in(names) if names else pl.col("model").is_null()
-        mean = pl.col("score").mean().alias("outcome")
-        return self.scored.filter(gold).group_by("prompt_id", "response_id").agg(mean)
 
     @cached_property
     def proxies(self) -> pl.DataFrame:

@@ -22,6 +22,8 @@ _SHINGLE = 3
 _BANDS, _ROWS = 16, 4
 _MOST_WORDS = 200
 _WORD = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|[\w']+"
+_WORD_OR_SIGN = _WORD + r"|[+*/^=<>%×÷−-]"
+"""With what tells one sum from another: `7 + 5` is no copy of `7 - 5`."""
 _ODD = 0x9E3779B97F4A7C15
 
 
@@ -54,7 +56,7 @@ def near_copies(prompts: pl.LazyFrame) -> pl.DataFrame:
     import polars as pl
 
     said = asked(prompts).collect().with_row_index("row")
-    row, word = _words(said["text"].str.head(_MOST_WORDS * 12), _MOST_WORDS)
+    row, word = _words(said["text"].str.head(_MOST_WORDS * 12), _MOST_WORDS, _WORD_OR_SIGN)
     row, shingle = _stretches(row, word, _SHINGLE)
     sets = pl.DataFrame({"row": row, "shingle": shingle})  # in the order of rows
     first_of = _linked(sets)
@@ -143,12 +145,12 @@ def seen_tests(prompts: pl.LazyFrame, tests: Sequence[str]) -> pl.DataFrame:
     return words.select("test").sort("test").join(best.collect(), on="test", how="left", maintain_order="left")
 
 
-def _words(said: pl.Series, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _words(said: pl.Series, most: int | None = None, word: str = _WORD) -> tuple[np.ndarray, np.ndarray]:
     """Each word of each text, without case: the text's number and the word's hash."""
     import numpy as np
     import polars as pl
 
-    words = pl.col("text").str.to_lowercase().str.extract_all(_WORD)
+    words = pl.col("text").str.to_lowercase().str.extract_all(word)
     told = (
         pl.DataFrame({"text": said})
         .with_row_index("row")

@@ -36,7 +36,8 @@ SPLIT = Need("prompts tagged as train and test", "tag each prompt with the split
 
 
 class SameQuestionApart(Share):
-    """Share of prompts that ask the same as a prompt of another family, apart from case, marks and white space.
+    """Share of prompts that ask the same as a prompt of another family, apart from case, white space and the marks at the ends of
+    words.
 
     Exports split by families, and a prompt without a family is its own, so that a split is likely to put the two on
     different sides: what is then measured on the held-out rows was trained on.
@@ -67,7 +68,7 @@ class SameQuestionApart(Share):
 
 class TestPromptsInTraining(Share):
     """Share of prompts tagged as test (or validation, dev, held_out) that ask the same as a prompt tagged as train, apart from
-    case, marks and white space, or are of the same family."""
+    case, white space and the marks at the ends of words, or are of the same family."""
 
     __test__ = False  # no test, though it is called one
 

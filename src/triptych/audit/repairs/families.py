@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Resplit:
     """Prompts that are alike become one family, so that `export --split` keeps them on one side.
 
-    Prompts are alike where only case and white space differ, or where one is a near copy of the other (see
+    Prompts are alike where only case, white space and the marks at the ends of words differ, or where one is a near copy of the other (see
     `near_duplicate_prompts`); whole families that share such a prompt are joined.
     """
 
@@ -28,13 +28,11 @@ class Resplit:
         import polars as pl
 
         copies = near_copies(data.prompts).select("prompt_id", first=pl.coalesce("copy_of", "prompt_id"))
-        keys = data.prompt_keys.join(copies, on="prompt_id", how="left").with_columns(
-            family=pl.coalesce("family_id", "prompt_id")
-        )
+        keys = data.asked.join(copies, on="prompt_id", how="left")
         joined = keys.with_columns(to="family")
         while True:  # a family passes its name on to those that share a prompt with it, until nothing changes
             nearer = joined
-            for shared in ("prompt_alike", "first", "family"):
+            for shared in ("asks", "first", "family"):
                 nearer = nearer.with_columns(to=pl.col("to").min().over(shared))
             if nearer.equals(joined):
                 break
