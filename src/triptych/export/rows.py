@@ -132,7 +132,9 @@ def chunks(
     import polars as pl
 
     def texts(table: pl.LazyFrame, rows: int) -> Iterator[pl.LazyFrame]:
-        return _texts(run, table, kind, fields, continuations=continuations, steps=steps, marks=marks, rows_at_once=rows)
+        return _texts(
+            run, table, kind, fields, keys, continuations=continuations, steps=steps, marks=marks, rows_at_once=rows
+        )
 
     table, keys = examples(run), prompt_keys(run)
     if not _scattered(table, keys):
@@ -183,6 +185,7 @@ def _texts(
     table: pl.LazyFrame,
     kind: str,
     fields: Sequence[str],
+    keys: pl.DataFrame,
     *,
     continuations: int | None,
     steps: bool,
@@ -195,7 +198,6 @@ def _texts(
     prompts = run.prompts().select("id", "messages", *_OF_PROMPT)
     responses = run.responses().select("id", "messages")
     # Rows stand in prompt order in every table, so the texts of neighbouring examples are neighbours too.
-    keys = prompt_keys(run)
     where = keys.join(spans(run.responses(), keys, "key"), on="key")
     judged = spans(run.judgements(), keys, "key") if steps else None
     total = table.select(pl.len()).collect().item()
