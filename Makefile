@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/quickstart
+# Several tests at once; a few wait for nothing but clocks.
+TESTS := $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-all test-small prove bench lock clean
 
@@ -15,13 +17,13 @@ demo: $(VENV)/demo.ready
 test: $(VENV)/test.ready
 	$(BIN)/ruff check -q
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow and not prove"
+	$(TESTS) -m "not slow and not prove"
 
 # Everything: slow tests too, and those that need an environment of their own.
 test-all: $(VENV)/test.ready
 	$(BIN)/ruff check -q
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not prove"
+	$(TESTS) -m "not prove"
 	$(MAKE) test-small
 	$(MAKE) prove
 
@@ -29,7 +31,7 @@ test-all: $(VENV)/test.ready
 test-small:
 	$(MAKE) $(VENV)-small/test.ready VENV=$(VENV)-small
 	$(VENV)-small/bin/python -m pip install -q --disable-pip-version-check -r requirements/small.txt
-	$(VENV)-small/bin/pytest -m "not slow and not prove"
+	$(VENV)-small/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not prove"
 
 # What needs torch, in an environment of its own: training in TRL on data of Triptych's, and classifiers as reward models.
 prove:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import socket
 import statistics
 
 import msgspec
@@ -95,10 +96,11 @@ def test_models_that_can_not_say_it_are_refused_before_anything_is_asked(tmp_pat
 def test_no_response_that_could_be_scored_is_an_error_with_the_reason(tmp_path):
     with world() as (_, base_url):
         run = tp.run(recipe(base_url), out=tmp_path / "run")
-    known = {"base_url": base_url, "given_logprobs": "vllm", "max_retries": 0, "timeout_s": 0.5, "patience_s": 0.5}
-    deaf = {"policy": tp.OpenAIModel(model="x", **known)}
-    with pytest.raises(TriptychError, match=r"can not be reached: no answer in 0\.5 s"):
-        score_responses(run, "policy", models=deaf, calls=tmp_path / "other.sqlite")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        known = {"given_logprobs": "vllm", "max_retries": 0, "timeout_s": 0.5, "patience_s": 0.5}
+        deaf = {"policy": tp.OpenAIModel(model="x", base_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1", **known)}
+        with pytest.raises(TriptychError, match=r"can not be reached: no answer in 0\.5 s"):
+            score_responses(run, "policy", models=deaf, calls=tmp_path / "other.sqlite")
 
 
 # --- what a loss makes of log-probabilities
