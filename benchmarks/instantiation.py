@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import triptych as tp
 from plain import plain_examples
-from triptych.instantiation.scored import Scored
 from triptych.recipes.write import recipe_yaml
 from triptych.records import Criterion, Objective
 from triptych.store.run import Manifest, open_run, write_manifest
@@ -80,17 +79,17 @@ def baseline(form: str, folder: Path, prompts: int) -> float:
     """Judgements a second of the oracle: the same columns from Parquet, and the same table of examples to Parquet."""
     run = open_run(folder)
     begun = time.perf_counter()
-    responses = records("responses", rows("responses", run.responses().head(prompts * RESPONSES)))
-    judgements = records("judgements", rows("judgements", run.judgements().head(prompts * RESPONSES * len(WEIGHTS))))
+    responses = records("responses", rows(form, "responses", run.responses().head(prompts * RESPONSES)))
+    judgements = records("judgements", rows(form, "judgements", run.judgements().head(prompts * RESPONSES * len(WEIGHTS))))
     made = plain_examples(FORMS[form](), responses, judgements, OBJECTIVE)
     frame("examples", made).write_parquet(folder.with_name("plain.parquet"), compression_level=1)
     return len(judgements) / (time.perf_counter() - begun)
 
 
-def rows(name: str, table: pl.LazyFrame):
+def rows(form: str, name: str, table: pl.LazyFrame):
     """What Triptych reads of the table as well, and what a record can't be without."""
     needed = {field.name for field in msgspec.structs.fields(TABLES[name]) if field.required}
-    columns = Scored.reads[name] | needed
+    columns = FORMS[form]().reads[name] | needed
     return table.select(column for column in schema(name) if column in columns).collect().iter_rows(named=True)
 
 

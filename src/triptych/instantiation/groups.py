@@ -33,6 +33,11 @@ class Groups(Weighed):
     token_rewards: TokenRewards | None = None
     """Rewards of single tokens as well, by a `TokenRewards`; None gives none."""
 
+    @property
+    def _unread(self) -> frozenset[str]:
+        tokens = () if self.token_rewards is not None else ("spans",)
+        return frozenset(tokens if self._minds_texts else (*tokens, "messages"))
+
     def instantiate(
         self,
         responses: pl.LazyFrame,

@@ -115,6 +115,10 @@ class Pairs(Weighed):
         return self
 
     @property
+    def _unread(self) -> frozenset[str]:
+        return frozenset() if self.token_weights is not None else frozenset({"spans"})
+
+    @property
     def across_prompts(self) -> bool:
         """Whether a quantile over all pairs is asked for, or verdicts on other prompts bear on a score."""
         return super().across_prompts or any(band.of_all_pairs for band in self.keep)
@@ -299,7 +303,8 @@ class Pairs(Weighed):
         reach = (self.tier * (greatest - least)).round(12)
         furthest_apart = self.like_length is not None and self.choose == "best_vs_worst" and not self.tier
         any_first = furthest_apart or self.choose in ("all_pairs", "adjacent", "random_pairs")
-        first = each if any_first else each.filter((greatest - score).round(12) <= reach)
+        best = (greatest - score).round(12) <= reach if self.tier else score == greatest
+        first = each if any_first else each.filter(best)
         second = each.filter((score - least).round(12) <= reach) if self.tier else each
         couples = (
             first.join(second.drop("prompt_id"), on="prompt", suffix="_b")
@@ -348,6 +353,8 @@ class Pairs(Weighed):
                 return fit.filter(pl.col("place") == pl.col("place").min().over("prompt"))
             case "best_vs_worst":
                 lengths = [pl.col("length"), -pl.col("length_b").cast(pl.Int64)] if self.tier else []
+                if not self.tier:  # there is less to sort
+                    fit = fit.filter(pl.col("margin") == pl.col("margin").max().over("prompt"))
                 order = fit.sort(*lengths, -pl.col("margin"), "place", -pl.col("place_b").cast(pl.Int64))
             case "best_vs_low":
                 away = (pl.col("score_b") - pl.col("low")).abs().round(12)

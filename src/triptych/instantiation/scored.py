@@ -83,15 +83,6 @@ class MakesExamples(Operator):
 class Scored(MakesExamples):
     """An instantiation that rests on the objective's score of each response (see `objective_scores`)."""
 
-    reads: ClassVar[dict[str, frozenset[str]]] = {
-        "responses": frozenset({"id", "prompt_id", "status", "messages", "params", "parent_id"}),
-        "judgements": frozenset(
-            {"id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check", "status"}
-            | {"step", "about", "scores", "ranks", "probability", "scale", "weight", "spans"}
-        ),
-    }
-    """The columns that it looks at, so that others need not be read from the disk."""
-
     criteria: Names | None = None
     """The criteria that count; None takes all that were judged. How much each counts, the objective says."""
     evaluators: Names | None = None
@@ -116,6 +107,23 @@ class Scored(MakesExamples):
     rescale: Rescale | None = None
     """How scores without a scale, such as rewards, come between 0 and 1: by a `sigmoid`, as `standard` scores over all
     prompts, or by their `rank` within the prompt. None leaves them out."""
+
+    @property
+    def reads(self) -> dict[str, frozenset[str]]:
+        """The columns of responses and judgements that it looks at, so that others need not be read from the disk."""
+        return {
+            "responses": frozenset({"id", "prompt_id", "status", "messages", "params", "parent_id"}) - self._unread,
+            "judgements": frozenset(
+                {"id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check", "status"}
+                | {"step", "about", "scores", "ranks", "probability", "scale", "weight", "spans"}
+            )
+            - self._unread,
+        }
+
+    @property
+    def _unread(self) -> frozenset[str]:
+        """Columns that these settings leave alone: texts and lists are the most of what there is to read."""
+        return frozenset()
 
     @property
     def across_prompts(self) -> bool:
@@ -225,7 +233,11 @@ class Scored(MakesExamples):
 
     @property
     def _adjusts(self) -> bool:
-        return bool(self.calibrate or self.bradley_terry) or "residual" in (self.length, self.style)
+        return bool(self.calibrate or self.bradley_terry) or self._minds_texts
+
+    @property
+    def _minds_texts(self) -> bool:
+        return "residual" in (self.length, self.style)
 
     def _adjusted(self, said: pl.LazyFrame, responses: pl.LazyFrame) -> pl.LazyFrame:
         if self.calibrate is not None:

@@ -111,9 +111,10 @@ def verdicts(
     )
     chosen, k = ~pl.col("has_scores") & pl.col("has_ranks"), pl.col("k")
     place_on_scale = (pl.col("scores") - pl.col("low")) / (pl.col("high") - pl.col("low"))
-    by_score = (
-        told.filter("has_scores").explode("response_id", "scores").with_columns(verdict=place_on_scale.clip(0, 1))
-    )
+    # Most judgements are of one response each, and to explode a table copies all of it.
+    of_one = told.filter("has_scores", k == 1).with_columns(pl.col("response_id", "scores").list.first())
+    of_more = told.filter("has_scores", k > 1).explode("response_id", "scores")
+    by_score = pl.concat([of_one, of_more]).with_columns(verdict=place_on_scale.clip(0, 1))
     # The other's rank less one's own; so that the many choices between two need no ranking of each list.
     ahead = pl.col("both") - 2 * pl.col("ranks")
     by_choice = (
@@ -265,7 +266,8 @@ def _numbered(name: str) -> pl.Expr:
     """The column's texts as numbers from 1 on, equal ones the same."""
     import polars as pl
 
-    return pl.col(name).cast(pl.Categorical).to_physical().rank("dense").cast(pl.UInt64)
+    codes = pl.col(name).cast(pl.Categorical).to_physical()
+    return codes.unique().sort().search_sorted(codes).cast(pl.UInt64) + 1  # in a quarter of the time of a rank
 
 
 def _criterion_means(said: pl.LazyFrame, panel: Panel | None) -> pl.LazyFrame:

@@ -39,6 +39,10 @@ class Unpaired(Weighed):
     weight: Literal["one", "distance"] = "one"
     """The example's weight: 1, or how far its score lies from what it is held against (on the scale, from 0.5)."""
 
+    @property
+    def _unread(self) -> frozenset[str]:
+        return frozenset({"spans"} if self._minds_texts else {"spans", "messages"})
+
     @model_validator(mode="after")
     def _thresholds_are_apart(self) -> Unpaired:
         if self.against == "scale" and self.bad is not None and self.bad >= self.good:

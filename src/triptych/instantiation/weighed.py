@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from triptych.instantiation.decay import Decay
 from triptych.instantiation.part_weights import PartWeights
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 class Weighed(Scored):
     """An instantiation whose examples may be weighed by age, and by sentence or step."""
 
-    reads: ClassVar[dict[str, frozenset[str]]] = {
-        **Scored.reads,
-        "responses": Scored.reads["responses"] | {"model_version", "created_at"},
-    }
-
     decay: Decay | None = None
     """Weights by age: a `Decay`; None leaves age out."""
     part_weights: PartWeights | None = None
     """Weights of sentences or steps, from the verdicts on them: a `PartWeights`; None makes none."""
+
+    @property
+    def reads(self) -> dict[str, frozenset[str]]:
+        """The columns that it looks at; age is told by some more of the responses."""
+        of_age = frozenset({"model_version", "created_at"} if self.decay is not None else ())
+        return super().reads | {"responses": super().reads["responses"] | of_age}
 
     @property
     def across_prompts(self) -> bool:
