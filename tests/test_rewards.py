@@ -384,6 +384,32 @@ def test_examples_of_spans_fit_the_table():
     assert examples(made, rescale="rank", token_weights={"criterion": "reward"}).schema == schema("examples")
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        Pairs(rescale="rank"),
+        Pairs(rescale="rank", like_length=0.5),
+        Pairs(rescale="rank", length="residual"),
+        Pairs(rescale="rank", token_weights={"criterion": "reward"}),
+        Pairs(rescale="rank", soft_labels={"by": "reward", "criterion": "reward"}),
+        Groups(rescale="rank"),
+        Groups(rescale="rank", style="residual"),
+        Groups(rescale="rank", token_rewards={"criterion": "reward"}),
+        tp.Unpaired(rescale="rank"),
+        tp.Unpaired(rescale="rank", length="residual", against="prompt_mean", good=0.1),
+    ],
+    ids=lambda form: f"{form.kind}-{'-'.join(sorted(form.model_fields_set))}",
+)
+def test_no_column_that_settings_need_is_left_unread(form):
+    rewards = [[2.0, 1.0, 0.5], [0.0, 1.0, 3.0]]
+    tokens = {(prompt, index): [0.1 * prompt, -0.3 * index] for prompt in range(2) for index in range(3)}
+    made = tables(rewards, spans=tokens)
+    read = [table.select(sorted(form.reads[name])) for name, table in zip(("responses", "judgements"), made, strict=True)]
+    whole = form.instantiate(*made, NOTHING, 0).collect()
+    assert whole.height > 0
+    assert form.instantiate(*read, NOTHING, 0).collect().equals(whole)
+
+
 # --- what a plan says
 
 
