@@ -37,10 +37,12 @@ def rescaled(judgements: pl.LazyFrame, how: Rescale | None) -> pl.LazyFrame:
     rows = judgements.with_row_index("_row")
     each = rows.filter(unscaled()).select("_row", "prompt_id", "evaluator_id", "criterion", "scores").explode("scores")
     made = (
-        each.with_columns(value=_place(how).round(_DECIMALS))
+        _placed(each, how)
+        .with_columns(pl.col("value").round(_DECIMALS))
         .group_by("_row", maintain_order=True)
-        .agg(pl.col("value"))
-        .filter(pl.col("value").list.eval(pl.element().is_null()).list.any().not_())
+        .agg(pl.col("value"), placed=pl.col("value").is_not_null().all())
+        .filter("placed")
+        .drop("placed")
     )
     placed = pl.col("value").is_not_null()
     return (
@@ -53,19 +55,22 @@ def rescaled(judgements: pl.LazyFrame, how: Rescale | None) -> pl.LazyFrame:
     )
 
 
-def _place(how: Rescale) -> pl.Expr:
+def _placed(each: pl.LazyFrame, how: Rescale) -> pl.LazyFrame:
+    """Add `value`: each score's place, of all that one evaluator says on one criterion."""
     import polars as pl
 
     score, by = pl.col("scores"), ["evaluator_id", "criterion"]
     if how == "rank":
         among = [*by, "prompt_id"]
         others = score.count().over(among) - 1
-        return pl.when(others > 0).then((score.rank("average").over(among) - 1) / others)
+        return each.with_columns(value=pl.when(others > 0).then((score.rank("average").over(among) - 1) / others))
     if how == "standard":
         differ = score.max().over(by) > score.min().over(by)  # rounding gives equal scores a spread of its own
-        score = score / score.abs().max().over(by)  # so that no sum or square is too large or too small for a float
-        score = pl.when(differ).then((score - score.mean().over(by)) / score.std().over(by)).otherwise(0.0)
-    return 1 / (1 + (-score).exp())
+        small = score / score.abs().max().over(by)  # so that no sum or square is too large or too small for a float
+        standard = (pl.col("small") - pl.col("small").mean().over(by)) / pl.col("small").std().over(by)
+        each = each.with_columns(small=small, differ=differ)
+        score = pl.when("differ").then(standard).otherwise(0.0)
+    return each.with_columns(value=1 / (1 + (-score).exp()))
 
 
 def raw_scores(judgements: pl.LazyFrame, criterion: str) -> pl.LazyFrame:
