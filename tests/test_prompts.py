@@ -668,7 +668,7 @@ def test_utf16_files_are_an_error_that_says_so(tmp_path):
         ("p.json", b"[]"),
         ("p.csv", b""),
         ("p.csv", b"prompt\n"),
-        ("p.jsonl.gz", gzip.compress(b"")),
+        ("p.jsonl.gz", gzip.compress(b"", mtime=0)),
         ("p.jsonl.gz", b""),
     ],
 )
