@@ -173,3 +173,53 @@ def test_a_value_below_its_threshold_grows_worse_downwards():
     assert accepted.covers(finding(0.7, 0.65, 0.75, threshold=0.8, name="s"))
     assert accepted.covers(finding(0.5, 0.4, 0.6, threshold=0.8, name="s"))
     assert not accepted.covers(finding(0.5, 0.4, 0.59, threshold=0.8, name="s"))
+
+
+# --- what an import leaves out, and what files say against themselves
+
+
+def rows_to(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def a_pair(number, **more):
+    words = " ".join(f"w{number * 7 + place}" for place in range(9))
+    return {"prompt": f"Of {words}?", "chosen": f"Surely {number}.", "rejected": f"Not {number}."} | more
+
+
+@pytest.mark.parametrize(("times", "severity"), [(1, "info"), (5, "error")])
+def test_rows_that_repeat_one_another_are_found_though_an_import_keeps_one_of_them(tmp_path, times, severity):
+    found = report(rows_to(tmp_path / "rows.jsonl", [a_pair(number) for number in range(60)] * times))
+    (repeated,) = (each for each in found["findings"] if each["name"] == "repeated_rows")
+    assert (repeated["value"], repeated["severity"]) == (1 - 1 / times, severity)
+    assert repeated["n"] == 60 * times
+    assert "could not be used" not in found["verdict"]["said"]
+
+
+def test_rows_that_can_not_be_read_are_told_with_the_reason_of_the_first(tmp_path):
+    rows = [a_pair(0), a_pair(0), *(a_pair(number, chosen=None) if number % 2 else a_pair(number) for number in range(1, 31))]
+    data = rows_to(tmp_path / "rows.jsonl", rows)
+    said = "15 of 32 rows could not be used and are not in this; row 3: chosen is null."
+    assert said in report(data, "--as", "trl")["verdict"]["said"]
+    assert said in " ".join(run("audit", data, "--as", "trl")[1].split())
+
+
+@pytest.mark.parametrize("scale", [(), ("--scale", 0, 10)])
+def test_scores_that_contradict_their_labels_are_an_error_with_a_scale_and_without(tmp_path, scale):
+    turned = [a_pair(n, score_chosen=2 + n % 5, score_rejected=9 if n % 10 < 6 else 1) for n in range(100)]
+    data = rows_to(tmp_path / "rows.jsonl", turned)
+    findings = {each["name"]: each for each in report(data, *scale)["findings"]}
+    assert (findings["scores_against_label"]["value"], findings["scores_against_label"]["severity"]) == (0.6, "error")
+    assert findings["chosen_longer"]["n"] == 100
+    code, out, _ = run("repair", data, *scale, "--out", tmp_path / "new", "--only", "drop_against_scores", "--json")
+    assert (code, json.loads(out)["repaired"]["counts"]) == (0, {"drop_against_scores": 60})
+
+
+def test_many_copies_of_one_prompt_are_found_as_surely_as_copies_of_many(tmp_path):
+    copied = "Tell me how to bake a very good bread with a crisp crust at home please, number "
+    rows = [a_pair(n) if n % 2 else a_pair(n, prompt=f"{copied}{n}") for n in range(120)]
+    found = report(rows_to(tmp_path / "rows.jsonl", rows))
+    (copies,) = (each for each in found["findings"] if each["name"] == "near_duplicate_prompts")
+    assert copies["value"] == pytest.approx(59 / 120)
+    assert copies["severity"] in ("warn", "error")

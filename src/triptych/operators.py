@@ -123,6 +123,10 @@ class PromptRow(msgspec.Struct, frozen=True):
     given: tuple[GivenResponse, ...] = ()
 
 
+REPEATS = "repeats row "
+"""How the reason begins where nothing is wrong with a row but that an earlier one says the same."""
+
+
 class BadRow(msgspec.Struct, frozen=True):
     """A row that can't be a prompt. It is reported and set aside, never silently dropped."""
 

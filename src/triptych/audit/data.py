@@ -72,7 +72,8 @@ class Data:
     reference_logprob (see `triptych.audit.signal.score_responses`), `ches` what `triptych.audit.signal.ches` says of pairs.
     `policy` names the model that is to be trained, as the responses name theirs; if not given, it is the recipe's model of
     the name `policy`. `embeddings` are a model's vectors of responses: response_id, vector. `test_sets` are the texts of
-    tests that the policy is to pass, by their names. `rounds` are the earlier rounds of a loop, the oldest first, or what
+    tests that the policy is to pass, by their names. `rows_read` is how many rows were read where the data was imported, `rows_repeated` how
+    many of these repeat an earlier one and are in no table. `rounds` are the earlier rounds of a loop, the oldest first, or what
     gives them.
     """
 
@@ -87,6 +88,8 @@ class Data:
         policy: str | None = None,
         embeddings: pl.DataFrame | None = None,
         test_sets: Mapping[str, Sequence[str]] | None = None,
+        rows_read: int = 0,
+        rows_repeated: int = 0,
         rounds: Sequence[Data] | Callable[[], Sequence[Data]] = (),
     ) -> None:
         import polars as pl
@@ -104,6 +107,8 @@ class Data:
         self.ches = ches
         self.embeddings: pl.DataFrame | None = embeddings
         self.test_sets: dict[str, Sequence[str]] = dict(test_sets or {})
+        self.rows_read: int = rows_read
+        self.rows_repeated: int = rows_repeated
         self._policy = policy
         self._rounds = rounds
 
@@ -133,6 +138,8 @@ class Data:
             policy=policy,
             embeddings=embeddings,
             test_sets=test_sets,
+            rows_read=run.manifest.rows,
+            rows_repeated=run.manifest.repeated,
             rounds=lambda: [cls.of(each, gold=gold, policy=policy) for each in _rounds_before(run)],
         )
 
@@ -215,14 +222,15 @@ class Data:
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
-        """Training pairs that have a winner. Columns: id, prompt_id, chosen, rejected (response ids), margin, weight, strategy,
-        strategy_id, row (its place in the table)."""
+        """Training pairs that have a winner, which a tie has not. Columns: id, prompt_id, chosen, rejected (response ids),
+        margin (below 0 where scores contradict the label), weight, strategy, strategy_id, row (its place in the table)."""
         import polars as pl
 
-        place = pl.col("response_ids").list
+        place, label = pl.col("response_ids").list, pl.col("labels").list
+        even = (label.get(0, null_on_oob=True) == label.get(1, null_on_oob=True)).fill_null(False)
         return (
             self.examples.with_row_index("row")
-            .filter((pl.col("kind") == "pair") & (pl.col("margin").is_null() | (pl.col("margin") > 0)))
+            .filter((pl.col("kind") == "pair") & ~even)
             .select(
                 *("id", "prompt_id", "margin", "weight", "strategy", "strategy_id", "row"),
                 chosen=place.get(0, null_on_oob=True),

@@ -32,12 +32,13 @@ def _any_prompt_with_two(data: Data) -> bool:
 
 LIBRARIES = Need("the extra `audit`", "pip install 'triptych[audit]'", _library)
 RESPONSES = Need("responses", "run a recipe, or import data that has them", lambda data: data.features.height > 0)
+IMPORTED = Need("rows of a file", "import data; a run asks each prompt once", lambda data: data.rows_read > 0)
 SEVERAL_RESPONSES = Need(
     "several responses to a prompt", "sample n of 2 or more, or import data that has them", _any_prompt_with_two
 )
 PAIRS = Need("training pairs", "instantiate pairs", lambda data: data.pairs.height > 0)
 MARGINS = Need(
-    "pairs with margins", "make pairs of scores, or import a margin", lambda data: data.pairs["margin"].count() > 0
+    "pairs with margins", "make pairs of scores, or import a margin; scores of a file count once their scale is told: --scale LOW HIGH", lambda data: data.pairs["margin"].count() > 0
 )
 SCORES = Need(
     "scores of responses", "judge with a rubric, a reward model or a verifier", lambda data: data.scored.height > 0

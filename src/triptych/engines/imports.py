@@ -21,7 +21,7 @@ from triptych.errors import PromptError, RunFolderError
 from triptych.imports.formats import find_format, guess
 from triptych.imports.item import MARGIN, PREFERENCE, Format, Gives, Item, Read, Setting, criterion
 from triptych.imports.records import RecordMaker, Records
-from triptych.operators import BadRow
+from triptych.operators import REPEATS, BadRow
 from triptych.prompts.file import Format as FileFormat
 from triptych.prompts.file import PromptFile
 from triptych.prompts.row import Record, as_bad_row
@@ -108,6 +108,7 @@ def import_data(
         manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
         manifest.status, manifest.calls = "imported", ""
         manifest.prompts, manifest.set_aside = work.prompts, work.progress.set_aside
+        manifest.rows, manifest.repeated = work.progress.rows, work.repeated
         manifest.seconds = round(time.monotonic() - started, 3)
         origin = f"# Relative paths in this recipe start at {Path.cwd()}\n"
         write_whole(out / RECIPE, (origin + recipe_yaml(recipe)).encode())
@@ -185,6 +186,7 @@ class _Import:
         # The hash of what a row says -> its number: about 110 MB for each million rows, whatever their length.
         self._first_rows: dict[int, int] = {}
         self._first_bad: BadRow | None = None
+        self.repeated = 0
 
     @property
     def prompts(self) -> int:
@@ -231,7 +233,8 @@ class _Import:
         says = hash((prompt.id, *(one.id for one in responses), *(one.id for one in judgements)))
         first = self._first_rows.setdefault(says, record.row)
         if first != record.row:
-            return as_bad_row(record, f"repeats row {first}")
+            self.repeated += 1
+            return as_bad_row(record, f"{REPEATS}{first}")
         self.seen.note(item)
         return made
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from triptych.operators import BadRow, GivenResponse, PromptRow
+from triptych.operators import REPEATS, BadRow, GivenResponse, PromptRow
 from triptych.records import Message, Prompt, make_prompt, message_from_openai
 
 NAMES = (
@@ -80,7 +80,7 @@ def prompt_rows(
         first = first_rows.setdefault(int(prompt.id[2:18], 16), record.row)
         if first != record.row:
             lost = "; responses to one prompt belong into one row" if given else ""
-            yield BadRow(record.row, f"repeats row {first}{lost}", _shown(record))
+            yield BadRow(record.row, f"{REPEATS}{first}{lost}", _shown(record))
             continue
         yield PromptRow(record.row, prompt, given)
 

@@ -17,7 +17,7 @@ STATISTICAL: Mapping[str, Collection[str]] = {
         *("id", "prompt_id", "response_ids", "criterion", "evaluator", "evaluator_id", "model", "check"),
         *("status", "step", "about", "scores", "ranks", "probability", "scale", "weight"),
     ),
-    "examples": ("id", "prompt_id", "kind", "strategy", "strategy_id", "response_ids", "margin", "weight"),
+    "examples": ("id", "prompt_id", "kind", "strategy", "strategy_id", "response_ids", "labels", "margin", "weight"),
 }
 """What statistics rest on. The rest, such as what judges wrote, takes most of the room."""
 

@@ -41,6 +41,10 @@ class Manifest(msgspec.Struct, kw_only=True):
     """Prompts in the tables."""
     set_aside: int = 0
     """Rows that could not be prompts; they are in `set_aside.jsonl` with the reasons."""
+    rows: int = 0
+    """Rows read of imported data,"""
+    repeated: int = 0
+    """of which so many were set aside since they repeat an earlier one."""
     unmade: int = 0
     """Prompts that were to be made of others and did not come about; they are in `unmade.jsonl` with the reasons."""
     counts: dict[str, dict[str, Any]] = {}

@@ -7,7 +7,12 @@ from triptych.audit.instantiation.dimensions import LabelFlipsUnderWeights, Pare
 from triptych.audit.instantiation.extremes import RejectedZScore
 from triptych.audit.instantiation.granularity import FineLabelsWithoutVerdicts, StepsFoldedIntoLabel
 from triptych.audit.instantiation.kept import RelationsKept, ResponsesUsed
-from triptych.audit.instantiation.labels import ContradictoryPairs, PreferenceCycles, SecondOpinionAgainst
+from triptych.audit.instantiation.labels import (
+    ContradictoryPairs,
+    PreferenceCycles,
+    ScoresAgainstLabel,
+    SecondOpinionAgainst,
+)
 from triptych.audit.instantiation.length import ChosenLonger, LabelAucFromLength, LengthEffect, MarginFollowsLength
 from triptych.audit.instantiation.margins import MarginVariation, PairsWithinNoise, WeightFollowsMargin
 from triptych.audit.instantiation.quality import ChosenBelowFloor, ChosenShortfall
@@ -31,6 +36,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     ContradictoryPairs(),
     PreferenceCycles(),
     SecondOpinionAgainst(),
+    ScoresAgainstLabel(),
     RejectedZScore(),
     ChosenBelowFloor(),
     ChosenShortfall(),

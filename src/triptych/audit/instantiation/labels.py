@@ -9,6 +9,7 @@ from triptych.audit import agreement
 from triptych.audit.diagnostic import Share
 from triptych.audit.instantiation.settings import setting
 from triptych.audit.needs import PAIRS
+from triptych.instantiation.rescale import raw_scores, unscaled
 
 if TYPE_CHECKING:
     import polars as pl
@@ -171,6 +172,48 @@ class SecondOpinionAgainst(Share):
         """Have everybody count who judged."""
         made = setting(data, "pairs", {"evaluators": None})
         return {place: value for place, value in made.items() if _names_evaluators(data, place)}
+
+
+class ScoresAgainstLabel(Share):
+    """Share of training pairs whose rejected response scores higher than the chosen one, among those of known scores.
+
+    Two scores are held against one another by the pair's margin, or as they came where data has scores on one criterion and
+    no scale for them.
+    """
+
+    name = "scores_against_label"
+    failure_mode = "I6"
+    needs = (PAIRS,)
+    good = (0.0, 0.05)
+    error = (0.0, 0.3)
+    change = "look whether labels or scores are turned round, and drop or judge again what contradicts itself"
+    repair = "drop_against_scores"
+
+    def rows(self, data: Data) -> pl.LazyFrame:
+        """Each pair whose responses score apart, and whether the rejected one is above."""
+        import polars as pl
+
+        raw = _raw_scores(data)
+        rows = data.pairs.lazy().join(raw, left_on="chosen", right_on="id", how="left")
+        rows = rows.join(raw, left_on="rejected", right_on="id", how="left", suffix="_b")
+        apart = pl.coalesce(pl.col("margin").fill_nan(None), pl.col("raw") - pl.col("raw_b"))
+        against = pl.col("apart") < 0
+        return rows.with_columns(apart=apart).filter(pl.col("apart") != 0).with_columns(part=against, whole=1, shows=against)
+
+    def say(self) -> tuple[str, str]:  # type: ignore[override]
+        """About all pairs."""
+        return "", "The rejected response scores higher than the chosen one in"
+
+
+def _raw_scores(data: Data) -> pl.LazyFrame:
+    """Scores without a scale, where all are on one criterion. Columns: id (of the response), raw."""
+    import polars as pl
+
+    of_one = data.judgements.filter(unscaled(), pl.col("response_ids").list.len() == 1)
+    criteria = of_one.select(pl.col("criterion").unique()).collect()["criterion"].to_list()
+    if len(criteria) != 1:
+        return pl.LazyFrame(schema={"id": pl.String, "raw": pl.Float64})
+    return raw_scores(of_one, criteria[0])
 
 
 def _names_evaluators(data: Data, place: str) -> bool:

@@ -63,7 +63,7 @@ class MarginVariation(Diagnostic):
         told = data.examples.filter(pl.col("kind") == "pair").select("id", label=pl.col("labels").list.first())
         pairs = data.pairs.join(told.unique("id").collect(), on="id", how="left", maintain_order="left")
         for strategy, its in each_strategy(pairs):
-            rows = its.filter(pl.col("margin").is_finite())
+            rows = its.filter(pl.col("margin").is_finite() & (pl.col("margin") > 0))
             if rows.height == 0 or max(rows["weight"].n_unique(), rows["label"].n_unique()) > 1:
                 continue
             summed = rows.select("prompt_id", m="margin", mm=pl.col("margin") ** 2, one=1.0)
@@ -131,7 +131,7 @@ class PairsWithinNoise(Share):
         import polars as pl
 
         error = score_errors(data)
-        within = pl.col("margin") < _SURE * (pl.col("variance") + pl.col("variance_b")).sqrt()
+        within = pl.col("margin").abs() < _SURE * (pl.col("variance") + pl.col("variance_b")).sqrt()
         return (
             data.pairs.lazy()
             .filter(pl.col("margin").is_finite())

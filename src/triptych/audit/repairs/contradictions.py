@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from triptych.audit.instantiation.labels import ScoresAgainstLabel
 from triptych.audit.repairs.repair import Repair, dropped
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ class DropContradictions(Repair):
             pl.concat([contradicted, alike]).lazy(),
             "another pair of its prompt says the opposite, or its texts are alike",
         )
+
+
+class DropAgainstScores(Repair):
+    """Pairs go whose rejected response scores higher than the chosen one (see `scores_against_label`)."""
+
+    name = "drop_against_scores"
+    mitigates = ("I6",)
+
+    def changes(self, data: Data, seed: int) -> pl.DataFrame:
+        """Drop pairs whose scores contradict their label."""
+        return dropped(ScoresAgainstLabel().rows(data).filter("shows"), "its scores contradict its label")
 
 
 class SwapAverage(Repair):

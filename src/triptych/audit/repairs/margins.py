@@ -81,7 +81,8 @@ class WeightByMargin(Repair):
         weight, margin = pl.col("weight"), pl.col("margin")
         rows = data.pairs.filter(margin.is_finite())
         by = "strategy_id"
-        scaled = rows.with_columns(new=weight * margin * weight.sum().over(by) / (weight * margin).sum().over(by))
+        told = weight * margin.clip(0)
+        scaled = rows.with_columns(new=told * weight.sum().over(by) / told.sum().over(by)).filter(pl.col("new").is_finite())
         return scaled.filter((pl.col("new") - weight).abs() > 1e-12).select(
             "id", weight="new", why=pl.lit("its margin says how much it counts")
         )

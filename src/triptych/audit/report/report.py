@@ -22,7 +22,8 @@ from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
 from triptych.audit.report.panels import Panels, panels
 from triptych.audit.report.shown import Shown, shown
-from triptych.store.run import Run
+from triptych.operators import REPEATS, BadRow
+from triptych.store.run import SET_ASIDE, Run
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +121,7 @@ def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Basel
         data=called,
         imported=run.manifest.imported,
         recipe=run.manifest.recipe,
-        verdict=_verdict(audited, told, len(accepted)),
+        verdict=_verdict(audited, told, len(accepted), _left_out(run)),
         rows=audited.rows,
         findings=told,
         accepted=accepted,
@@ -156,7 +157,7 @@ def _closed(ends: tuple[float, float]) -> tuple[float | None, float | None]:
     return (None if ends[0] == -math.inf else ends[0], None if ends[1] == math.inf else ends[1])
 
 
-def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int) -> Verdict:
+def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out: str) -> Verdict:
     errors = sum(each.severity == "error" for each in told)
     warnings = sum(each.severity == "warn" for each in told)
     number = len({each.name for each in audited.findings})
@@ -170,8 +171,24 @@ def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int) -> Verdic
         accepted=accepted,
         measured=measured,
         diagnostics=len(DIAGNOSTICS),
-        said=_sentence(severity, errors, warnings, accepted, measured, _of_what(told)),
+        said=_sentence(severity, errors, warnings, accepted, measured, _of_what(told)) + left_out,
     )
+
+
+def _left_out(run: Run) -> str:
+    """How many rows could not be read, and what was wrong with the first; those that repeat another are a finding."""
+    manifest = run.manifest
+    unread = manifest.set_aside - manifest.repeated
+    file = run.path / SET_ASIDE
+    if unread <= 0 or not file.is_file():
+        return ""
+    with file.open("rb") as lines:
+        bad = (msgspec.json.decode(line, type=BadRow) for line in lines)
+        first = next((each for each in bad if not each.reason.startswith(REPEATS)), None)
+    if first is None:
+        return ""
+    of = f" of {manifest.rows:,}" if manifest.rows else ""
+    return f" {unread:,}{of} rows could not be used and are not in this; row {first.row}: {first.reason}."
 
 
 _MOST_MODES = 4

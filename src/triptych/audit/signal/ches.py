@@ -108,7 +108,7 @@ def _pairs(run: Run, most: int | None) -> pl.DataFrame:
     said = run.responses().filter(pl.col("messages").list.len() == 1)
     said = said.select("id", says=pl.col("messages").list.first().struct.field("content")).unique("id")
     place = pl.col("response_ids").list
-    pairs = run.examples().filter((pl.col("kind") == "pair") & (pl.col("margin").fill_null(1.0) > 0))
+    pairs = run.examples().filter((pl.col("kind") == "pair") & (pl.col("margin").fill_null(1.0) != 0))
     pairs = pairs.select(
         "prompt_id", pair="id", chosen=place.get(0, null_on_oob=True), rejected=place.get(1, null_on_oob=True)
     ).sort("pair")

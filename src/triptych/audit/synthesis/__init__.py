@@ -36,6 +36,7 @@ from triptych.audit.synthesis.prompts import (
     NoisyPrompts,
     PromptGini,
     RejectedScore,
+    RepeatedRows,
     TestsSeen,
 )
 from triptych.audit.synthesis.self_play import (
@@ -76,6 +77,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     NoisyPrompts(),
     RejectedScore(),
     NearDuplicatePrompts(),
+    RepeatedRows(),
     PromptGini(),
     EffectivePrompts(),
     TestsSeen(),

@@ -103,7 +103,7 @@ class PairsWithoutMargin(Share):
         """Each pair with a margin, and whether it is next to nothing."""
         import polars as pl
 
-        small = pl.col("margin") < SMALL_MARGIN
+        small = pl.col("margin").abs() < SMALL_MARGIN
         return _with_margin(data).with_columns(part=small, whole=1, shows=small)
 
     def say(self, strategy: str, _id: str) -> tuple[str, str]:  # type: ignore[override]
@@ -164,7 +164,7 @@ class MarginEntropy(Diagnostic):
         import polars as pl
 
         bins = [f"bin_{number}" for number in range(10)]
-        place = (pl.col("margin") * 10).floor().clip(0, 9)
+        place = (pl.col("margin").abs() * 10).floor().clip(0, 9)
         rows = (
             _with_margin(data)
             .collect()

@@ -9,7 +9,7 @@ from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate, ratio, student
-from triptych.audit.needs import GRADED, LIBRARIES, MARGINS, PAIRS, PROMPTS, RESPONSES, TEST_SETS
+from triptych.audit.needs import GRADED, IMPORTED, LIBRARIES, MARGINS, PAIRS, PROMPTS, RESPONSES, TEST_SETS
 from triptych.audit.prompts import near_copies, seen_tests
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class NearDuplicatePrompts(Share):
     first 200 words, have a Jaccard similarity of 0.8 or more.
 
     Candidates come from MinHash with 16 bands of 4 values (Broder, 1997), and each is compared exactly with the first
-    prompt in its band. Copies of one prompt count as one cluster.
+    prompt in its band. The interval is that of so many prompts drawn one by one.
     """
 
     name = "near_duplicate_prompts"
@@ -104,18 +104,36 @@ class NearDuplicatePrompts(Share):
     repair = "drop_copied_prompts"
 
     def rows(self, data: Data) -> pl.LazyFrame:
-        """Each prompt, and whether it is a copy; clustered by what it is a copy of."""
+        """Each prompt, and whether it is a copy."""
         import polars as pl
 
         copy = pl.col("copy_of").is_not_null()
-        found = near_copies(data.prompts).lazy()
-        return found.with_columns(
-            part=copy, whole=1, id="prompt_id", shows=copy, prompt_id=pl.coalesce("copy_of", "prompt_id")
-        )
+        return near_copies(data.prompts).lazy().with_columns(part=copy, whole=1, id="prompt_id", shows=copy)
 
     def say(self) -> tuple[str, str]:  # type: ignore[override]
         """About all prompts."""
         return "", "Near copies of earlier prompts make up"
+
+
+class RepeatedRows(Diagnostic):
+    """Share of rows of imported data that repeat an earlier one whole: prompt, responses and verdicts. They count once in
+    whatever else is said, and in no trainer that reads the file as it is.
+
+    It is counted, not estimated; the interval is that of so many rows drawn one by one.
+    """
+
+    name = "repeated_rows"
+    failure_mode = "S9"
+    needs = (IMPORTED,)
+    good = (0.0, 0.01)
+    error = (0.0, 0.1)
+    unit = "share"
+    change = "drop repeated rows; what Triptych exports of imported data has none"
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Count them."""
+        again, rows = data.rows_repeated, data.rows_read
+        yield self.found(ratio(rows, again, rows, again, again, rows), "Rows that repeat an earlier one, and count once here, make up", data=data)
 
 
 class PromptGini(Diagnostic):
