@@ -121,8 +121,8 @@ def effective_share(sums: Floats, weights: Floats) -> tuple[Estimate, str] | Non
 
     `sums` has the prompts' sums of w, w^2 and 1; `weights` are those of the rows. No sample bounds it from below where
     weights have a heavy tail, since it may be the weights that were not drawn that count: then the interval begins at 0, its
-    end is that of a one-sided one, and there are words that say so. The tail is light enough where its shape is below 0.25 with 95 % confidence (see
-    `tail_shape`).
+    end is that of a one-sided one, and there are words that say so. The tail is light enough where its shape is below 0.25
+    with 97.5 % confidence, so that the fourth moment is finite (see `tail_shape`).
     """
     import numpy as np
 
@@ -130,7 +130,7 @@ def effective_share(sums: Floats, weights: Floats) -> tuple[Estimate, str] | Non
     if found is None:
         return None
     shape, rows = tail_shape(np.asarray(weights, dtype=float))
-    if shape + 1.645 * abs(1 + shape) / math.sqrt(max(rows, 1)) < _LIGHT:
+    if shape + _Z * abs(1 + shape) / math.sqrt(max(rows, 1)) < _LIGHT:
         return found, ""
     why = f"the greatest weights have a Pareto tail of k = {shape:.2f}" if math.isfinite(shape) else "of too few rows"
     said = f" (at most: how few it may be can't be told, {why})"

@@ -124,7 +124,7 @@ class EffectiveSampleShare(Diagnostic):
 
     A pair weighs exp(log pi(y_w|x) / |y_w|) exp(log pi(y_l|x) / |y_l|): how likely the policy is to give it, by the mean
     token. WPO's alignment of the weights is left out. Where there are no pairs, over single responses. What it may be at
-    least is only said of 100 rows or more whose weights have no heavy tail: a Pareto tail of shape k below 0.25 with 95 %
+    least is only said of 100 rows or more whose weights have no heavy tail: a Pareto tail of shape k below 0.25 with 97.5 %
     confidence, so that the fourth moment is finite (the k of arXiv:1507.02646).
     """
 
