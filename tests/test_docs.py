@@ -355,7 +355,8 @@ def principles_table(_: str) -> str:
         looked_at = ["the recipe"] if rule.static is not None else []
         looked_at += [f"findings of {', '.join(rule.modes)}"] if rule.modes else []
         looked_at += [rule.refused] if rule.refused else []
-        rows.append((rule.id, PRINCIPLES[rule.principle], rule.asks, "; ".join(looked_at) or f"not checked: {rule.unchecked}"))
+        told = "; ".join(looked_at) or f"not checked: {rule.unchecked}"
+        rows.append((rule.id, PRINCIPLES[rule.principle], rule.asks, f"{told} ({rule.limits})" if rule.limits else told))
     return table(("rule", "principle", "what should be so", "what is looked at"), rows)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from triptych.audit.estimates import mean
+from triptych.audit.estimates import bounded_mean
 from triptych.audit.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -44,15 +44,14 @@ def win_rates(data: Data, baseline: str | None = None) -> list[WinRate]:
     for (evaluator, _), rows in sorted(table.partition_by("evaluator", "evaluator_id", as_dict=True).items()):
         controlled = length_controlled(rows)
         for model in sorted(rows["model"].unique()):
-            rate = mean(rows.filter(pl.col("model") == model), "won")
+            rate = bounded_mean(rows.filter(pl.col("model") == model), "won")
             if rate is not None:
-                held = Estimate(rate.value, max(rate.low, 0.0), min(rate.high, 1.0), rate.n, rate.prompts)
                 found.append(
                     WinRate(
                         evaluator=evaluator,
                         model=model,
                         baseline=rows["baseline"][0],
-                        win_rate=held,
+                        win_rate=rate,
                         length_controlled=controlled.get(model),
                     )
                 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic, Share
-from triptych.audit.estimates import mean
+from triptych.audit.estimates import bounded_mean
 from triptych.audit.finding import Finding
 from triptych.audit.instantiation.settings import each_strategy, kept_also, setting
 from triptych.audit.needs import LIBRARIES, PAIRS, SCORES
@@ -79,7 +79,7 @@ class ChosenShortfall(Diagnostic):
         pools = data.overall.with_columns(short=score.max().over("prompt_id") - score, size=pl.len().over("prompt_id"))
         placed = pools.filter(pl.col("size") > 2).select("response_id", "short")
         for strategy, pairs in each_strategy(data.pairs.join(placed, left_on="chosen", right_on="response_id")):
-            found = mean(pairs, "short")
+            found = bounded_mean(pairs, "short")
             if found is not None:
                 said = f"Chosen responses of {strategy} pairs score less than the best one to their prompt by"
                 shown = tuple(pairs.top_k(10, by="short").sort("id")["id"])

@@ -21,7 +21,7 @@ RULES: tuple[Rule, ...] = (
     *closed_loop.RULES,
     *hygiene.RULES,
 )
-DIAGNOSTICS = signal.DIAGNOSTICS
+DIAGNOSTICS = (*signal.DIAGNOSTICS, *coverage.DIAGNOSTICS)
 
 __all__ = ["DIAGNOSTICS", "PRINCIPLES", "RULES", "Broken", "Rule", "Ruling", "broken_by", "found_in_recipe", "rulings"]
 

@@ -53,6 +53,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics of these modes that say nothing of the rule."""
     refused: str = ""
     """Where a recipe that breaks it can't be read at all: what is refused."""
+    limits: str = ""
+    """What of it can't be looked at, or why it is no graver."""
     unchecked: str = ""
     """Why it is not checked."""
 

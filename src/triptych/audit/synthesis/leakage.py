@@ -28,7 +28,7 @@ class LabelFromSurface(Diagnostic):
 
     It is the area under the curve within pairs of a logistic model on the differences of the source (each model or other
     source that made responses, up to 20), the logarithms of characters, words and lines, and of bullets, headings, bold
-    text and code blocks; on held-out prompts, in five folds; up to 10,000 pairs. One half where they tell nothing.
+    text and code blocks; fitted on one half of the prompts and measured on the other; up to 10,000 pairs. One half where they tell nothing.
     """
 
     name = "label_auc_from_source_and_form"

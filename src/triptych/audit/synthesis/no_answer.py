@@ -219,7 +219,7 @@ class RefusalsByLabel(Diagnostic):
             )
             for side in ("rejected", "chosen")
         ]
-        gap = difference(pl.concat(sides), "refuses", "chosen")
+        gap = difference(pl.concat(sides), "refuses", "chosen", within=(0.0, 1.0))
         if gap is None:
             return
         rates = [float(side["refuses"].mean() or 0) for side in sides]  # type: ignore[arg-type]

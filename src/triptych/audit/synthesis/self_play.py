@@ -35,6 +35,7 @@ class AnchorGold(ByRound):
     error = (-0.1, math.inf)
     axis = "gold score of the anchors"
     shared_prompts = True
+    within = (0.0, 1.0)
     change = _ANCHOR
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
