@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.audit import agreement
 from triptych.audit.diagnostic import Share
-from triptych.audit.instantiation.settings import setting
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import PAIRS
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ class ContradictoryPairs(Share):
     error = (0.0, 0.1)
     change = _CHANGE
     repair = "drop_contradictions"
+    mitigations = (pairing.without_contradictions, pairing.smoothed)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its opposite is there."""
@@ -73,6 +73,7 @@ class PreferenceCycles(Share):
         "make pairs of one score or ranking of each response, which can't go round in circles, or drop these prompts"
     )
     repair = "drop_contradictions"
+    mitigations = (pairing.scored_pairs,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt with enough pairs, and whether they go round in a circle."""
@@ -127,6 +128,7 @@ class SecondOpinionAgainst(Share):
     error = (0.0, 0.5)
     by = ("evaluator", "evaluator_id")
     change = "have both evaluators count (a panel), leave out pairs on which they disagree, or smooth the labels"
+    mitigations = (scoring.everybody, pairing.smoothed)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each clear preference of an evaluator on a pair that does not rest on it, and whether it is for the rejected."""
@@ -166,13 +168,3 @@ class SecondOpinionAgainst(Share):
     def say(self, evaluator: str, _id: str) -> tuple[str, str]:  # type: ignore[override]
         """Name the evaluator."""
         return evaluator, f"{evaluator}, on whom these pairs do not rest, prefers the rejected response in"
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Have everybody count who judged."""
-        made = setting(data, "pairs", {"evaluators": None})
-        return {place: value for place, value in made.items() if _names_evaluators(data, place)}
-
-
-def _names_evaluators(data: Data, place: str) -> bool:
-    number = int(place.split(".")[1])
-    return data.recipe is not None and getattr(data.recipe.instantiation[number], "evaluators", None) is not None

@@ -108,13 +108,16 @@ _WITH_EXAMPLES = 3
 """Findings of one statistic and severity whose rows are shown."""
 
 
-def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Baseline | None = None) -> Report:
-    """Tell an audit of a run's data. `called` is what the user called it."""
+def report_of(
+    audited: Audit, data: Data, run: Run, called: str, baseline: Baseline | None = None, recipe: str | None = None
+) -> Report:
+    """Tell an audit of a run's data. `called` is what the user called it; changes are made in the text of `recipe`, or else in
+    that of the run's own file."""
     known = baseline or Baseline()
     accepted = tuple(each for each in audited.findings if known.covers(each))
     told = tuple(each for each in audited.findings if not known.covers(each))
     grave = tuple(each for each in told if each.severity != "info")
-    text = run.recipe_text()
+    text = run.recipe_text() if recipe is None else recipe
     return Report(
         triptych=triptych.__version__,
         data=called,
