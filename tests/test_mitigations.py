@@ -471,7 +471,7 @@ def run(tmp_path_factory):
 
 
 def test_the_mended_recipe_is_that_of_the_user_with_the_changes(run, tmp_path):
-    mine, new = run.path.parent / "recipe.yaml", tmp_path / "mended.yaml"
+    mine, new = run.path.parent / "recipe.yaml", run.path.parent / "mended.yaml"  # where relative paths start
     told = CliRunner().invoke(cli, ["audit", str(run.path), "--recipe", str(mine), "--mended", str(new)])
     assert told.exit_code == 0, told.output
     assert "--set instantiation.0.length=residual" in told.output
@@ -502,3 +502,20 @@ def test_the_json_has_the_diff_of_each_statistic_and_of_all(run, tmp_path):
         assert diff.startswith("--- recipe.yaml\n+++ recipe.yaml\n")
         assert applied(run.recipe_text(), diff, tmp_path) != parse_recipe(run.recipe_text())
     assert msgspec.json.encode(told["change"]["refused"])
+
+
+def test_a_finding_about_a_round_changes_the_recipe_of_its_loop(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "loop" / "round-2")
+    looped = LONGER + "models: {policy: {backend: embedded}}\nloop: {rounds: 3}\n"
+    (tmp_path / "loop" / "recipe.yaml").write_text(looped)
+    shutil.copy(run.path.parent / "prompts.jsonl", tmp_path / "loop")
+    data = Data.of(tp.open_run(tmp_path / "loop"))
+    assert data.recipe == parse_recipe(run.recipe_text())
+    forgets = next(each for each in DIAGNOSTICS if each.name == "backward_transfer")
+    assert forgets.edits(data, "") == {"loop.replay": 0.2}
+    new = tmp_path / "loop" / "mended.yaml"
+    told = CliRunner().invoke(cli, ["audit", str(tmp_path / "loop"), "--mended", str(new), "--quiet"])
+    assert told.exit_code == 0, told.output
+    assert new.read_text() == looped.replace("{kind: pairs}", "{kind: pairs, style: residual, length: residual}")
+    (tmp_path / "loop" / "recipe.yaml").write_text(LONGER)  # no loop, so it is there for another reason
+    assert forgets.edits(Data.of(tp.open_run(tmp_path / "loop")), "") == {}

@@ -18,7 +18,7 @@ from triptych.app.imports import telling
 from triptych.app.text import clean, console, count, duration, many, one_line, say, usd
 from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
-from triptych.audit.data import Data
+from triptych.audit.data import Data, whole_recipe_text
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
@@ -73,11 +73,12 @@ def audit_command(
         telling(quiet=silent) as importing,
         opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
     ):
+        mine = _same_recipe(recipe, run) if recipe is not None else None
         looked_at = asking(run, asked, gold, test_sets, quiet=silent)
         with measuring(quiet=silent) as progress:
             audited = audit(looked_at, progress=progress)
-        text = run.recipe_text() if recipe is None else _same_recipe(recipe, run)
-        report = report_of(audited, looked_at, run, data, known, text)
+        report = report_of(audited, looked_at, run, data, known, mine)
+        text = whole_recipe_text(run) if mine is None else mine.read_text(encoding="utf-8")
     if html is not None:
         write_whole(Path(html), page(report).encode())
     if mended_to is not None:
@@ -100,11 +101,11 @@ def _beside(data: str) -> Path:
     return Path(data).with_name(f"{Path(data).name}.audit.sqlite")
 
 
-def _same_recipe(file: str, run: Run) -> str:
-    """The text of a recipe's file as its user wrote it, if it is the recipe of a run."""
-    if load_recipe(file).id != parse_recipe(run.recipe_text(), str(run.path)).id:
+def _same_recipe(file: str, run: Run) -> Path:
+    """The file of a recipe as its user wrote it, if it is the recipe of a run."""
+    if load_recipe(file).id != parse_recipe(whole_recipe_text(run), str(run.path)).id:
         raise TriptychError(f"{file} is not the recipe that made {run.path}; leave --recipe out, or give the file as it was then")
-    return find_recipe(file).read_text(encoding="utf-8")
+    return find_recipe(file)
 
 
 def tests_of(named: Sequence[str]) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from triptych.errors import RecipeError
@@ -31,8 +32,11 @@ def mitigation(of: Callable[[Data, str], Edits]) -> Mitigation:
 
 def proposed(mitigations: Sequence[Mitigation], data: Data, subject: str) -> Mapping[str, Any]:
     """What the first of some mitigations changes that changes anything, and with which the recipe loads."""
-    if data.recipe is None:
+    if data.whole_recipe is None:
         return {}
+    if data.recipe is not data.whole_recipe:
+        data = copy(data)
+        data.recipe = data.whole_recipe
     for each in mitigations:
         edits = each.of(data, subject)
         if edits and _loads(data, edits):

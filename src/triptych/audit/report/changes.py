@@ -28,17 +28,17 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that do not go with the others or with this recipe, and why."""
 
 
-def change(text: str, findings: Iterable[Finding]) -> Change | None:
+def change(text: str, findings: Iterable[Finding], file: str = RECIPE) -> Change | None:
     """What findings would change in a recipe's text, the gravest first; None where they change nothing.
 
     The settings of a finding are taken all together or not at all. Where two findings want different values of one
-    setting, the graver one has it. Secrets are left out of the diff.
+    setting, the graver one has it. Secrets are left out of the diff, which is of `file`.
     """
     taken, refused, after = _taken(text, findings)
     if not taken and not refused:
         return None
     settings = tuple(as_option(setting) for setting in taken)
-    return Change(settings=settings, diff=_clean(text, diff(text, after)), refused=refused)
+    return Change(settings=settings, diff=_clean(text, diff(text, after, file)), refused=refused)
 
 
 def mended(text: str, findings: Iterable[Finding]) -> str:
@@ -46,9 +46,9 @@ def mended(text: str, findings: Iterable[Finding]) -> str:
     return _taken(text, findings)[2]
 
 
-def diff(before: str, after: str) -> str:
+def diff(before: str, after: str, file: str = RECIPE) -> str:
     """A unified diff of a recipe's file."""
-    made = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), RECIPE, RECIPE)
+    made = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), file, file)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
 
 
