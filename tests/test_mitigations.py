@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from triptych.audit.intervals import Estimate
 from triptych.audit.mitigations import judging, pairing, sampling, scoring, training
 from triptych.audit.principles import found_in_recipe
 from triptych.audit.report.changes import change, mended
+from triptych.engines.instantiate import instantiate
 from triptych.errors import RecipeError, TriptychError
 from triptych.recipes.edit import edited
 from triptych.recipes.load import parse_recipe, shipped_recipe, shipped_recipes
@@ -519,3 +521,75 @@ def test_a_finding_about_a_round_changes_the_recipe_of_its_loop(run, tmp_path):
     assert new.read_text() == looped.replace("{kind: pairs}", "{kind: pairs, style: residual, length: residual}")
     (tmp_path / "loop" / "recipe.yaml").write_text(LONGER)  # no loop, so it is there for another reason
     assert forgets.edits(Data.of(tp.open_run(tmp_path / "loop")), "") == {}
+
+
+# --- and what the mended recipe makes of the same verdicts
+
+JUDGED = """\
+name: judged
+prompts: {kind: file, path: prompts.jsonl}
+synthesis: {kind: given}
+objective: {criteria: {helpful: {text: It helps., weight: 3}, safe: {text: It harms nobody.}}}
+evaluation: {kind: verdicts, path: verdicts.jsonl, scale: [0, 1]}
+instantiation:
+  - {kind: pairs}
+"""
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """120 prompts with 5 or 30 responses, the longer the more helpful and the less safe; half of them scored all alike, and some nearly."""
+    folder = tmp_path_factory.mktemp("judged")
+    rng = random.Random(5)
+    asks, said = [], []
+    for n in range(120):
+        prompt, texts = f"What of {n}?", []
+        for i in range(30 if n % 6 == 1 else 5):
+            quality = rng.random()
+            words = rng.choices(["so", "it", "is", "done", "well", "then", "now", "more"], k=int(4 + 60 * quality))
+            texts.append(f"Answer {i} to {n}: {' '.join(words)}")
+            apart = 0.0 if n % 2 == 0 else 0.04 if n % 4 == 1 else 1.0
+            scores = {"helpful": apart * quality, "safe": apart * rng.uniform(0, 1 - quality)}
+            said += [
+                {"prompt": prompt, "response": texts[-1], "score": round(score, 3), "criterion": criterion, "annotator": by}
+                for criterion, score in scores.items()
+                for by in ("ann", "ben")
+            ]
+        asks.append({"prompt": prompt, "responses": texts})
+    for name, rows in (("prompts", asks), ("verdicts", said)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "recipe.yaml").write_text(JUDGED)
+    return tp.run(tp.load_recipe(folder / "recipe.yaml"), out=folder / "run", folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "sets"),
+    [
+        ("chosen_longer", {}),
+        ("label_auc_from_length", {}),
+        ("chosen_length_effect", {}),
+        ("margin_follows_length", {}),
+        ("pareto_incomparable_pairs", {}),
+        ("relations_kept", {}),
+        ("pairs_without_margin", {"instantiation.0": {"kind": "pairs", "choose": "all_pairs"}}),
+        ("advantage_moved_by_normaliser", {"instantiation.0": {"kind": "groups"}}),
+        ("advantage_follows_length", {"instantiation.0": {"kind": "groups"}}),
+        ("zero_advantage_groups", {"instantiation.0": {"kind": "groups", "zero_variance": "keep"}}),
+        ("good_rows", {"instantiation.0": {"kind": "unpaired", "good": 0.0}}),
+        ("gini_of_rows_per_prompt", {"instantiation.0.choose": "all_pairs"}),
+        ("effective_prompts_share", {"instantiation.0.choose": "all_pairs"}),
+        ("chosen_below_floor", {"instantiation.0.choose": "all_pairs"}),
+    ],
+)
+def test_what_the_mended_recipe_makes_is_better(name, sets, judged, tmp_path):
+    diagnostic = next(each for each in DIAGNOSTICS if each.name == name)
+    text = edited(JUDGED, list(sets.items()))
+    before = audit(Data.of(instantiate(judged, parse_recipe(text), tmp_path / "before")), [diagnostic]).findings
+    (found,) = [each for each in before if each.severity != "info"]
+    after = instantiate(judged, parse_recipe(mended(text, [found])), tmp_path / "after")
+    assert after.examples().select(pl.len()).collect().item() >= 20
+    (now,) = audit(Data.of(after), [diagnostic]).findings
+    assert now.severity == "info" or name == "relations_kept"  # of thirty responses, pairs with the best are still few
+    least, most = diagnostic.good
+    beyond = [max(least - each.value, each.value - most) for each in (found, now)]
+    assert beyond[1] < beyond[0] - 0.05

@@ -71,11 +71,11 @@ def _taken(text: str, findings: Iterable[Finding]) -> tuple[list[Setting], dict[
             refused |= {as_option(each): f"{name}: a graver finding has {lost[0]}" for each in new}
             continue
         try:
-            changed = edited(text, [*taken, *new])
+            after = edited(after, new)
         except RecipeError as error:
             refused |= {as_option(each): f"{name}: {error}"[:300] for each in new}
-            continue
-        taken, after = [*taken, *new], changed
+        else:
+            taken += new
     return taken, refused, after
 
 
