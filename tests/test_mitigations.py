@@ -357,6 +357,17 @@ def test_a_judge_of_the_same_family_as_who_answers_is_no_other_judge():
     assert judging.another_judge.of(Data({}, recipe=parse_recipe(near)), "by") == {}
 
 
+def test_a_judge_to_whom_another_evaluator_passes_questions_on_is_changed_there():
+    recipe = tp.load_recipe("active-ultrafeedback")
+    (place,) = judging.longer_verdicts.of(Data({}, recipe=recipe), "acquire")
+    assert place == "evaluation.0.evaluator.max_tokens"
+
+
+def test_imported_verdicts_are_not_dropped_for_those_of_a_program():
+    alone = parse_recipe("name: r\nprompts: {kind: inline, prompts: [a]}\nsynthesis: {kind: given}\n")
+    assert judging.verified_too.of(Data({"prompts": prompts()}, recipe=alone), "by") == {}
+
+
 def test_references_that_are_no_numbers_are_not_checked_by_a_program():
     assert judging.verified_too.of(Data({"prompts": prompts("Paris")}, recipe=parse_recipe(RECIPE)), "by") == {}
 

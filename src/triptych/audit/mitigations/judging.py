@@ -154,7 +154,9 @@ def another_judge(data: Data, subject: str) -> Edits:
 @mitigation
 def verified_too(data: Data, subject: str) -> Edits:
     """Have a program check the final answer as well, of prompts that have a number for a reference (`verify`)."""
-    if any(one.final_answer for one in of_kind(data, "evaluation", "verify").values()) or not references(data):
+    judging = panel(data, "evaluation").values()
+    checked = any(getattr(one, "final_answer", False) for one in judging)
+    if not judging or checked or not references(data):  # imported verdicts are of no evaluator, and a run would drop them
         return {}
     on = next(iter(criteria(data)), "answer")
     operator = {"kind": "verify", "name": "checked", "criterion": on, "use_prompt": False, "final_answer": True}

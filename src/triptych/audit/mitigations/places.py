@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.mitigations.mitigation import Edits, Mitigation
@@ -41,18 +41,24 @@ def judges(data: Data, subject: str) -> dict[str, Any]:
 
     If it is about none, all whom a model answers in words.
     """
-    asking = {
-        place: one for place, one in panel(data, "evaluation").items() if isinstance(getattr(one, "model", None), str)
-    }
+    models = data.recipe.models if data.recipe is not None else {}
+    asking = [each for each in _voices(data) if isinstance(getattr(each[2], "model", None), str)]
     if not subject:
-        return {place: one for place, one in asking.items() if getattr(one, "asks_for", "chat") == "chat"}
-    assert data.recipe is not None
-    models = data.recipe.models
+        return {place: one for place, _, one in asking if getattr(one, "asks_for", "chat") == "chat"}
     return {
         place: one
-        for place, one in asking.items()
-        if subject in (called(one), models[one.model].model) or subject.startswith(f"{called(one)}:")
+        for place, name, one in asking
+        if subject in (name, models[one.model].model) or subject.startswith(f"{name}:")
     }
+
+
+def _voices(data: Data) -> Iterator[tuple[str, str, Any]]:
+    """The evaluators with their places and their names in judgements, which are those of who passes questions on to them."""
+    for place, one in panel(data, "evaluation").items():
+        if one.kind == "acquire":
+            yield f"{place}.evaluator", called(one), one.evaluator
+        else:
+            yield place, called(one), one
 
 
 def instantiations(data: Data, kind: str, subject: str = "", **has: Any) -> Edits:
