@@ -363,6 +363,12 @@ def test_a_judge_to_whom_another_evaluator_passes_questions_on_is_changed_there(
     assert place == "evaluation.0.evaluator.max_tokens"
 
 
+def test_of_two_responses_none_is_rejected_but_the_worst():
+    widest = next(each for each in DIAGNOSTICS if each.name == "widest_margins")
+    data = Data({}, recipe=parse_recipe(edited(RECIPE, [("synthesis.0.n", 2)])))
+    assert widest.edits(data, "best_vs_worst") == {"instantiation.0.max_margin": 0.9}
+
+
 def test_imported_verdicts_are_not_dropped_for_those_of_a_program():
     alone = parse_recipe("name: r\nprompts: {kind: inline, prompts: [a]}\nsynthesis: {kind: given}\n")
     assert judging.verified_too.of(Data({"prompts": prompts()}, recipe=alone), "by") == {}

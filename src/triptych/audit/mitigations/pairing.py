@@ -9,6 +9,7 @@ from triptych.audit.mitigations.mitigation import Edits, Mitigation, mitigation
 from triptych.audit.mitigations.places import criteria, instantiations, of_kind, panel, setting
 from triptych.audit.principles.parts import policy
 from triptych.recipes.judged import of_steps
+from triptych.recipes.made import made_per_prompt
 
 if TYPE_CHECKING:
     from triptych.audit.data import Data
@@ -87,13 +88,6 @@ without_contradictions = setting(
     "Make no pair of what was compared once each way (`contradictions: drop`)",
     contradictions="keep",
 )
-not_the_worst = setting(
-    "pairs",
-    {"choose": "best_vs_low"},
-    "Reject what is nearest to two standard deviations below the mean (`choose: best_vs_low`)",
-    choose="best_vs_worst",
-    tier=0.0,
-)
 distinct = setting(
     "pairs", {"distinct": True}, "Never pair two responses that say the same (`distinct`)", distinct=False
 )
@@ -138,6 +132,13 @@ def rather_by_margin(data: Data, subject: str) -> Edits:
 def _chosen_so(data: Data, subject: str, instead_of: tuple[str, ...], how: str) -> Edits:
     pairs = instantiations(data, "pairs", subject)
     return {f"{place}.choose": how for place, one in pairs.items() if one.choose in instead_of and not one.tier}
+
+
+@mitigation
+def not_the_worst(data: Data, subject: str) -> Edits:
+    """Reject what is nearest to two standard deviations below the mean (`choose: best_vs_low`)."""
+    assert data.recipe is not None
+    return {} if made_per_prompt(data.recipe) == 2 else _chosen_so(data, subject, ("best_vs_worst",), "best_vs_low")
 
 
 @mitigation
