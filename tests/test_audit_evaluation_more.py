@@ -604,13 +604,3 @@ def test_every_diagnostic_says_what_it_lacks_and_what_to_change():
         assert each.lacks(data_of()) is not None or not told(each), each.name
         assert each.change, each.name
     assert pl.DataFrame({"name": [each.name for each in DIAGNOSTICS]})["name"].is_unique().all()
-
-
-@pytest.mark.parametrize("diagnostic", OURS, ids=lambda each: each.name)
-def test_the_edits_of_a_diagnostic_make_a_recipe_that_builds(diagnostic):
-    made = recipe()
-    edits = diagnostic.edits(data_of(made), "judge")
-    changes = [f"{place}={json.dumps(value)}" for place, value in edits.items()]
-    assert (parse_recipe(recipe_yaml(made), changes=changes) != made) == bool(edits)
-    named = {"proxy_follows_length", "proxy_follows_bullets", "disagreement_at_the_top", "criteria_conflict"}
-    assert bool(edits) == (diagnostic.name in named)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import statistics
@@ -35,7 +34,6 @@ from triptych.audit.instantiation.quality import ChosenBelowFloor, ChosenShortfa
 from triptych.audit.instantiation.similarity import IdenticalPairs, NearIdenticalPairs
 from triptych.audit.instantiation.splits import SameQuestionApart, TestPromptsInTraining
 from triptych.recipes.load import parse_recipe
-from triptych.recipes.write import recipe_yaml
 from triptych.records import Message, Span, make_example, make_prompt
 from triptych.records.judgement import StepLocator
 
@@ -504,18 +502,6 @@ instantiation:
   - {kind: pairs, choose: all_pairs}
   - {kind: groups}
 """
-
-
-@pytest.mark.parametrize("diagnostic", DIAGNOSTICS, ids=lambda each: each.name)
-def test_the_edits_of_a_diagnostic_make_a_recipe_that_builds(diagnostic):
-    recipe = parse_recipe(RECIPE)
-    data = Data({}, recipe=recipe)
-    edits = diagnostic.edits(data, "best_vs_worst")
-    changed = parse_recipe(
-        recipe_yaml(recipe), changes=[f"{place}={json.dumps(value)}" for place, value in edits.items()]
-    )
-    assert (changed != recipe) == bool(edits)
-    assert diagnostic.change or edits or diagnostic.name == "class_weight_ratio"
 
 
 def hostile():

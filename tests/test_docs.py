@@ -244,11 +244,18 @@ def diagnostics_table(stage: str) -> str:
     rows = [
         (f"`{each.name}`", each.failure_mode, " ".join(inspect.getdoc(each).split()),
          "; ".join(need.what for need in each.needs) or "-", *(each.range_of(ends).replace("any", "-") for ends in (each.good, each.error)),
-         each.source)
+         each.source, change_of(each))
         for each in DIAGNOSTICS
         if type(each).__module__.split(".")[2] == stage
     ]  # fmt: skip
-    return table(("finding", "mode", "what is measured", "needs", "expected", "error beyond", "source"), rows)
+    return table(("finding", "mode", "what is measured", "needs", "expected", "error beyond", "source", "the change"), rows)
+
+
+def change_of(diagnostic: Any) -> str:
+    """What a finding of a diagnostic gives to have it changed: a diff, a repair, or words alone."""
+    does = [f"{each.does[0].lower()}{each.does[1:]}" for each in diagnostic.mitigations]
+    parts = [f"diff: {'; else '.join(does)}"] * bool(does) + [f"repair: `{diagnostic.repair}`"] * bool(diagnostic.repair)
+    return ". ".join(parts) or "words"
 
 
 def operator_table(cls: type[BaseModel]) -> str:

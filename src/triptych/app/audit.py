@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,16 +18,17 @@ from triptych.app.imports import telling
 from triptych.app.text import clean, console, count, duration, many, one_line, say, usd
 from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
-from triptych.audit.data import Data
+from triptych.audit.data import Data, whole_recipe_text
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
+from triptych.audit.report.changes import as_option, mended
 from triptych.audit.signal import Scoring
 from triptych.engines.asking import Asked, full_data, read_tests
 from triptych.engines.audit import is_run, opened
 from triptych.errors import TriptychError
 from triptych.models.calls import Counts
-from triptych.recipes.load import parse_recipe
+from triptych.recipes.load import find_recipe, load_recipe, parse_recipe
 from triptych.store.run import Run, write_whole
 
 _WIDTH = 110
@@ -36,6 +38,8 @@ _FEW = 2
 _ALIKE: dict[Severity, int] = {"error": 4, "warn": 4, "info": 1}
 """Findings of one statistic that have a row, the worst first."""
 _PLAIN_EVERY_S = 15.0
+_MOST_LINES = 60
+"""Of a diff."""
 _STATES: dict[Severity, str] = {"error": "ERROR", "warn": "WARN", "info": ""}
 _STAGES = ("synthesis", "evaluation", "instantiation", "loop", "principle")
 
@@ -51,6 +55,8 @@ def audit_command(
     tests: Sequence[str],
     *,
     html: str | None,
+    recipe: str | None,
+    mended_to: str | None,
     fail_on: str,
     baseline: str | None,
     write_baseline_to: str | None,
@@ -67,12 +73,16 @@ def audit_command(
         telling(quiet=silent) as importing,
         opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
     ):
+        mine = _same_recipe(recipe, run) if recipe is not None else None
         looked_at = asking(run, asked, gold, test_sets, quiet=silent)
         with measuring(quiet=silent) as progress:
             audited = audit(looked_at, progress=progress)
-        report = report_of(audited, looked_at, run, data, known)
+        report = report_of(audited, looked_at, run, data, known, mine)
+        text = whole_recipe_text(run) if mine is None else mine.read_text(encoding="utf-8")
     if html is not None:
         write_whole(Path(html), page(report).encode())
+    if mended_to is not None:
+        write_whole(Path(mended_to), mended(text, report.findings).encode())
     if write_baseline_to is not None:
         write_baseline(write_baseline_to, audited.findings)
     if as_json:
@@ -89,6 +99,13 @@ def _beside(data: str) -> Path:
     if not Path(data).exists():
         raise TriptychError(f"{data} is no file or folder here, so say where to keep the calls: --calls FILE")
     return Path(data).with_name(f"{Path(data).name}.audit.sqlite")
+
+
+def _same_recipe(file: str, run: Run) -> Path:
+    """The file of a recipe as its user wrote it, if it is the recipe of a run."""
+    if load_recipe(file).id != parse_recipe(whole_recipe_text(run), str(run.path)).id:
+        raise TriptychError(f"{file} is not the recipe that made {run.path}; leave --recipe out, or give the file as it was then")
+    return find_recipe(file)
 
 
 def tests_of(named: Sequence[str]) -> dict[str, list[str]]:
@@ -174,7 +191,7 @@ def report_text(report: Report) -> str:
     """Lay a report out for people."""
     parts = [_head(report)]
     parts += [_stage(report, stage) for stage in _STAGES]
-    parts += [_principles(report), _accepted(report), _unmeasured(report.unmeasured)]
+    parts += [_principles(report), _change(report), _accepted(report), _unmeasured(report.unmeasured)]
     took = f"Measured in {duration(report.seconds)}; the intervals are of 95 %, clustered by prompt."
     parts.append(f"{took}\n{report.verdict.said}")  # again, as a terminal shows the end
     return "\n\n".join(part for part in parts if part)
@@ -216,7 +233,9 @@ def _explained(alike: list[Finding]) -> list[str]:
     telling = [each.message for each in alike if each.value is None or len(alike) <= _FEW]
     lines = [line for message in telling[:_FEW] for line in _wrapped(message, " " * 8)]
     changes = dict.fromkeys(each.change for each in alike if each.change)
-    return [*lines, *(line for change in changes for line in _wrapped(change, " " * 8 + "-> "))]
+    lines += [line for change in changes for line in _wrapped(change, " " * 8 + "-> ")]
+    settings = dict.fromkeys(as_option(each) for finding in alike for each in finding.edits.items())
+    return [*lines, *(f"{'':11}--set {shlex.quote(one_line(setting, 2 * _WIDTH))}" for setting in settings)]
 
 
 def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
@@ -252,6 +271,19 @@ def _principles(report: Report) -> str:
         lines += [line for said in by_recipe for line in _wrapped(said, " " * 8)]
         lines += _wrapped(f"see {', '.join(each.rests_on)}", " " * 8) if each.rests_on else []
     return "\n".join(["Principles broken", *lines]) if lines else ""
+
+
+def _change(report: Report) -> str:
+    """The diff of the recipe, in which all findings have a part that go together."""
+    if report.change is None:
+        return ""
+    lines = [clean(line, 2 * _WIDTH) for line in report.change.diff.splitlines()]
+    more = [f"... and {len(lines) - _MOST_LINES} more lines; --html and --json have all"] * (len(lines) > _MOST_LINES)
+    refused = [
+        line for setting, why in report.change.refused.items() for line in _wrapped(f"left out: {setting} ({why})", "  ")
+    ]
+    told = "The change to the recipe, which --mended FILE makes"
+    return "\n".join([told, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more]), *refused])
 
 
 def _accepted(report: Report) -> str:

@@ -223,6 +223,17 @@ def instantiate(
     "--policy", metavar="MODEL", help="Ask this model of the recipe, or `embedded`, how likely it finds them."
 )
 @click.option("--reference", metavar="MODEL", help="The same of the loss's reference.")
+@click.option(
+    "--mended",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write the run's recipe with the changes that the findings ask for.",
+)
+@click.option(
+    "--recipe",
+    metavar="RECIPE",
+    help="The run's recipe as you wrote it: changes are made in its text, which keeps comments; the run's own copy if not given.",
+)
 @click.option("--embeddings", metavar="MODEL", help="Ask this model for embeddings of the responses.")
 @click.option("--calls", type=click.Path(dir_okay=False), metavar="FILE", help="The call log; by DATA if not given.")
 @budget_option
@@ -237,6 +248,8 @@ def audit(
     verdicts: str | None,
     gold: tuple[str, ...],
     html: str | None,
+    mended: str | None,
+    recipe: str | None,
     policy: str | None,
     reference: str | None,
     embeddings: str | None,
@@ -268,6 +281,8 @@ def audit(
         asked,
         test_sets,
         html=html,
+        recipe=recipe,
+        mended_to=mended,
         fail_on=fail_on,
         baseline=baseline,
         write_baseline_to=write_baseline,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,11 +14,12 @@ from triptych.audit.features import features
 from triptych.audit.intervals import Estimate
 from triptych.audit.prompts import prompt_features
 from triptych.audit.similarity import pair_similarity
+from triptych.errors import RecipeError
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.records import Objective
-from triptych.store.run import MANIFEST, Run, open_run
+from triptych.store.run import MANIFEST, RECIPE, Run, open_run
 from triptych.store.tables import TABLES, schema
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Data:
     the name `policy`. `embeddings` are a model's vectors of responses: response_id, vector. `test_sets` are the texts of
     tests that the policy is to pass, by their names. `rows_read` is how many rows were read where the data was imported, `rows_repeated` how
     many of these repeat an earlier one and are in no table. `rounds` are the earlier rounds of a loop, the oldest first, or what
-    gives them.
+    gives them. `whole_recipe` is the recipe that findings change, where it is not `recipe`: of a round, that of its loop.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Data:
         rows_read: int = 0,
         rows_repeated: int = 0,
         rounds: Sequence[Data] | Callable[[], Sequence[Data]] = (),
+        whole_recipe: Recipe | None = None,
     ) -> None:
         import polars as pl
 
@@ -102,6 +105,7 @@ class Data:
         self.judgements: pl.LazyFrame = table("judgements")
         self.examples: pl.LazyFrame = table("examples")
         self.recipe: Recipe | None = recipe
+        self.whole_recipe = recipe if whole_recipe is None else whole_recipe
         self.gold_evaluators = None if gold is None else tuple(gold)
         self.logprobs: pl.DataFrame | None = logprobs
         self.ches = ches
@@ -132,6 +136,7 @@ class Data:
         return cls(
             tables,
             recipe=parse_recipe(run.recipe_text(), str(run.path)),
+            whole_recipe=parse_recipe(whole_recipe_text(run), str(run.path)),
             gold=gold,
             logprobs=logprobs,
             ches=ches,
@@ -465,10 +470,27 @@ class Data:
         return probed(self)
 
 
+def whole_recipe_text(run: Run) -> str:
+    """The recipe that findings change, as YAML: that of the loop that a run is a round of, else the run's own."""
+    own, loop = run.recipe_text(), run.path.parent / RECIPE
+    if not _is_round(run) or not loop.is_file():
+        return own
+    text = loop.read_text(encoding="utf-8")
+    with suppress(RecipeError):  # of what stands there for another reason
+        if (whole := parse_recipe(text)).loop is not None and whole.name == run.manifest.recipe:
+            return text
+    return own
+
+
+def _is_round(run: Run) -> bool:
+    head, _, number = run.path.name.rpartition("-")
+    return head == "round" and number.isdecimal()
+
+
 def _rounds_before(run: Run) -> list[Run]:
     """The rounds of the same loop before a run, in their order: of `round-3` those in `round-1` and `round-2`."""
-    head, _, number = run.path.name.rpartition("-")
-    if head != "round" or not number.isdecimal():
+    if not _is_round(run):
         return []
-    folders = [run.path.parent / f"round-{earlier}" for earlier in range(1, int(number))]
+    number = int(run.path.name.rpartition("-")[2])
+    folders = [run.path.parent / f"round-{earlier}" for earlier in range(1, number)]
     return [open_run(folder) for folder in folders if (folder / MANIFEST).exists()]

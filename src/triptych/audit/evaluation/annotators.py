@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, mean, smooth
 from triptych.audit.finding import FEWEST_PROMPTS, Bars, Finding
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.audit.people import by_people
 from triptych.instantiation.scores import verdicts
@@ -66,6 +67,7 @@ class AnnotatorAlpha(Diagnostic):
     error = (0.0, 1.0)
     source = "Krippendorff, Content Analysis, 2004"
     change = "word the criterion more sharply; keep the distribution of verdicts (soft labels), or labels by group"
+    mitigations = (pairing.soft,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each criterion."""
@@ -108,6 +110,7 @@ class AnnotatorDistance(Diagnostic):
     good = (-1.0, 0.1)
     error = (-1.0, 0.5)
     change = "look at what this annotator was told and judged; train or leave out, or keep a label by group"
+    mitigations = (scoring.without_annotator, scoring.dawid_skene)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each annotator, and tell of the farthest."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums
 from triptych.audit.finding import Bars, Finding
+from triptych.audit.mitigations import judging, scoring
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.audit.stability import stability
 from triptych.audit.told_apart import every, form, told_apart
@@ -60,6 +61,7 @@ class GoldCoverageAuc(Diagnostic):
     good = (0.0, 0.75)
     error = (0.0, 0.95)
     change = _CHANGE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all judges."""
@@ -91,6 +93,7 @@ class GoldCoverageIndex(Diagnostic):
     good = (-math.inf, 0.25)
     error = (-math.inf, 1.0)
     change = _CHANGE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge and criterion."""

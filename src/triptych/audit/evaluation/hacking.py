@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
-from triptych.audit.instantiation.length import without_length
-from triptych.audit.instantiation.settings import setting
+from triptych.audit.mitigations import judging, scoring
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.instantiation.scores import verdicts
 
@@ -112,10 +111,7 @@ class ProxyFollowsLength(_ProxyFollows):
     name = "proxy_follows_length"
     feature, what = "chars", "length"
     change = _CHANGE.format(what=what)
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what length explains of the verdicts out of them."""
-        return without_length(data)
+    mitigations = (scoring.without_length, judging.disregard_length)
 
 
 class ProxyFollowsBullets(_ProxyFollows):
@@ -126,10 +122,7 @@ class ProxyFollowsBullets(_ProxyFollows):
     name = "proxy_follows_bullets"
     feature, what = "bullets", "bullet points"
     change = _CHANGE.format(what=what)
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what style explains of the verdicts out of them."""
-        return setting(data, "pairs", {"style": "residual"}, style="keep")
+    mitigations = (scoring.without_style, judging.disregard_form)
 
 
 class ProxyFollowsHedges(_ProxyFollows):
@@ -141,6 +134,7 @@ class ProxyFollowsHedges(_ProxyFollows):
     name = "proxy_follows_hedges"
     feature, what = "hedges", "hedges"
     change = _CHANGE.format(what=what)
+    mitigations = (scoring.lower_bound, scoring.calibrated)
 
 
 class ProxyFollowsFlattery(_ProxyFollows):
@@ -152,6 +146,7 @@ class ProxyFollowsFlattery(_ProxyFollows):
     name = "proxy_follows_flattery"
     feature, what = "flatteries", "flattery"
     change = _CHANGE.format(what=what)
+    mitigations = (scoring.lower_bound, scoring.calibrated)
 
 
 _SEVERAL_SCORE = Need(
@@ -176,6 +171,7 @@ class DisagreementAtTheTop(Diagnostic):
     good = (0.0, 1.5)
     error = (0.0, 5.0)
     change = "train against the mean less the standard deviation of several judges (panel: lower_bound)"
+    mitigations = (scoring.lower_bound,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all responses and criteria that two or more models scored."""
@@ -209,6 +205,3 @@ class DisagreementAtTheTop(Diagnostic):
             said = "Judges' variance on the tenth of responses that they score highest is, over that on all,"
             yield self.found(found, said, rows=most["response_id"][:10].to_list(), data=data)
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take the mean less the standard deviation of several judges."""
-        return setting(data, "pairs", {"panel": {"combine": "lower_bound"}}, panel=None)

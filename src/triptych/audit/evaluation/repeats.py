@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import LIBRARIES, Need
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class ScoreReliability(Diagnostic):
     error = (0.5, 1.0)
     source = "Koo and Li, J. Chiropractic Medicine 15, 2016"
     change = "take the mean of several repeats, a lower temperature, a finer rubric, or a panel"
+    mitigations = (judging.repeated, judging.cooler)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge and criterion."""

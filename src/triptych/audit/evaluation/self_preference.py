@@ -9,6 +9,7 @@ from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import cluster_sums, difference_of_shares, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import GOLD, JUDGED, LIBRARIES, SEVERAL_JUDGES, Need
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class SelfPreferenceGap(Diagnostic):
     good = (-0.1, 0.1)
     error = (-0.4, 0.4)
     change = "judge with a model of another family, or with a panel of several"
+    mitigations = (judging.another_judge, judging.verified_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Compare, for each judge."""
@@ -117,6 +119,7 @@ class OwnFamilyAgainstOtherJudges(Diagnostic):
     good = (-0.1, 0.1)
     error = (-0.4, 0.4)
     change = "judge with a model of another family, or with a panel of several"
+    mitigations = (judging.another_judge, judging.verified_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Compare, for each judge."""

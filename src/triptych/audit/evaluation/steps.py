@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import auc
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.instantiation.scores import verdicts
 
@@ -64,6 +65,7 @@ class OutcomeAucFromSteps(Diagnostic):
     good = (0.65, 1.0)
     error = (0.5, 1.0)
     change = "gate the scores of steps by the end, score only steps that the end depends on, or take rollouts"
+    mitigations = (judging.by_rollouts,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge of steps and criterion."""
@@ -87,6 +89,7 @@ class WrongEndsWithoutBadStep(Share):
     error = (0.0, 0.7)
     by = ("evaluator", "evaluator_id", "criterion")
     change = "gate the scores of steps by the end, or take a judge that finds the first error"
+    mitigations = (judging.by_rollouts,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each wrong response, and whether no step is called bad."""

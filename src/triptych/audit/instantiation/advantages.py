@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import bounded_mean, cluster_sums, smooth
 from triptych.audit.finding import Curve, Finding
-from triptych.audit.instantiation.settings import each_strategy, setting
+from triptych.audit.instantiation.strategies import each_strategy
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import LIBRARIES, Need
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class AdvantageFollowsLength(Diagnostic):
     good = (-0.3, 0.3)
     error = (-0.7, 0.7)
     change = "take length out of the scores, or train with a loss that does not divide by each response's length"
+    mitigations = (scoring.without_length,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -73,10 +75,6 @@ class AdvantageFollowsLength(Diagnostic):
                 sign = 1 if found.value >= 0 else -1
                 shown = each.sort(sign * pl.col("rho"), "id", descending=[True, False])["id"].head(10)
                 yield self.found(found, said, subject=strategy, data=data, rows=tuple(shown.sort()))
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what length explains of the verdicts out of them."""
-        return setting(data, "groups", {"length": "residual"}, length="keep")
 
 
 def within_groups(rows: pl.DataFrame) -> pl.DataFrame:
@@ -105,6 +103,7 @@ class AdvantageMovedByNormaliser(Diagnostic):
     error = (0.0, 0.6)
     unit = "share"
     change = "leave the division by the standard deviation out: advantage: mean, or leave_one_out"
+    mitigations = (pairing.centred,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -130,10 +129,6 @@ class AdvantageMovedByNormaliser(Diagnostic):
                 said = f"The normaliser of {strategy} groups moves from some prompts to others"
                 shown = tuple(rows.top_k(10, by="moved").sort("id")["id"])
                 yield self.found(found, said, subject=strategy, data=data, rows=shown, plot=_by_score(groups))
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Only centre the scores."""
-        return setting(data, "groups", {"advantage": "mean"}, advantage="mean_std")
 
 
 def _moved(s: Any) -> Any:

@@ -10,6 +10,7 @@ from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import bounded_mean, cluster_sums, mean
 from triptych.audit.finding import Finding
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import judging, sampling, scoring, training
 from triptych.audit.needs import LIBRARIES, LOGPROBS, POLICY, RESPONSES, ROUNDS
 from triptych.audit.series import ByRound, curve, drawn
 from triptych.audit.stability import stability
@@ -44,6 +45,7 @@ class PolicyAge(Diagnostic):
     good = (0.0, 1.0)
     error = (0.0, 5.0)
     change = _REFRESH
+    mitigations = (training.less_replay, training.older_for_less)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on this round, and draw all of them."""
@@ -70,6 +72,7 @@ class RoundsSinceGold(Diagnostic):
     needs = (ROUNDS,)
     good = (0.0, 2.0)
     change = _RECALIBRATE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Count it for the judges of this round."""
@@ -99,6 +102,7 @@ class DiversityRatio(ByRound):
     axis = "1 - mean cosine of a prompt's responses"
     compared = "quotient"
     change = "explore more: a higher temperature, `verbalized`, prompts of middling difficulty"
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """The diversity of each prompt, by round."""
@@ -124,6 +128,7 @@ class DivergenceFromReference(Diagnostic):
     good = (-math.inf, 50.0)
     error = (-math.inf, 200.0)
     change = "raise beta, train for fewer steps, or begin anew from the reference"
+    mitigations = (training.higher_beta,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on samples that have both log-probabilities."""
@@ -157,6 +162,7 @@ class EvaluatorDrift(Diagnostic):
     error = (0.0, 0.95)
     unit = "share"
     change = _RECALIBRATE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge, and draw it by round."""
@@ -186,6 +192,7 @@ class ScoreShift(Diagnostic):
     good = (-math.inf, 0.25)
     error = (-math.inf, 1.0)
     change = _RECALIBRATE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge and criterion."""
@@ -214,6 +221,7 @@ class AnchorRegression(ByRound):
     shared_prompts = True
     within = (0.0, 1.0)
     change = "replay examples of earlier rounds (`loop.replay`), or constrain what must not get worse"
+    mitigations = (training.more_replay,)
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """The score of each response on each criterion, by round."""
@@ -247,6 +255,7 @@ class BackwardTransfer(Diagnostic):
     good = (-0.05, math.inf)
     error = (-0.15, math.inf)
     change = "replay examples of earlier rounds (`loop.replay`), or ask fewer new prompts a round"
+    mitigations = (training.more_replay,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on prompts that an earlier round has scored."""

@@ -46,6 +46,7 @@ def found_in_recipe(recipe: Recipe) -> tuple[Finding, ...]:
             prompts=0,
             severity=each.severity,
             message=each.message,
+            edits=each.edits,
         )
         for rule in RULES
         if rule.static is not None

@@ -28,7 +28,7 @@ def _one_order(recipe: Recipe) -> Iterator[Broken]:
             said = (
                 f"{judge.kind} sees each pair in one order only, so its position bias is unknown: set both_orders: true"
             )
-            yield Broken(gravity(recipe), said, f"{place}.both_orders")
+            yield Broken(gravity(recipe), said, f"{place}.both_orders", {f"{place}.both_orders": True})
 
 
 def _same_family(recipe: Recipe) -> Iterator[Broken]:

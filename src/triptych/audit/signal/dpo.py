@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, correlation, effective_share, mean, share
 from triptych.audit.finding import Finding, Histogram
-from triptych.audit.instantiation.settings import each_strategy
 from triptych.audit.instantiation.similarity import NEAR
+from triptych.audit.instantiation.strategies import each_strategy
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import pairing, sampling, training
 from triptych.audit.needs import LIBRARIES, LOGPROBS, PAIRS, Need
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class ImplicitAccuracy(Share):
     change = (
         "keep pairs whose margin exceeds what the policy knows already (a band on `potential`), or sample anew from it"
     )
+    mitigations = (pairing.by_potential,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether the policy has it right."""
@@ -136,6 +138,7 @@ class RankingAccuracy(Share):
     good = (0.2, 0.9)
     by = ("strategy", "strategy_id")
     change = "sample both responses from the policy, weigh pairs by their likelihood, or mix sources on both sides"
+    mitigations = (pairing.by_likelihood, sampling.policy_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its chosen response is the likelier one."""
@@ -163,6 +166,7 @@ class GradientWeight(Diagnostic):
     good = (0.1, 0.9)
     error = (0.01, 0.99)
     change = "make pairs that the policy does not know yet: sample anew from it, or keep those of great potential"
+    mitigations = (pairing.by_potential,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -189,6 +193,7 @@ class GradientSampleSize(Diagnostic):
     error = (0.1, 1.0)
     unit = "share"
     change = "bound the weights, lower beta, or keep pairs of moderate implicit margin"
+    mitigations = (training.lower_beta, pairing.by_potential)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -251,6 +256,7 @@ class GradientOnNearIdentical(Diagnostic):
     unit = "share"
     change = "drop pairs that hardly differ, or add a term for the likelihood of the chosen response to the loss"
     repair = "drop_near_identical"
+    mitigations = (training.likelihood_term, sampling.hotter)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""

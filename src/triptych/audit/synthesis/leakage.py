@@ -9,6 +9,7 @@ from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Bars, Finding
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import sampling, scoring
 from triptych.audit.needs import LIBRARIES, PAIRS
 from triptych.audit.told_apart import FORM, every, form, right_of_pairs
 
@@ -38,6 +39,7 @@ class LabelFromSurface(Diagnostic):
     error = (0.0, 0.8)
     unit = "share"
     change = _BALANCE
+    mitigations = (scoring.without_style, sampling.policy_only)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all pairs whose texts are there."""
@@ -75,6 +77,7 @@ class LabelSourceInformation(Diagnostic):
     good = (0.0, 0.1)
     error = (0.0, 0.5)
     change = _BALANCE
+    mitigations = (sampling.policy_only,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all pairs whose texts are there."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, difference, effective_share
 from triptych.audit.finding import FEWEST_PROMPTS, Finding, Histogram
+from triptych.audit.mitigations import pairing, sampling
 from triptych.audit.needs import LIBRARIES, LOGPROBS, POLICY, RESPONSES
 from triptych.audit.told_apart import told_apart
 
@@ -43,6 +44,7 @@ class OffPolicyShare(Share):
     needs = (POLICY, RESPONSES)
     good = (0.0, 0.5)
     change = _REWEIGHT
+    mitigations = (sampling.policy_too, pairing.by_likelihood)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each response, as often as it stands in an example."""
@@ -75,6 +77,7 @@ class PolicyTellable(Diagnostic):
     error = (0.0, 0.95)
     unit = "share"
     change = _REWEIGHT
+    mitigations = (pairing.by_likelihood, sampling.policy_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on the sampled prompts that have both kinds."""
@@ -104,6 +107,7 @@ class ExtraSurprise(Diagnostic):
     good = (-math.inf, 0.5)
     error = (-math.inf, 2.0)
     change = _REWEIGHT
+    mitigations = (pairing.by_likelihood, sampling.policy_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on responses with log-probabilities."""
@@ -135,6 +139,7 @@ class EffectiveSampleShare(Diagnostic):
     error = (0.05, 1.0)
     unit = "share"
     change = _REWEIGHT
+    mitigations = (sampling.policy_too,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on pairs both of whose responses have log-probabilities."""
