@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -31,7 +32,7 @@ from triptych.recipes.load import parse_recipe
 from triptych.store.run import Run, write_whole
 
 _WIDTH = 110
-_SUBJECT = 40
+_SUBJECT, _NEED = 40, 130
 _FEW = 2
 """Findings of one statistic that are told in words."""
 _ALIKE: dict[Severity, int] = {"error": 4, "warn": 4, "info": 1}
@@ -274,17 +275,17 @@ def _accepted(report: Report) -> str:
 
 
 def _unmeasured(unmeasured: Sequence[Unmeasured]) -> str:
-    """What could not be measured, in a line for each thing that it would need."""
+    """What could not be measured: how many statistics want which thing, those wanted most first; what failed by name."""
     if not unmeasured:
         return ""
-    lacking: dict[tuple[str, str], list[str]] = {}
-    for each in unmeasured:
-        lacking.setdefault((each.lacks, each.how), []).append(f"{each.name} ({each.failure_mode})")
-    lines = ["Not measured"]
-    for (lacks, how), names in lacking.items():
+    wanted = Counter((each.lacks, each.how) for each in unmeasured if not each.defect)
+    lines = [f"Not measured: {many(len(unmeasured), 'statistic')}; --json and --html name them, and what each needs"]
+    for (lacks, how), number in wanted.most_common():
         to_get = f" ({how})" if how not in ("", "-") else ""
-        lines.append(f"  for want of {one_line(lacks, 80)}{to_get}")
-        lines += wrapped(", ".join(names), " " * 8)
+        lines.append(f"  {number:>3} for want of {one_line(lacks + to_get, _NEED)}")
+    for each in unmeasured:
+        if each.defect:
+            lines += wrapped(f"{each.name} failed, {each.how}: {each.lacks}", "  ")
     return "\n".join(lines)
 
 
