@@ -84,9 +84,7 @@ def _wilson(value: float, within: tuple[float, float], effective: float, n: int,
     return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts)
 
 
-def _beside_an_end(
-    value: float, left_out: Floats, within: tuple[float, float], n: int, prompts: int
-) -> Estimate:
+def _beside_an_end(value: float, left_out: Floats, within: tuple[float, float], n: int, prompts: int) -> Estimate:
     """The interval where the value, or that without some prompt, stands at an end of the range.
 
     On a scale without bounds that is infinite. To leave such prompts out would leave out those that matter: of 29 rows with 1
@@ -97,7 +95,7 @@ def _beside_an_end(
     if error == 0:
         return Estimate(value, low, high, n, prompts)
     if math.isfinite(high - low):
-        effective = (value - low) * (high - value) / error**2
+        effective = (value - low) * (high - value) / error**2 or float(prompts)
         return _wilson(value, within, min(effective, float(n)), n, prompts)
     reach = student(len(left_out) - 1) * error
     return Estimate(value, max(value - reach, low), min(value + reach, high), n, prompts)
