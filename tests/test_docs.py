@@ -39,6 +39,7 @@ from pydantic import BaseModel
 from endpoint import endpoint
 from triptych import errors
 from triptych.app.cli import _guarded, cli
+from triptych.audit.judges import MORE
 from triptych.evaluation.constraints.check import Counted
 from triptych.evaluation.verify import _ADAPTER
 from triptych.imports.formats import BUILT_IN, formats
@@ -367,6 +368,11 @@ def principles_table(_: str) -> str:
     return table(("rule", "principle", "what should be so", "what is looked at"), rows)
 
 
+def judge_figures(_: str) -> str:
+    """The figures of judges that are no diagnostics."""
+    return table(("figure", "about", "meaning"), [(f"`{name}`", *each[::2]) for name, each in MORE.items()])
+
+
 GENERATORS = {
     "meanings": meanings_table,
     "principles": principles_table,
@@ -381,6 +387,7 @@ GENERATORS = {
     "diagnostics": diagnostics_table,
     "repairs": repairs_table,
     "struct": fields_table,
+    "judge-figures": judge_figures,
 }
 ORDINARY = ("random", "none", "outcome", "one")
 """Places in the taxonomy that go without saying."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -28,11 +29,12 @@ from triptych.engines.asking import Asked, full_data, read_tests
 from triptych.engines.audit import is_run, opened
 from triptych.errors import TriptychError
 from triptych.models.calls import Counts
+from triptych.operators import suggestion
 from triptych.recipes.load import find_recipe, load_recipe, parse_recipe
 from triptych.store.run import Run, write_whole
 
 _WIDTH = 110
-_SUBJECT = 40
+_SUBJECT, _NEED = 40, 130
 _FEW = 2
 """Findings of one statistic that are told in words."""
 _ALIKE: dict[Severity, int] = {"error": 4, "warn": 4, "info": 1}
@@ -114,6 +116,17 @@ def tests_of(named: Sequence[str]) -> dict[str, list[str]]:
     return {name: read_tests(file) for name, _, file in parts}
 
 
+def gold_of(run: Run, named: Sequence[str]) -> Sequence[str] | None:
+    """The evaluators that `--gold` names, or None. Raises `TriptychError` for one that judged nothing here."""
+    if not named:
+        return None
+    known = run.table("judgements").select("evaluator").unique().collect()["evaluator"].sort().to_list()
+    for each in named:
+        if each not in known:
+            raise TriptychError(f"no evaluator here is called {each!r}{suggestion(each, known)} (--gold)")
+    return named
+
+
 def asking(run: Run, asked: Asked, gold: Sequence[str], test_sets: Mapping[str, Sequence[str]], *, quiet: bool) -> Data:
     """Take a run's data, and ask the models that are named; say what that is going to take, and what it took."""
     terminal = console(stderr=True)
@@ -135,7 +148,7 @@ def asking(run: Run, asked: Asked, gold: Sequence[str], test_sets: Mapping[str, 
     def embeds(now: Counts) -> None:
         tell(f"Embeddings: {_cost(now)}")
 
-    return full_data(run, asked, gold=gold or None, test_sets=test_sets, scoring=scored, embedding=embeds)
+    return full_data(run, asked, gold=gold_of(run, gold), test_sets=test_sets, scoring=scored, embedding=embeds)
 
 
 _CHARS_A_TOKEN = 4
@@ -231,9 +244,9 @@ def _beyond(finding: Finding) -> float:
 def _explained(alike: list[Finding]) -> list[str]:
     """What a few findings of one statistic mean in words, and what to do about them."""
     telling = [each.message for each in alike if each.value is None or len(alike) <= _FEW]
-    lines = [line for message in telling[:_FEW] for line in _wrapped(message, " " * 8)]
+    lines = [line for message in telling[:_FEW] for line in wrapped(message, " " * 8)]
     changes = dict.fromkeys(each.change for each in alike if each.change)
-    lines += [line for change in changes for line in _wrapped(change, " " * 8 + "-> ")]
+    lines += [line for change in changes for line in wrapped(change, " " * 8 + "-> ")]
     settings = dict.fromkeys(as_option(each) for finding in alike for each in finding.edits.items())
     return [*lines, *(f"{'':11}--set {shlex.quote(one_line(setting, 2 * _WIDTH))}" for setting in settings)]
 
@@ -266,10 +279,10 @@ def _principles(report: Report) -> str:
     for each in report.principles:
         if each.state != "broken":
             continue
-        lines += _wrapped(f"{each.rule} does not hold: {each.asks}", f"  {_STATES[each.severity] or 'INFO':<5} ")
+        lines += wrapped(f"{each.rule} does not hold: {each.asks}", f"  {_STATES[each.severity] or 'INFO':<5} ")
         by_recipe = each.evidence if not each.rests_on else ()
-        lines += [line for said in by_recipe for line in _wrapped(said, " " * 8)]
-        lines += _wrapped(f"see {', '.join(each.rests_on)}", " " * 8) if each.rests_on else []
+        lines += [line for said in by_recipe for line in wrapped(said, " " * 8)]
+        lines += wrapped(f"see {', '.join(each.rests_on)}", " " * 8) if each.rests_on else []
     return "\n".join(["Principles broken", *lines]) if lines else ""
 
 
@@ -280,7 +293,7 @@ def _change(report: Report) -> str:
     lines = [clean(line, 2 * _WIDTH) for line in report.change.diff.splitlines()]
     more = [f"... and {len(lines) - _MOST_LINES} more lines; --html and --json have all"] * (len(lines) > _MOST_LINES)
     refused = [
-        line for setting, why in report.change.refused.items() for line in _wrapped(f"left out: {setting} ({why})", "  ")
+        line for setting, why in report.change.refused.items() for line in wrapped(f"left out: {setting} ({why})", "  ")
     ]
     told = "The change to the recipe, which --mended FILE makes"
     return "\n".join([told, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more]), *refused])
@@ -290,23 +303,24 @@ def _accepted(report: Report) -> str:
     if not report.accepted:
         return ""
     names = ", ".join(f"{each.name} {one_line(each.subject, 40)}".strip() for each in report.accepted)
-    return "\n".join(["Accepted by the baseline", *_wrapped(names, "  ")])
+    return "\n".join(["Accepted by the baseline", *wrapped(names, "  ")])
 
 
 def _unmeasured(unmeasured: Sequence[Unmeasured]) -> str:
-    """What could not be measured, in a line for each thing that it would need."""
+    """What could not be measured: how many statistics want which thing, those wanted most first; what failed by name."""
     if not unmeasured:
         return ""
-    lacking: dict[tuple[str, str], list[str]] = {}
-    for each in unmeasured:
-        lacking.setdefault((each.lacks, each.how), []).append(f"{each.name} ({each.failure_mode})")
-    lines = ["Not measured"]
-    for (lacks, how), names in lacking.items():
+    wanted = Counter((each.lacks, each.how) for each in unmeasured if not each.defect)
+    lines = [f"Not measured: {many(len(unmeasured), 'statistic')}; --json and --html name them, and what each needs"]
+    for (lacks, how), number in wanted.most_common():
         to_get = f" ({how})" if how not in ("", "-") else ""
-        lines.append(f"  for want of {one_line(lacks, 80)}{to_get}")
-        lines += _wrapped(", ".join(names), " " * 8)
+        lines.append(f"  {number:>3} for want of {one_line(lacks + to_get, _NEED)}")
+    for each in unmeasured:
+        if each.defect:
+            lines += wrapped(f"{each.name} failed, {each.how}: {each.lacks}", "  ")
     return "\n".join(lines)
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
+def wrapped(text: str, indent: str) -> list[str]:
+    """A text in lines, the first after `indent`, the others after as much space."""
     return textwrap.wrap(one_line(text, 2000), _WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))

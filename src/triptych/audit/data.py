@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from triptych.audit import agreement
 from triptych.audit import vectors as vector
@@ -25,6 +25,8 @@ from triptych.store.tables import TABLES, schema
 if TYPE_CHECKING:
     import polars as pl
 
+
+Made = TypeVar("Made")
 
 _OF_TEXTS_AND_VERDICTS = (
     "asked",
@@ -115,6 +117,7 @@ class Data:
         self.rows_repeated: int = rows_repeated
         self._policy = policy
         self._rounds = rounds
+        self._made: dict[Callable[[Data], Any], Any] = {}
 
     @classmethod
     def of(
@@ -151,6 +154,7 @@ class Data:
     def with_examples(self, examples: pl.DataFrame) -> Data:
         """The same data with other examples; what is known of the texts and verdicts is kept."""
         other = copy(self)
+        other._made = {}
         for name, value in vars(type(self)).items():
             if isinstance(value, cached_property) and name not in _OF_TEXTS_AND_VERDICTS:
                 other.__dict__.pop(name, None)
@@ -427,47 +431,12 @@ class Data:
         told = self.choices.select(*key, "probability", "judgement_id").drop_nulls("probability")
         return told.join(self.gold, on=["prompt_id", "a", "b"])
 
-    @cached_property
-    def proxies(self) -> pl.DataFrame:
-        """Judges' scores beside gold scores and features of the text; see `triptych.audit.evaluation.hacking.proxies`."""
-        from triptych.audit.evaluation.hacking import proxies
-
-        return proxies(self).collect()
-
-    @cached_property
-    def repeated(self) -> pl.DataFrame:
-        """Responses that models scored several times; see `triptych.audit.evaluation.repeats.repeated`."""
-        from triptych.audit.evaluation.repeats import repeated
-
-        return repeated(self)
-
-    @cached_property
-    def ratings(self) -> pl.DataFrame:
-        """What several people say of the same; see `triptych.audit.evaluation.annotators.ratings`."""
-        from triptych.audit.evaluation.annotators import ratings
-
-        return ratings(self)
-
-    @cached_property
-    def step_ends(self) -> pl.DataFrame:
-        """Scores of steps beside how the response ends; see `triptych.audit.evaluation.steps.step_ends`."""
-        from triptych.audit.evaluation.steps import step_ends
-
-        return step_ends(self).collect()
-
-    @cached_property
-    def with_gold(self) -> pl.DataFrame:
-        """Judged responses, with gold labels or not; see `triptych.audit.evaluation.drift.judged_with_gold`."""
-        from triptych.audit.evaluation.drift import judged_with_gold
-
-        return judged_with_gold(self)
-
-    @cached_property
-    def probed(self) -> pl.DataFrame:
-        """What the recipe's verifiers say of planted answers; see `triptych.audit.evaluation.verifier_leaks.probed`."""
-        from triptych.audit.evaluation.verifier_leaks import probed
-
-        return probed(self)
+    def once(self, make: Callable[[Data], Made]) -> Made:
+        """What `make` makes of these data, made once: a table that the diagnostics of one file share."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Made = self._made[make]
+        return made
 
 
 def whole_recipe_text(run: Run) -> str:

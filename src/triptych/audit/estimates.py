@@ -58,6 +58,7 @@ def smooth(
     if prompts == 0:
         return None
     total = sums.sum(axis=0)
+    low, high = within
     with np.errstate(all="ignore"):
         value = float(statistic(total))
         if not math.isfinite(value):
@@ -68,21 +69,57 @@ def smooth(
             sums = np.concatenate([sums, prior])
             total = sums.sum(axis=0)
         centre = float(statistic(total))
-        scale, back = _scale(within, root)
-        left_out = scale(np.asarray(statistic(total - sums), dtype=float))
+        left_out = np.asarray(statistic(total - sums), dtype=float)
     left_out = left_out[np.isfinite(left_out)]
-    low, high = within
-    bound = centre - low < _NEARLY or high - centre < _NEARLY
-    if bound and math.isfinite(low) and math.isfinite(high):
-        first, last = wilson((value - low) / (high - low), _fewer(prompts, prompts))
-        return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts)
-    if len(left_out) < 2:
-        return Estimate(value, low, high, n, prompts)
+    if _at_an_end(centre, within) and math.isfinite(high - low):
+        return _wilson(value, within, prompts, n, prompts)
     k = len(left_out)
-    error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
+    if k < 2:
+        return Estimate(value, low, high, n, prompts)
+    if not root and any(_at_an_end(each, within) for each in (centre, left_out.min(), left_out.max())):
+        return _beside_an_end(value, left_out, within, n, prompts)
+    scale, back = _scale(within, root)
+    error = _jackknife(scale(left_out))
     middle, reach = float(scale(np.asarray(centre))), student(min(k, prompts) - 1) * error
     first, last = float(back(middle - reach)), float(back(middle + reach))
     return Estimate(value, min(first, value), max(last, value), n, prompts)
+
+
+def _at_an_end(value: float, within: tuple[float, float]) -> bool:
+    return bool(value - within[0] < _NEARLY or within[1] - value < _NEARLY)
+
+
+def _jackknife(left_out: Floats) -> float:
+    """The standard error of a statistic, from its values without one of the prompts each."""
+    k = len(left_out)
+    return math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
+
+
+def _wilson(value: float, within: tuple[float, float], effective: float, n: int, prompts: int) -> Estimate:
+    """Wilson's interval for the value's place within its range, as if that were a share of an effective number of rows."""
+    low, high = within
+    place = min(max((value - low) / (high - low), 0.0), 1.0)
+    first, last = wilson(place, _fewer(effective, prompts))
+    return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts)
+
+
+def _beside_an_end(
+    value: float, left_out: Floats, within: tuple[float, float], n: int, prompts: int
+) -> Estimate:
+    """The interval where the value, or that without some prompt, stands at an end of the range.
+
+    On a scale without bounds that is infinite. To leave such prompts out would leave out those that matter: of 29 rows with 1
+    and one with 0 only the last one tells how far the mean may be from 1.
+    """
+    low, high = within
+    error = _jackknife(left_out)
+    if error == 0:
+        return Estimate(value, low, high, n, prompts)
+    if math.isfinite(high - low):
+        effective = (value - low) * (high - value) / error**2 or float(prompts)
+        return _wilson(value, within, min(effective, float(n)), n, prompts)
+    reach = student(len(left_out) - 1) * error
+    return Estimate(value, max(value - reach, low), min(value + reach, high), n, prompts)
 
 
 def _fewer(n: float, prompts: int) -> float:

@@ -47,7 +47,7 @@ def ratings(data: Data) -> pl.DataFrame:
 SEVERAL_PEOPLE = Need(
     "verdicts of several people on the same thing",
     "let two or more people judge some of it",
-    lambda data: data.ratings.height > 0,
+    lambda data: data.once(ratings).height > 0,
 )
 
 
@@ -73,7 +73,7 @@ class AnnotatorAlpha(Diagnostic):
         """Measure it for each criterion."""
         import polars as pl
 
-        for (criterion,), rows in sorted(data.ratings.partition_by("criterion", as_dict=True).items(), key=str):
+        for (criterion,), rows in sorted(data.once(ratings).partition_by("criterion", as_dict=True).items(), key=str):
             units = rows.group_by(_UNIT).agg(
                 m=pl.len().cast(pl.Float64),
                 x=pl.col("rating").sum(),
@@ -118,7 +118,7 @@ class AnnotatorDistance(Diagnostic):
 
         own = pl.col("rating")
         each = (
-            data.ratings.group_by(*_UNIT, "evaluator", "evaluator_id")
+            data.once(ratings).group_by(*_UNIT, "evaluator", "evaluator_id")
             .agg(own.mean(), pl.col("judgement_id").min())
             .with_columns(m=pl.len().over(_UNIT), all=own.sum().over(_UNIT))
             .filter(pl.col("m") > 2)

@@ -43,7 +43,7 @@ def judged_with_gold(data: Data) -> pl.DataFrame:
 PARTLY_GOLD = Need(
     "responses with gold labels and others without, judged by a model",
     "let people or a verifier judge some of what the judge judges",
-    lambda data: data.with_gold["gold"].n_unique() > 1,
+    lambda data: data.once(judged_with_gold)["gold"].n_unique() > 1,
 )
 
 
@@ -67,7 +67,7 @@ class GoldCoverageAuc(Diagnostic):
         """Measure it over all judges."""
         import polars as pl
 
-        rows = data.features.join(data.with_gold, on="response_id", maintain_order="left")
+        rows = data.features.join(data.once(judged_with_gold), on="response_id", maintain_order="left")
         kept = [every(its, _MOST) for its in rows.partition_by("gold")]
         if len(kept) < 2:
             return
@@ -100,7 +100,7 @@ class GoldCoverageIndex(Diagnostic):
         import polars as pl
 
         scored = data.scored.filter(pl.col("model").is_not_null() & pl.col("score").is_finite()).join(
-            data.with_gold, on="response_id"
+            data.once(judged_with_gold), on="response_id"
         )
         parts = scored.partition_by("evaluator", "evaluator_id", "criterion", as_dict=True)
         for (evaluator, _, criterion), rows in sorted(parts.items(), key=str):

@@ -22,7 +22,7 @@ _NEARLY = 1e-9
 _CHANGE = "take {what} out of the score, tell the judge to disregard it, or train against the lowest of several judges"
 
 
-def proxies(data: Data) -> pl.LazyFrame:
+def proxies(data: Data) -> pl.DataFrame:
     """What each judging model says of responses of which gold says something too, all less their means over the prompt's
     responses.
 
@@ -50,13 +50,14 @@ def proxies(data: Data) -> pl.LazyFrame:
         .join(counted, on="response_id")
         .with_columns(numbers - numbers.mean().over("prompt_id", "evaluator_id"))
         .sort("evaluator", "evaluator_id", "prompt_id", "response_id")
+        .collect()
     )
 
 
 PROXY_AND_GOLD = Need(
     "scores by a model beside gold scores of the same responses",
     "let people or a verifier score some of the responses that the judge scores",
-    lambda data: data.proxies.height > 0,
+    lambda data: data.once(proxies).height > 0,
 )
 
 
@@ -72,7 +73,7 @@ class _ProxyFollows(Diagnostic):
         """Measure it for each judge."""
         import polars as pl
 
-        rows = data.proxies
+        rows = data.once(proxies)
         x, y, z = (pl.col(name) for name in ("proxy", self.feature, "gold"))
         products = {"xx": x * x, "yy": y * y, "zz": z * z, "xy": x * y, "xz": x * z, "yz": y * z}
         for (evaluator, _), its in sorted(

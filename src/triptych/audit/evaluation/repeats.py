@@ -51,7 +51,7 @@ def repeated(data: Data) -> pl.DataFrame:
 REPEATED_SCORES = Need(
     "scores of the same response, given several times",
     "give the judge `repeats`, with a temperature above 0",
-    lambda data: data.repeated.height > 1,
+    lambda data: data.once(repeated).height > 1,
 )
 
 
@@ -78,7 +78,7 @@ class ScoreReliability(Diagnostic):
         import polars as pl
 
         by = ["evaluator", "evaluator_id", "criterion"]
-        parts = data.repeated.partition_by(by, as_dict=True)
+        parts = data.once(repeated).partition_by(by, as_dict=True)
         for (evaluator, _, criterion), rows in sorted(parts.items(), key=str):
             n = pl.col("k")
             told = rows.with_columns(one=pl.lit(1.0), kk=n * n, between=pl.col("total") ** 2 / n, prompt_id="prompt_id")

@@ -228,7 +228,7 @@ def _no_model(*_: object) -> NoReturn:
 PROBES = Need(
     "a recipe that verifies answers which are numbers",
     "audit a run whose recipe has `verify`, on prompts with a reference or a final_answer",
-    lambda data: data.probed.height > 0,
+    lambda data: data.once(probed).height > 0,
 )
 
 
@@ -244,7 +244,7 @@ class _Probe(Share):
         import polars as pl
 
         missed = pl.col("passes") != pl.col("right")
-        its = data.probed.lazy().filter(pl.col("right") == self.right)
+        its = data.once(probed).lazy().filter(pl.col("right") == self.right)
         return its.with_columns(part=missed, whole=1, id="prompt_id", shows=missed)
 
     def say(self, verifier: str) -> tuple[str, str]:  # type: ignore[override]

@@ -18,6 +18,7 @@ from triptych.audit.baseline import Baseline
 from triptych.audit.data import Data, whole_recipe_text
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, Severity
+from triptych.audit.judges import Judges
 from triptych.audit.modes import MODES
 from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
@@ -99,8 +100,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How long it took to measure."""
 
 
-def report_json(report: Report) -> str:
-    """Write a report as JSON, in ASCII alone; what is not finite is null."""
+def report_json(report: Report | Judges) -> str:
+    """Write a report, or that on judges, as JSON, in ASCII alone; what is not finite is null."""
     return json.dumps(json.loads(msgspec.json.encode(report)))
 
 
