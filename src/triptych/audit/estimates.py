@@ -80,7 +80,8 @@ def smooth(
         return Estimate(value, low, high, n, prompts)
     k = len(left_out)
     error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
-    middle, reach = float(scale(np.asarray(centre))), student(min(k, prompts) - 1) * error
+    with np.errstate(all="ignore"):
+        middle, reach = float(scale(np.asarray(centre))), student(min(k, prompts) - 1) * error
     first, last = float(back(middle - reach)), float(back(middle + reach))
     return Estimate(value, min(first, value), max(last, value), n, prompts)
 

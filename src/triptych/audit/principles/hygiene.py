@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triptych.audit.principles.parts import generators, operators, policy
 from triptych.audit.principles.rule import Broken, Rule
@@ -28,7 +28,8 @@ def _unlike_mathematics(recipe: Recipe) -> Iterator[Broken]:
         yield Broken("info", f"{why} responses of the policy itself; here none is {trained}'s", "synthesis")
     elif made is not None and made < 2:
         yield Broken("info", f"{why} several responses to a prompt; here there is one", "synthesis")
-    made_of = {operator.kind for operator in recipe.instantiation}
+    instantiation: tuple[Any, ...] = recipe.instantiation
+    made_of = {operator.kind for operator in instantiation}
     if made_of and not made_of & _OF_MANY:
         yield Broken("info", f"{why} groups; here there are {', '.join(sorted(made_of))}", "instantiation")
 
