@@ -79,8 +79,9 @@ def smooth(
     if not root and any(_at_an_end(each, within) for each in (centre, left_out.min(), left_out.max())):
         return _beside_an_end(value, left_out, within, n, prompts)
     scale, back = _scale(within, root)
-    error = _jackknife(scale(left_out))
-    middle, reach = float(scale(np.asarray(centre))), student(min(k, prompts) - 1) * error
+    with np.errstate(all="ignore"):
+        error = _jackknife(scale(left_out))
+        middle, reach = float(scale(np.asarray(centre))), student(min(k, prompts) - 1) * error
     first, last = float(back(middle - reach)), float(back(middle + reach))
     return Estimate(value, min(first, value), max(last, value), n, prompts)
 
