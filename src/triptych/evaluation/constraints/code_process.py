@@ -106,10 +106,10 @@ def _watched(process: subprocess.Popen[bytes], deadline: float) -> Ran:
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has; it is left to be waited for, so that its number stays its own."""
-    return process.returncode is not None or (
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    )
+    """Whether it has; where the system allows it is left to be waited for, so that its number stays its own."""
+    if process.returncode is not None or not hasattr(os, "waitid"):
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
