@@ -1102,6 +1102,42 @@ def test_sweet_spot_rejects_what_is_bad_and_not_the_outlier_that_is_worst(tmp_pa
     assert spared == PROMPTS
 
 
+def test_meta_rewarding_takes_the_shortest_of_the_best_and_the_longest_of_the_worst(tmp_path):
+    class Wordy(World):
+        """Says as much as it likes, and is not sure how good that was."""
+
+        def _say(self, body, text):
+            kind, message = super()._say(body, text)
+            said = message["message"]["content"]
+            if kind == "sample":
+                message["message"]["content"] = f"{said} {'so ' * (body['seed'] % 89)}"
+            elif kind == "judge":
+                unsure = json.loads(said)
+                unsure["score"] = round(1 + 0.6 * unsure["score"]) + body["seed"] % 3 - 1
+                message["message"]["content"] = json.dumps(unsure)
+            return kind, message
+
+    with world(Wordy()) as (_, base_url):
+        _, run = run_method("meta-rewarding", tmp_path / "run", base_url, prompts=20)
+    others = {"chosen": 0, "rejected": 0}
+    for here, examples in of_prompts(run):
+        score = {
+            name: fmean(told["scores"][0] for told in row["said"] if told["evaluator"] == "rubric")
+            for name, row in here.items()
+        }
+        length = {name: len(row["messages"][0]["content"]) for name, row in here.items()}
+        best, worst = max(score.values()), min(score.values())
+        near = 0.1 * (best - worst) + 1e-9
+        top = [name for name in here if score[name] >= best - near]
+        bottom = [name for name in here if score[name] <= worst + near]
+        chosen, rejected = min(top, key=length.__getitem__), max(bottom, key=length.__getitem__)
+        pairs = [example["response_ids"] for example in examples if not example["outputs"]]
+        assert pairs == ([[chosen, rejected]] if best > worst else [])
+        others["chosen"] += score[chosen] < best
+        others["rejected"] += score[rejected] > worst
+    assert min(others.values()) > 0, "the length decided on both sides where the scores alone would not have"
+
+
 def test_spectrum_tuning_draws_the_order_of_the_outputs(tmp_path):
     with world() as (_, base_url):
         _, run = run_method("spectrum-tuning", tmp_path / "run", base_url, prompts=12)

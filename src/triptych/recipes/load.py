@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import types
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -26,19 +29,40 @@ def shipped_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def shipped_recipe(name: str) -> Path:
-    """The file of a recipe that comes with Triptych."""
-    return Path(str(files("triptych.recipes") / f"{name}.yaml"))
+@cache
+def known_recipes() -> dict[str, Path]:
+    """The files of all recipes that go by a name: Triptych's own, then those that installed packages add.
+
+    A package adds the YAML files of a folder by an entry point of the group `triptych.recipes` that names the folder as a
+    module. A name that is taken stays with who had it.
+    """
+    found = {name: Path(str(files("triptych.recipes") / f"{name}.yaml")) for name in shipped_recipes()}
+    for entry in entry_points(group="triptych.recipes"):
+        try:
+            module = entry.load()
+            folder = Path(module.__file__).parent
+            added = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+        except Exception as error:  # another's broken package must not break every recipe
+            _warn(f"the recipes {entry.name!r} of an installed package can't be read: {error}")
+            continue
+        for name in added.keys() & found.keys():
+            _warn(f"the recipe {name!r} of {entry.value} is left out: there is another of that name")
+        found = added | found
+    return {name: found[name] for name in sorted(found)}
+
+
+def _warn(said: str) -> None:
+    warnings.warn(said, stacklevel=3)
 
 
 def find_recipe(name: str) -> Path:
-    """Find a recipe's file: a path, or the name of a shipped recipe, though a folder is called so, such as its run."""
-    path = Path(name)
-    if name in shipped_recipes() and not path.is_file():
-        return shipped_recipe(name)
+    """Find a recipe's file: a path, or the name of a known recipe, though a folder is called so, such as its run."""
+    path, known = Path(name), known_recipes()
+    if name in known and not path.is_file():
+        return known[name]
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    said = f"there is no such file, and no shipped recipe of that name{suggestion(name, shipped_recipes())}"
+    said = f"there is no such file, and no shipped recipe of that name{suggestion(name, known)}"
     raise RecipeError(name, [Problem(said)])
 
 
