@@ -196,6 +196,17 @@ def labelled_by_the_judges_odds(here, examples):
         assert example["labels"] == pytest.approx([chance, 1 - chance])
 
 
+def labelled_under_one_principle(here, examples):
+    """One question a pair, on one criterion, whose letter's odds are the label; of two alike the second is taken."""
+    (said,) = {one["id"]: one for row in here.values() for one in row["said"]}.values()
+    assert said["response_ids"] == list(here)
+    first, second = (row["quality"] for row in here.values())
+    (example,) = examples
+    assert example["response_ids"] == (list(here) if first > second else list(here)[::-1])
+    chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4))
+    assert example["labels"] == pytest.approx([chance, 1 - chance])
+
+
 def rare_against_common(here, examples):
     every = [row["quality"] for row in here.values()]
     for chosen, rejected in (qualities(here, example) for example in examples):
@@ -716,6 +727,7 @@ WANTED = {
     "cdpo": (2, 2, "pair", best_against_worst),
     "clair": (1, 1, "pair", revised),
     "constitutional-ai": (5, 0, "sft", revisions_imitated),
+    "constitutional-ai-rl": (2, 1, "pair", labelled_under_one_principle),
     "dapo": (16, 0, "group", advantages(standardised, keep=False)),
     "dpo": (2, 2, "pair", best_against_worst),
     "dr-grpo": (8, 0, "group", advantages(centred)),
@@ -1072,6 +1084,19 @@ def test_constitutional_ai_draws_the_principle_of_each_revision_and_shows_it_to_
     assert min(shown["revise"][principle] for principle in principles) > 5
     two = [[json.loads(row["params"]).get("principle") for row in here.values()][1:] for here, _ in of_prompts(run)]
     assert any(first != second for first, second in two), "each round draws anew"
+
+
+def test_constitutional_ai_s_second_stage_draws_one_principle_for_each_pair_and_shows_no_other(tmp_path):
+    with world() as (asked, base_url):
+        recipe, run = run_method("constitutional-ai-rl", tmp_path / "run", base_url, prompts=32)
+    texts = {criterion.text: name for name, criterion in recipe.objective.criteria.items()}
+    questions = [call.messages[-1]["content"] for call in asked.heard if call.kind == "judge"]
+    shown = [[name for text, name in texts.items() if text in question] for question in questions]
+    assert all(len(names) == 1 for names in shown)
+    recorded = run.judgements().collect()
+    assert sorted(name for (name,) in shown) == sorted(recorded["criterion"])
+    assert {recipe.objective.criteria[name].id for name in texts.values()} == {*recorded["criterion_id"]}
+    assert min(Counter(recorded["criterion"]).values()) > 2, "by draw, so that each has about a quarter"
 
 
 def test_self_rewarding_scores_from_0_to_5_and_takes_the_mean_of_three(tmp_path):

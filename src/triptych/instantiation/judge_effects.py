@@ -29,7 +29,8 @@ def fitted(choices: pl.DataFrame, prior: float) -> Effects:
 
     A judge of reliability a and leaning b finds a response of strength s, shown before one of strength t, better with the
     log-odds a (s - t) + b. So a counts the judge's opinions, as the quality of a worker does in Crowd-BT (X. Chen, P. N.
-    Bennett, K. Collins-Thompson and E. Horvitz, 2013), and b is an effect of order (R. R. Davidson and R. J. Beaver, 1977).
+    Bennett, K. Collins-Thompson and E. Horvitz, 2013), and as the discrimination of a judge does in arXiv:2601.21817; b is an effect of order (R. R. Davidson and R. J. Beaver,
+    1977).
     A judge has both for each criterion. Strengths and reliabilities have no unit in common but what is set: the mean
     reliability is 1, where each judge counts by its choices times its reliability. Reliabilities are not below 0.
 
