@@ -1060,7 +1060,7 @@ def test_ultrafeedback_writes_each_response_under_one_drawn_principle_of_four(tm
         message["content"] for here, _ in of_prompts(run) for row in here.values() for message in told[said(row)]
     )
     assert drawn.total() == 24 * 4
-    assert {text.split(":")[0].split()[1] for text in drawn} == {"helpful", "truthful", "honest", "the"}
+    assert {text.split(":")[0].split()[1] for text in drawn} == {"helpful", "truthful", "honest", "how"}
     assert min(drawn.values()) > 10
 
 
