@@ -1501,7 +1501,7 @@ def shorter(operators):
         if "model" in operator:
             operator["max_tokens"] = 40
         for field in operator.keys() & {"n", "keep"}:
-            operator[field] = min(operator[field], 4)
+            operator[field] = min(operator[field], 3)
         shorter(value for value in operator.values() if isinstance(value, dict))
 
 
