@@ -135,7 +135,8 @@ class Scored(MakesExamples):
             return True
         panel = self.panel is not None and self.panel.across_prompts
         residual = "residual" in (self.length, self.style)
-        return panel or self.calibrate is not None or residual or self.rescale == "standard"
+        modelled = self.bradley_terry is not None and self.bradley_terry.across_prompts
+        return panel or modelled or self.calibrate is not None or residual or self.rescale == "standard"
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.
