@@ -1650,6 +1650,6 @@ def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
     pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")
     run = run_of_shape(name, tmp_path / "run", lambda model: None)
     assert run.manifest.status == "finished"
-    assert set(run.responses().collect()["status"]) == {"ok"}
+    assert set(run.responses().collect()["status"]) <= {"ok"}  # a search may keep none where its judge was cut off
     assert set(run.judgements().collect()["status"]) <= {"ok", "unparsed"}
     made_as_it_should(name, run)
