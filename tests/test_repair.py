@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 import polars as pl
@@ -75,16 +76,46 @@ def test_contradictions_go_with_both_their_sides_and_nothing_else_does(planted, 
     assert [row["id"] for row in rows(done)] == innocent
 
 
-def test_pairs_that_the_order_decides_go_where_orders_are_averaged(planted, tmp_path):
-    run = planted("judge_names_the_first")
+def rest_on(run, *judges):
+    """Let each pair rest on what some judges say of its two responses together; of none if there are none."""
+    said = run.judgements().filter(pl.col("response_ids").list.len() == 2, pl.col("evaluator").is_in(judges)).collect()
+    by_pair = {}
+    for row in said.iter_rows(named=True):
+        by_pair.setdefault(frozenset(row["response_ids"]), []).append(row["id"])
+    ids = [by_pair.get(frozenset(row["response_ids"]), []) for row in rows(run)]
+    table = run.examples().collect().with_columns(judgement_ids=pl.Series(ids, dtype=pl.List(pl.String)))
+    table.write_parquet(run.path / "examples.parquet")
+
+
+def steady(run, judge):
+    """The pairs of which a judge names the same winner in every order."""
     said = {}
-    for row in run.judgements().filter(pl.col("evaluator") == "gamma").collect().iter_rows(named=True):
+    for row in run.judgements().filter(pl.col("evaluator") == judge).collect().iter_rows(named=True):
         winner = row["response_ids"][row["ranks"].index(1)]
         said.setdefault(frozenset(row["response_ids"]), set()).add(winner)
-    stands = [row["id"] for row in rows(run) if len(said[frozenset(row["response_ids"])]) == 1]
+    return [row["id"] for row in rows(run) if len(said[frozenset(row["response_ids"])]) == 1]
+
+
+def test_pairs_that_the_order_decides_go_where_orders_are_averaged(planted, tmp_path):
+    run = planted("judge_names_the_first")
+    rest_on(run, "gamma")
+    stands = steady(run, "gamma")
     assert 0 < len(stands) < len(rows(run))
     done, _ = repair_run(run, tmp_path / "new", ["swap_average"])
     assert [row["id"] for row in rows(done)] == stands
+
+
+@pytest.mark.parametrize("judges", [(), ("delta",), ("gamma", "delta")])
+def test_a_judge_that_sways_takes_no_label_away_that_does_not_rest_on_it_alone(planted, tmp_path, judges):
+    def asked_another(world):
+        if "delta" in judges:
+            world.choices += [replace(c, judge="delta", winner=min(c.first, c.second)) for c in world.choices]
+
+    run = planted("judge_names_the_first", change=asked_another)
+    rest_on(run, *judges)
+    assert len(steady(run, "gamma")) < len(rows(run))
+    _, log = repair_run(run, tmp_path / "new", ["swap_average"])
+    assert log.changes == ()
 
 
 def test_rows_that_would_teach_a_cut_off_text_go(planted, tmp_path):
@@ -162,6 +193,7 @@ def test_prompts_that_are_alike_become_one_family_and_a_split_keeps_them_togethe
 
 def test_a_repair_of_clean_data_changes_nothing_much_and_of_a_repaired_set_nothing_at_all(planted, tmp_path):
     run = planted("pairs_that_contradict")
+    rest_on(run, "gamma")
     names = ["drop_contradictions", "length_match", "swap_average"]
     once, _ = repair_run(run, tmp_path / "once", names)
     twice, log = repair_run(once, tmp_path / "twice", names)
@@ -180,6 +212,7 @@ def test_the_same_repair_gives_the_same_bytes_and_the_log_is_in_the_folder(plant
 
 def test_a_repair_that_would_leave_nothing_is_refused(planted, tmp_path):
     run = planted("judge_names_the_first", 1.0)
+    rest_on(run, "gamma")
     with pytest.raises(RunFolderError, match="nothing would be left"):
         repair_run(run, tmp_path / "new", ["swap_average"])
 

@@ -141,15 +141,7 @@ class SecondOpinionAgainst(Share):
             b=pl.max_horizontal("chosen", "rejected"),
             label=pl.when(a_chosen).then(1.0).otherwise(-1.0),
         )
-        by_whom = data.judgements.select("evaluator_id", judgement_ids="id")
-        rests_on = (
-            data.examples.filter(pl.col("kind") == "pair")
-            .select("id", "judgement_ids")
-            .explode("judgement_ids")
-            .join(by_whom, on="judgement_ids")
-            .select("id", "evaluator_id")
-            .unique()
-        )
+        rests_on = data.rests_on.select("id", "evaluator_id").unique()
         true = data.by_gold.select("evaluator_id").unique()
         on_gold = rests_on.join(true, on="evaluator_id", how="semi").select("id").unique()
         against = pl.col("prefers") != pl.col("label")

@@ -51,9 +51,10 @@ class DropAgainstScores(Repair):
 
 
 class SwapAverage(Repair):
-    """Pairs go that no judge names in both orders, where at least one judge contradicts itself on them.
+    """Pairs go that rest on nothing but judges that do not name the same winner in both orders.
 
-    That is what averaging the verdicts of both orders does: what the order decides becomes a tie.
+    That is what averaging the verdicts of both orders does: what the order decides becomes a tie. A judge counts only where
+    the pair's label rests on its verdicts, so labels by people stay whatever a judge says of them beside.
     """
 
     name = "swap_average"
@@ -65,10 +66,11 @@ class SwapAverage(Repair):
 
         a_first, b_first = pl.col("a_first"), pl.col("b_first")
         both = data.duels.lazy().filter(a_first.is_not_null() & b_first.is_not_null())
-        stands = (a_first == b_first) & (a_first != 0)
-        told = both.group_by("prompt_id", "a", "b").agg((~stands).any().alias("sways"), stands.any().alias("stands"))
-        pairs = data.pairs.lazy().with_columns(
-            a=pl.min_horizontal("chosen", "rejected"), b=pl.max_horizontal("chosen", "rejected")
+        sways = ((a_first != b_first) | (a_first == 0)).alias("sways")
+        judge = ["prompt_id", "a", "b", "evaluator_id", "criterion"]
+        pairs = data.pairs.lazy().select(
+            "id", "prompt_id", a=pl.min_horizontal("chosen", "rejected"), b=pl.max_horizontal("chosen", "rejected")
         )
-        swayed = pairs.join(told, on=["prompt_id", "a", "b"]).filter(pl.col("sways") & ~pl.col("stands"))
+        told = pairs.join(data.rests_on, on="id").join(both.select(*judge, sways), on=judge, how="left")
+        swayed = told.group_by("id").agg(pl.col("sways").fill_null(False).all()).filter("sways")
         return dropped(swayed, "its judge names another winner when the order is swapped")
