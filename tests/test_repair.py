@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -74,6 +75,23 @@ def test_contradictions_go_with_both_their_sides_and_nothing_else_does(planted, 
     assert 0 < len(innocent) < len(rows(run))
     done, _ = repair_run(run, tmp_path / "new", ["drop_contradictions"])
     assert [row["id"] for row in rows(done)] == innocent
+
+
+def test_contradictions_of_prompts_that_differ_in_white_space_and_case_alone_are_found_and_go(planted, tmp_path):
+    def asked_again_the_other_way_round(world):
+        for number in range(12):
+            twin, pair = world.questions[number], world.pairs[number]
+            world.questions.append(type(twin)(f" {twin.text.upper()}  ", list(twin.answers)))
+            world.pairs.append(type(pair)(len(world.questions) - 1, pair.rejected, pair.chosen, pair.margin))
+
+    clean_run = planted()
+    assert finding(clean_run, "contradictory_pairs").value == 0
+    before = [row["id"] for row in rows(clean_run)]
+    shutil.rmtree(clean_run.path)
+    run = planted(change=asked_again_the_other_way_round)
+    assert finding(run, "contradictory_pairs").value == 24 / len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_contradictions"])
+    assert [row["id"] for row in rows(done)] == before[12:]
 
 
 def rest_on(run, *judges):

@@ -21,18 +21,26 @@ _ROUNDS = 64
 """Longer chains of pairs than that are no longer followed, so that nothing runs for ever."""
 
 
-def _as_texts(data: Data) -> pl.LazyFrame:
-    """Pairs by what their responses say, apart from case and white space: w and l are equal for equal texts."""
+def as_texts(data: Data) -> pl.LazyFrame:
+    """Pairs by what they say: the prompt apart from case, white space and the marks at the ends of words, the responses apart
+    from case and white space.
+
+    Columns: id, prompt_id, asks, w (chosen), l (rejected); numbers that are equal for equal texts.
+    """
     import polars as pl
 
-    named = {"w": "chosen_alike", "l": "rejected_alike"}
-    return data.pair_features.lazy().select("id", "prompt_id", "strategy", **named).filter(pl.col("w") != pl.col("l"))
+    asked = data.asked.lazy().select("prompt_id", "asks")
+    pairs = data.pair_features.lazy().select("id", "prompt_id", w="chosen_alike", l="rejected_alike")
+    return pairs.join(asked, on="prompt_id", how="left").with_columns(
+        asks=pl.coalesce("asks", pl.col("prompt_id").hash())
+    )
 
 
 class ContradictoryPairs(Share):
     """Share of pairs whose opposite is in the data too: the same two texts in answer to the same prompt, the other one chosen.
 
-    Texts that differ in case and white space alone count as the same. The two pull in opposite directions, and teach nothing.
+    Texts that differ in case and white space alone count as the same, prompts also where the marks at the ends of words differ.
+    The two pull in opposite directions, and teach nothing.
     """
 
     name = "contradictory_pairs"
@@ -47,9 +55,9 @@ class ContradictoryPairs(Share):
         """Each pair, and whether its opposite is there."""
         import polars as pl
 
-        pairs = _as_texts(data)
-        opposite = pairs.select("prompt_id", w="l", l="w", part=pl.lit(1)).unique()
-        return pairs.join(opposite, on=["prompt_id", "w", "l"], how="left").with_columns(
+        pairs = as_texts(data).filter(pl.col("w") != pl.col("l"))
+        opposite = pairs.select("asks", w="l", l="w", part=pl.lit(1)).unique()
+        return pairs.join(opposite, on=["asks", "w", "l"], how="left").with_columns(
             part=pl.col("part").fill_null(0), whole=1, shows=pl.col("part").is_not_null()
         )
 
@@ -79,17 +87,15 @@ class PreferenceCycles(Share):
         """Each prompt with enough pairs, and whether they go round in a circle."""
         import polars as pl
 
-        edges = _as_texts(data).select("id", "prompt_id", "w", "l").unique(["prompt_id", "w", "l"]).collect()
-        opposite = edges.select("prompt_id", w="l", l="w")
-        edges = edges.join(opposite, on=["prompt_id", "w", "l"], how="anti")
+        edges = _edges(data)
         texts = pl.concat_list("w", "l").explode().n_unique()
-        wide = edges.group_by("prompt_id").agg(pl.len(), texts.alias("texts"))
-        wide = wide.filter((pl.col("len") > 2) & (pl.col("texts") > 2)).select("prompt_id")
-        circles = _circles(edges.join(wide, on="prompt_id", how="semi"))
-        found = circles.group_by("prompt_id").agg(pl.col("id").min(), part=pl.lit(1))
+        wide = edges.group_by("asks").agg(pl.len(), texts.alias("texts"), pl.col("prompt_id").min())
+        wide = wide.filter((pl.col("len") > 2) & (pl.col("texts") > 2)).select("asks", "prompt_id")
+        circles = _circles(edges.join(wide, on="asks", how="semi"))
+        found = circles.group_by("asks").agg(pl.col("id").min(), part=pl.lit(1))
         return (
             wide.lazy()
-            .join(found.lazy(), on="prompt_id", how="left")
+            .join(found.lazy(), on="asks", how="left")
             .with_columns(pl.col("part").fill_null(0), whole=1, shows=pl.col("id").is_not_null())
         )
 
@@ -98,14 +104,23 @@ class PreferenceCycles(Share):
         return "", "The pairs of a prompt go round in a circle for"
 
 
+def _edges(data: Data) -> pl.DataFrame:
+    """Of pairs that say the same one, without those whose opposite is there. Columns: as in `as_texts`."""
+    import polars as pl
+
+    key = ["asks", "w", "l"]
+    edges = as_texts(data).filter(pl.col("w") != pl.col("l")).unique(key).collect()
+    return edges.join(edges.select("asks", w="l", l="w"), on=key, how="anti")
+
+
 def _circles(edges: pl.DataFrame) -> pl.DataFrame:
     """What is left of pairs when those are taken away, again and again, whose winner never loses or whose loser never wins.
 
     Something is left of exactly those prompts whose pairs go round in a circle.
     """
     for _ in range(_ROUNDS):
-        losers, winners = edges.select("prompt_id", w="l"), edges.select("prompt_id", l="w")
-        left = edges.join(losers, on=["prompt_id", "w"], how="semi").join(winners, on=["prompt_id", "l"], how="semi")
+        losers, winners = edges.select("asks", w="l"), edges.select("asks", l="w")
+        left = edges.join(losers, on=["asks", "w"], how="semi").join(winners, on=["asks", "l"], how="semi")
         if left.height == edges.height:
             break
         edges = left
@@ -190,7 +205,11 @@ class ScoresAgainstLabel(Share):
         rows = rows.join(raw, left_on="rejected", right_on="id", how="left", suffix="_b")
         apart = pl.coalesce(pl.col("margin").fill_nan(None), pl.col("raw") - pl.col("raw_b"))
         against = pl.col("apart") < 0
-        return rows.with_columns(apart=apart).filter(pl.col("apart") != 0).with_columns(part=against, whole=1, shows=against)
+        return (
+            rows.with_columns(apart=apart)
+            .filter(pl.col("apart") != 0)
+            .with_columns(part=against, whole=1, shows=against)
+        )
 
     def say(self) -> tuple[str, str]:  # type: ignore[override]
         """About all pairs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triptych.audit.instantiation.labels import ScoresAgainstLabel
+from triptych.audit.instantiation.labels import ContradictoryPairs, ScoresAgainstLabel, as_texts
 from triptych.audit.repairs.repair import Repair, dropped
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class DropContradictions(Repair):
     """Pairs go whose two texts are the same, and pairs of a prompt of which another says the opposite.
 
-    Texts are the same where only case and white space differ.
+    Texts are the same where only case and white space differ, prompts also where the marks at the ends of words do.
     """
 
     name = "drop_contradictions"
@@ -26,16 +26,10 @@ class DropContradictions(Repair):
         """Drop both sides of a contradiction."""
         import polars as pl
 
-        told = data.pair_features.select("id", "prompt_id", "strategy_id", "chosen_alike", "rejected_alike")
-        opposite = told.select(
-            "prompt_id", "strategy_id", chosen_alike="rejected_alike", rejected_alike="chosen_alike"
-        ).unique()
-        both = ["prompt_id", "strategy_id", "chosen_alike", "rejected_alike"]
-        contradicted = told.join(opposite, on=both, how="semi")
-        alike = told.filter(pl.col("chosen_alike") == pl.col("rejected_alike"))
+        contradicted = ContradictoryPairs().rows(data).filter("shows").select("id")
+        alike = as_texts(data).filter(pl.col("w") == pl.col("l")).select("id")
         return dropped(
-            pl.concat([contradicted, alike]).lazy(),
-            "another pair of its prompt says the opposite, or its texts are alike",
+            pl.concat([contradicted, alike]), "another pair of its prompt says the opposite, or its texts are alike"
         )
 
 
