@@ -94,6 +94,38 @@ def test_contradictions_of_prompts_that_differ_in_white_space_and_case_alone_are
     assert [row["id"] for row in rows(done)] == before[12:]
 
 
+def test_pairs_in_circles_go_until_an_order_agrees_with_all_that_stay(planted, tmp_path):
+    """Ten prompts whose five answers go 0 over 1 ... over 4, but for 4 over 0; ten where three go round, and 3 and 4 hang on."""
+    orders = [
+        [(w, l) for w in range(5) for l in range(w + 1, 5) if (w, l) != (0, 4)] + [(4, 0)],  # noqa: E741
+        [(0, 1), (1, 2), (2, 0), (0, 3), (3, 4)],
+    ]
+    kept = [[(0, 2), (0, 3), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4)], [(0, 3), (3, 4)]]
+
+    def round_and_round(world):
+        first = world.pairs[0]
+        world.pairs = [p for p in world.pairs if p.question >= 20]
+        for number in range(20):
+            answer = world.questions[number].answers[0]
+            world.questions[number].answers = [replace(answer, text=f"{answer.text} {i}") for i in range(5)]
+            world.pairs += [replace(first, question=number, chosen=w, rejected=l) for w, l in orders[number % 2]]  # noqa: E741
+        for said in (world.scores, world.choices, world.checks, world.people):
+            said.clear()
+        world.labels, world.groups, world.stepwise, world.logprobs = [], [], [], {}
+
+    run = planted(change=round_and_round)
+    before = finding(run, "preference_cycles")
+    assert (before.value, before.repair) == (1.0, "break_cycles")
+    done, _ = repair_run(run, tmp_path / "new", ["break_cycles"])
+    text = texts(run)
+    left = Counter()
+    for row in rows(done)[-sum(map(len, kept)) * 10 :]:
+        left[tuple(int(text[id][-1]) for id in row["response_ids"])] += 1
+    assert left == Counter([pair for some in kept for pair in some] * 10)
+    assert len(rows(done)) == len(rows(run)) - 10 * (3 + 3)
+    assert finding(done, "preference_cycles").value == 0
+
+
 def rest_on(run, *judges):
     """Let each pair rest on what some judges say of its two responses together; of none if there are none."""
     said = run.judgements().filter(pl.col("response_ids").list.len() == 2, pl.col("evaluator").is_in(judges)).collect()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from triptych.audit import agreement
 from triptych.audit.diagnostic import Share
 from triptych.audit.instantiation.settings import setting
-from triptych.audit.needs import PAIRS
+from triptych.audit.needs import LIBRARIES, PAIRS
 from triptych.instantiation.rescale import raw_scores, unscaled
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from triptych.audit.data import Data
 
 _CHANGE = "drop what contradicts itself, have somebody judge it again, or smooth the labels"
-_ROUNDS = 64
-"""Longer chains of pairs than that are no longer followed, so that nothing runs for ever."""
 
 
 def as_texts(data: Data) -> pl.LazyFrame:
@@ -75,24 +73,23 @@ class PreferenceCycles(Share):
 
     name = "preference_cycles"
     failure_mode = "I6"
-    needs = (PAIRS,)
+    needs = (LIBRARIES, PAIRS)
     good = (0.0, 0.05)
     error = (0.0, 0.3)
     change = (
         "make pairs of one score or ranking of each response, which can't go round in circles, or drop these prompts"
     )
-    repair = "drop_contradictions"
+    repair = "break_cycles"
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt with enough pairs, and whether they go round in a circle."""
         import polars as pl
 
-        edges = _edges(data)
+        edges = edges_of(data)
         texts = pl.concat_list("w", "l").explode().n_unique()
         wide = edges.group_by("asks").agg(pl.len(), texts.alias("texts"), pl.col("prompt_id").min())
         wide = wide.filter((pl.col("len") > 2) & (pl.col("texts") > 2)).select("asks", "prompt_id")
-        circles = _circles(edges.join(wide, on="asks", how="semi"))
-        found = circles.group_by("asks").agg(pl.col("id").min(), part=pl.lit(1))
+        found = in_circles(edges).group_by("asks").agg(pl.col("id").min(), part=pl.lit(1))
         return (
             wide.lazy()
             .join(found.lazy(), on="asks", how="left")
@@ -104,7 +101,7 @@ class PreferenceCycles(Share):
         return "", "The pairs of a prompt go round in a circle for"
 
 
-def _edges(data: Data) -> pl.DataFrame:
+def edges_of(data: Data) -> pl.DataFrame:
     """Of pairs that say the same one, without those whose opposite is there. Columns: as in `as_texts`."""
     import polars as pl
 
@@ -113,18 +110,22 @@ def _edges(data: Data) -> pl.DataFrame:
     return edges.join(edges.select("asks", w="l", l="w"), on=key, how="anti")
 
 
-def _circles(edges: pl.DataFrame) -> pl.DataFrame:
-    """What is left of pairs when those are taken away, again and again, whose winner never loses or whose loser never wins.
+def in_circles(edges: pl.DataFrame) -> pl.DataFrame:
+    """The pairs that stand in a circle: those whose two texts lie in one strongly connected component."""
+    import numpy as np
+    import polars as pl
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
 
-    Something is left of exactly those prompts whose pairs go round in a circle.
-    """
-    for _ in range(_ROUNDS):
-        losers, winners = edges.select("asks", w="l"), edges.select("asks", l="w")
-        left = edges.join(losers, on=["asks", "w"], how="semi").join(winners, on=["asks", "l"], how="semi")
-        if left.height == edges.height:
-            break
-        edges = left
-    return edges
+    ends = [edges.select(pl.struct("asks", text=side).hash()).to_series() for side in ("w", "l")]
+    place: Any = np.unique(pl.concat(ends).to_numpy(), return_inverse=True)[1]
+    w, l = place[: edges.height], place[edges.height :]  # noqa: E741
+    size = int(place.max()) + 1 if place.size else 0
+    if not size:
+        return edges
+    graph = coo_matrix((np.ones(edges.height), (w, l)), shape=(size, size))
+    component = connected_components(graph, directed=True, connection="strong")[1]
+    return edges.filter(pl.Series(component[w] == component[l]))
 
 
 class SecondOpinionAgainst(Share):

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from triptych.audit.instantiation.labels import ContradictoryPairs, ScoresAgainstLabel, as_texts
+from triptych.audit.instantiation.labels import (
+    ContradictoryPairs,
+    ScoresAgainstLabel,
+    as_texts,
+    edges_of,
+    in_circles,
+)
 from triptych.audit.repairs.repair import Repair, dropped
 
 if TYPE_CHECKING:
@@ -31,6 +37,30 @@ class DropContradictions(Repair):
         return dropped(
             pl.concat([contradicted, alike]), "another pair of its prompt says the opposite, or its texts are alike"
         )
+
+
+class BreakCycles(Repair):
+    """Of pairs that go round in a circle those stay whose winner has the higher Copeland score, its wins less its losses among the
+    pairs in circles of its prompt; the others go (see `preference_cycles`).
+
+    In a circle of three all three go, since nothing tells which of them is wrong.
+    """
+
+    name = "break_cycles"
+    mitigates = ("I6",)
+
+    def changes(self, data: Data, seed: int) -> pl.DataFrame:
+        """Drop what does not agree with an order of the texts."""
+        import polars as pl
+
+        circles = in_circles(edges_of(data)).select("asks", "w", "l")
+        won = [circles.select("asks", text=side, won=pl.lit(by)) for side, by in (("w", 1), ("l", -1))]
+        copeland = pl.concat(won).group_by("asks", "text").agg(pl.col("won").sum())
+        for side in ("w", "l"):
+            circles = circles.join(copeland.rename({"text": side, "won": f"won_{side}"}), on=["asks", side])
+        wrong = circles.filter(pl.col("won_w") <= pl.col("won_l"))
+        gone = as_texts(data).join(wrong.lazy(), on=["asks", "w", "l"], how="semi")
+        return dropped(gone, "it goes round in a circle with other pairs of its prompt")
 
 
 class DropAgainstScores(Repair):
