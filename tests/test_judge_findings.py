@@ -100,6 +100,22 @@ def test_kappa_and_ac1_are_those_that_irrcac_publishes_for_100_abstracts():
     assert gwet_ac1(counts, clusters).value == pytest.approx(0.8493305, abs=5e-8)
 
 
+def test_a_label_that_nobody_gives_counts_for_nothing():
+    """350 units of each label by the one rater, of which the other gets 420 of all 700 right, as many of each."""
+    said = [(truth, truth if i < 210 else 1 - truth) for truth in (0, 1) for i in range(350)]
+    shares = [sum(pair.count(label) for pair in said) / 1400 for label in (0, 1)]
+    agreed, chance = sum(a == b for a, b in said) / 700, sum(p * (1 - p) for p in shares) / (2 - 1)
+    by_hand = (agreed - chance) / (1 - chance)
+    assert by_hand == pytest.approx(0.2)
+    clusters = np.arange(700)
+    for labels in ((0, 1), (0, 1, 2), (-1, 0, 1)):
+        counts = np.array([[pair.count(label) for label in labels] for pair in said])
+        assert gwet_ac1(counts, clusters).value == pytest.approx(by_hand)
+        assert krippendorff_alpha(counts, clusters).value == pytest.approx(0.2 + 0.8 / 1400)  # Scott's pi, and its correction
+    assert cohen_kappa(*np.array(said).T, clusters).value == pytest.approx(0.2)
+    assert gwet_ac1(np.array([[0, 2, 0]] * 30), np.arange(30)) is None
+
+
 def test_alpha_and_kappa_are_those_of_the_libraries():
     krippendorff = pytest.importorskip("krippendorff")
     metrics = pytest.importorskip("sklearn.metrics")
