@@ -21,7 +21,7 @@ from test_findings import judged, lazy, pair, response, verified
 from triptych.audit.audit import audit
 from triptych.audit.data import Data
 from triptych.audit.embeddings import embedded
-from triptych.audit.features import packs, scripts
+from triptych.audit.features import features, packs, scripts
 from triptych.audit.loop import DIAGNOSTICS as LOOP
 from triptych.audit.loop.drift import (
     AnchorRegression,
@@ -540,6 +540,48 @@ def test_defects_of_texts_are_counted_for_each_source():
         assert (fine.subject, fine.value, fine.severity) == ("fine", 0, "info")
     made = sampled(40, 1, lambda n, i: "a", finish_reason="length") + sampled(10, 1, lambda n, i: "b", start=40)
     assert only(CutOff(), data(responses=made)).value == 1.0  # of those whose end is known
+
+
+def test_refusals_and_marks_of_templates_are_known_in_the_words_in_which_they_come():
+    refusals = [
+        "I'm unable to help with this.",
+        "I’m not able to do that.",
+        "I am not comfortable with this.",
+        "I don't feel comfortable answering this.",
+        "I cannot assist with that request.",
+        "I can not say.",
+        "Unfortunately, I'm unable to tell you that.",
+        "No, I won't help you with that.",
+        "I will not write this.",
+        "I must respectfully decline.",
+        "I'm afraid I can't do that.",
+        "I'm really sorry, but no.",
+        "Sorry, but I can't.",
+        "My apologies, that is beyond me.",
+        "As a large language model, I have no opinion.",
+        "As an AI, I do not eat.",
+        "That's not something I can help with.",
+    ]
+    answers = [
+        "I can help with that.",
+        "I'm able to do that.",
+        "I am not sure whether it is 3 or 4.",
+        "I think I should begin with the units.",
+        "No, I think it is the third.",
+        "I'm going to the shop, said Ann.",
+        "Declining balances are written off.",
+        "As an airline, they fly.",
+        "She said: I'm sorry.",
+    ]
+    leaks = [
+        *("A.<|im_end|>", "A.<|User|>hello", "A.<|eot_id|>", "A<|reserved_special_token_7|>", "A <｜end▁of▁sentence｜>"),
+        *("A.<end_of_utterance>", "<start_of_turn>model", "[INST] A", "A</s>", "<bos>A", "### Response: A", "A\nHuman: B"),
+    ]
+    clean = ["x |> f <| y", "if a<|b|", "<end> of it", "the end_of_line mark", "a < b || c > d", "<b>bold</b>", "a Human: me"]
+    marked = features(lazy("responses", [answer("p", n, text) for n, text in enumerate([*refusals, *answers])]))
+    assert marked["refuses"].to_list() == [True] * len(refusals) + [False] * len(answers)
+    marked = features(lazy("responses", [answer("p", n, text) for n, text in enumerate([*leaks, *clean])]))
+    assert marked["leaks_template"].to_list() == [True] * len(leaks) + [False] * len(clean)
 
 
 def test_how_short_a_text_packs_is_what_zlib_says():

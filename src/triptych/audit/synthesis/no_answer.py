@@ -115,7 +115,8 @@ class Looping(_Defect):
 
 
 class TemplateLeaks(_Defect):
-    """Share of a source's responses that hold marks of a chat template, such as `<|im_end|>`, `[INST]` or `### Human:`."""
+    """Share of a source's responses that hold marks of a chat template, such as `<|im_end|>`, `<end_of_utterance>`, `[INST]` or
+    `### Human:`."""
 
     name = "template_leaks"
     good = (0.0, 0.005)
@@ -147,7 +148,7 @@ class EmptyAnswers(_Defect):
 
 
 class Refusals(_Defect):
-    """Share of a source's responses that begin as refusals do, in English: `I'm sorry`, `I can't`, `As an AI`.
+    """Share of a source's responses that begin as refusals do, in English: `I'm sorry`, `I can't`, `I'm unable to`, `As an AI`.
 
     Where prompts ask for harm, refusing is right: judge it by your prompts.
     """
