@@ -60,6 +60,7 @@ from triptych.audit.synthesis.no_answer import (
     OtherScript,
     Refusals,
     RefusalsByLabel,
+    SharedAnswers,
     TemplateLeaks,
 )
 from triptych.audit.synthesis.prompts import (
@@ -606,6 +607,26 @@ def test_answers_in_another_script_than_the_prompts():
         pl.Series(["שלום לכם חברים יקרים", "日本語で答えてください、お願い", "plain English text", "12345", None])
     )
     assert told.to_list() == ["Hebrew", "East Asian", "Latin", None, None]
+
+
+def test_one_text_in_answer_to_many_prompts_is_told_and_short_answers_are_not():
+    rng = random.Random(18)
+    canned = "I can certainly help you with this. Please tell me more about it."
+
+    def says_often(n, i):
+        if i == 0 and n < 30:
+            return canned.upper() if n % 2 else f" {canned} "
+        return ["yes", "42", "The class is: positive."][n % 3] if i == 1 else says(rng, 30)
+
+    found = only(SharedAnswers(), data(responses=sampled(60, 3, says_often)))
+    assert (found.value, found.n, found.failure_mode, found.severity) == (30 / 120, 120, "S10", "warn")
+    own = sampled(60, 3, lambda n, i: canned.replace("this", f"number {n}"))  # the same thrice, but for one prompt
+    assert only(SharedAnswers(), data(responses=own)).value == 0
+    again = [prompt(f"{'What is' if n % 2 else 'what  IS'} number {n // 2}") for n in range(60)]
+    made = [answer(one.id, 0, canned.replace("this", f"number {n // 2}")) for n, one in enumerate(again)]
+    assert only(SharedAnswers(), data(prompts=again, responses=made)).value == 0  # prompts that ask the same
+    unspaced = sampled(40, 1, lambda n, i: "对不起，我不能回答这个问题，因为它涉及到一些敏感的内容。" if n < 10 else "是")
+    assert only(SharedAnswers(), data(responses=unspaced)).n == 10
 
 
 def test_refusals_among_chosen_and_rejected():
