@@ -1,4 +1,6 @@
-"""A loopback OpenAI-compatible chat endpoint for tests and benchmarks: deterministic, fast, faulty if asked.
+"""A loopback OpenAI-compatible endpoint for tests and benchmarks: deterministic, fast, faulty if asked.
+
+It has `/v1/chat/completions`, with `prompt_logprobs` as vLLM gives them, and `/v1/embeddings`.
 
 Run it (`python tests/endpoint.py --port 0 --latency-ms 50`): it prints `{"port": N}` and serves until it is
 killed or the pipe on its standard input closes. Or from a test:
@@ -62,6 +64,7 @@ def _vocabulary() -> list[str]:
 
 
 WORDS = _vocabulary()
+RANKS = {word: rank for rank, word in enumerate(dict.fromkeys(WORDS))}
 TOKEN = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
 DIGITS = [str(digit) for digit in range(10)]
 LETTERS_ASKED = re.compile(r"\b([A-Z](?:,\s*[A-Z])*),?\s+or\s+([A-Z])\b")
@@ -213,6 +216,35 @@ def token_logprobs(text: str, top: int, rng: Random, choices: dict[str, list[str
     return entries
 
 
+def prompt_logprobs(model: str, messages: list[Any], is_open: bool) -> dict[str, Any]:
+    """The tokens of a chat and how likely each is after the one before it, in the form of vLLM; null for the first.
+
+    `is_open` leaves out the mark that ends the last message. A frequent word is likelier than a rare one, more or less so for
+    each model.
+    """
+    tokens = []
+    for message in messages:
+        tokens += [f"<|{message.get('role')}|>", *TOKEN.findall(_text(message)), "<|end|>"]
+    tokens = tokens[: len(tokens) - is_open]
+    ids = [int.from_bytes(hashlib.blake2b(token.encode(), digest_size=4).digest(), "little") for token in tokens]
+    told: list[Any] = [None]
+    for before, token, number in zip(tokens, tokens[1:], ids[1:], strict=False):
+        rare = math.log1p(RANKS.get(token.strip(" ,.").lower(), 4096)) / math.log(4097)
+        logprob = -0.05 - 4 * rare * Random(f"{model}\0{before}\0{token}").random()
+        told.append({str(number): {"logprob": logprob, "rank": 1 + round(100 * rare), "decoded_token": token}})
+    return {"prompt_logprobs": told, "prompt_token_ids": ids}
+
+
+def vector(text: str, size: int = 64) -> list[float]:
+    """The direction of a text: each of its words points to a place of its own, so texts that share words point alike."""
+    places = [0.0] * size
+    for word in re.findall(r"\w+", text.lower()):
+        draw = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "little")
+        places[draw % size] += 1 if draw // size % 2 else -1
+    length = math.sqrt(sum(place * place for place in places)) or 1.0
+    return [round(place / length, 6) for place in places]
+
+
 def _text(message: Any) -> str:
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list):
@@ -300,8 +332,10 @@ class Endpoint:
             "unique_bodies": len(self.bodies),
         }
 
-    def chat(self, raw: bytes, authorization: str) -> tuple[bytes | None, float, bytes]:
-        """The answer to a body (None: no answer), the seconds to wait before it, and the body's hash.
+    def reply(
+        self, raw: bytes, authorization: str, made: Callable[[Any, int], dict[str, Any]]
+    ) -> tuple[bytes | None, float, bytes]:
+        """The answer that is `made` to a body (None: no answer), the seconds to wait before it, and the body's hash.
 
         Raises:
             Refusal: the answer is an error.
@@ -350,7 +384,7 @@ class Endpoint:
             latency_s *= 1 + options.latency_jitter * (draw % 2001 / 1000 - 1)
         if options.slow_after and self.in_flight > options.slow_after[0]:
             latency_s += (self.in_flight - options.slow_after[0]) * options.slow_after[1] / 1000
-        return msgspec.json.encode(self.completion(body, draw)), latency_s, digest
+        return msgspec.json.encode(made(body, draw)), latency_s, digest
 
     def completion(self, body: Any, draw: int) -> dict[str, Any]:
         messages = body.get("messages") if isinstance(body, dict) else None
@@ -389,6 +423,8 @@ class Endpoint:
             "model": body.get("model", ""),
             "choices": choices,
         }
+        if body.get("prompt_logprobs") is not None:
+            reply |= prompt_logprobs(reply["model"], messages, bool(body.get("continue_final_message")))
         if not self.options.no_usage:
             asked = math.ceil(1.3 * sum(_text(message).count(" ") + 1 for message in messages))
             reply["usage"] = {
@@ -397,6 +433,17 @@ class Endpoint:
                 "total_tokens": asked + written,
             }
         return reply
+
+    def embeddings(self, body: Any, _draw: int) -> dict[str, Any]:
+        """Vectors of a text or a list of texts."""
+        given = body.get("input") if isinstance(body, dict) else None
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise Refusal(400, "Missing required parameter: 'input'.", param="input")
+        found = [{"object": "embedding", "index": n, "embedding": vector(text)} for n, text in enumerate(texts)]
+        read = math.ceil(1.3 * sum(text.count(" ") + 1 for text in texts))
+        usage = {"prompt_tokens": read, "total_tokens": read}
+        return {"object": "list", "data": found, "model": body.get("model", ""), "usage": usage}
 
     def schema(self, body: dict[str, Any], messages: list[Any]) -> Any:
         response_format = body.get("response_format") or {}
@@ -526,7 +573,9 @@ class Connection(asyncio.Protocol):
         request_line = head[: head.index(b"\r\n")].split(b" ")
         route = b" ".join(request_line[:2])
         if route == b"POST /v1/chat/completions":
-            self.chat(head, raw)
+            self.reply(head, raw, self.server.completion)
+        elif route == b"POST /v1/embeddings":
+            self.reply(head, raw, self.server.embeddings)
         elif route == b"GET /stats":
             self.send(200, msgspec.json.encode(self.server.stats()))
         elif route == b"POST /reset":
@@ -541,7 +590,7 @@ class Connection(asyncio.Protocol):
         if self.closes_after and not self.is_busy:
             self.transport.close()
 
-    def chat(self, head: bytes, raw: bytes) -> None:
+    def reply(self, head: bytes, raw: bytes, made: Callable[[Any, int], dict[str, Any]]) -> None:
         server = self.server
         server.in_flight += 1
         server.max_in_flight = max(server.max_in_flight, server.in_flight)
@@ -550,7 +599,7 @@ class Connection(asyncio.Protocol):
         authorization = AUTHORIZATION.search(head)
         try:
             key = authorization[1].decode("latin-1") if authorization else ""
-            reply, latency_s, digest = server.chat(raw, key)
+            reply, latency_s, digest = server.reply(raw, key, made)
         except Refusal as refusal:
             headers = b""
             if refusal.status == 429:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import json
@@ -85,9 +86,37 @@ def test_the_table_says_what_was_found_and_what_could_not_be_measured(biased):
     row = next(line for line in lines if "chosen_longer" in line)
     assert row.split()[:3] == ["ERROR", "I5", "chosen_longer"]
     assert "expected at most 65 %" in row
-    assert sum("pairs judged in both orders" in line for line in lines) == 1
-    told = lines[next(n for n, line in enumerate(lines) if "pairs judged in both orders" in line) + 1]
-    assert "swap_consistency (E1), first_slot_rate (E1)" in told
+    unmeasured = [each["lacks"] for each in report(biased)["unmeasured"]]
+    told = [line for line in lines if " for want of " in line]
+    counts = [int(line.split()[0]) for line in told]
+    assert (len(told), sum(counts)) == (len(set(unmeasured)), len(unmeasured))
+    assert counts == sorted(counts, reverse=True)
+    (swapped,) = (line for line in told if "pairs judged in both orders" in line)
+    assert int(swapped.split()[0]) == unmeasured.count("pairs judged in both orders") > 1
+
+
+def test_a_statistic_that_fails_is_named_with_its_error(biased, monkeypatch):
+    from triptych.audit.instantiation.length import ChosenLonger
+
+    def fails(*_):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(ChosenLonger, "measure", fails)
+    code, out, _ = run("audit", biased)
+    assert code == 0
+    assert "chosen_longer failed, please report it: ZeroDivisionError: of all things" in out
+
+
+def test_no_table_of_the_audit_comes_from_a_diagnostic():
+    from pathlib import Path
+
+    import triptych.audit.data as module
+
+    rooms = {"evaluation", "instantiation", "loop", "principles", "repairs", "report", "signal", "synthesis", "diagnostic"}
+    tree = ast.parse(Path(module.__file__).read_text())
+    modules = [each.module for each in ast.walk(tree) if isinstance(each, ast.ImportFrom) and each.module]
+    assert len(modules) > 10
+    assert [each for each in modules if each.startswith("triptych.audit.") and each.split(".")[2] in rooms] == []
 
 
 @pytest.mark.parametrize(

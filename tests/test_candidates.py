@@ -88,6 +88,32 @@ def test_responses_are_drawn_until_right_and_wrong_ones_are_there(tmp_path):
     assert len({row["id"] for responses in made for row in responses}) == sum(map(len, made))
 
 
+def seeds(run):
+    """The seeds of each prompt's responses, by model and sample index."""
+    return [
+        {(row["model"], row["sample_index"]): json.loads(row["params"])["seed"] for row in rows}
+        for rows in by_prompt(run)
+    ]
+
+
+def test_no_two_draws_of_a_pool_share_a_seed_and_drawing_more_leaves_the_first_as_they_are(tmp_path):
+    never = {"kind": "verify", "use_prompt": False, "constraints": [{"kind": "words", "min": 0}]}
+    sampler = {"kind": "sample", "model": ["policy", "judge"], "n": 2}
+    drawing = {"kind": "until_contrast", "sampler": sampler, "evaluator": never}
+    with world() as (_, base_url):
+
+        def drawn(name, synthesis):
+            return seeds(tp.run(recipe(base_url, synthesis, [never]), tmp_path / name, limit=3))
+
+        more, fewer = drawn("more", drawing | {"most": 7}), drawn("fewer", drawing | {"most": 3})
+        alone = drawn("alone", drawing | {"most": 7, "sampler": sampler | {"model": "policy"}})
+        plain = drawn("plain", {"kind": "sample", "model": "policy", "n": 7})
+    for each in more:
+        assert len(each) == len({*each.values()}) == 14
+    assert [{key: each[key] for key in less} for each, less in zip(more, fewer, strict=True)] == fewer
+    assert alone == plain == [{key: each[key] for key in one} for each, one in zip(more, plain, strict=True)]
+
+
 def test_verdicts_that_steered_are_not_paid_for_again_by_the_same_judge(tmp_path):
     drawing = {
         "kind": "until_contrast",
@@ -120,7 +146,9 @@ def test_a_nested_operator_is_checked_like_any_other():
 def test_the_best_of_n_is_kept(tmp_path, worst):
     keep = {"kind": "best_of_n", "sampler": {"kind": "sample", "model": "policy", "n": 6}, "evaluator": JUDGE}
     with world() as (asked, base_url):
-        run = tp.run(recipe(base_url, keep | {"worst": worst}, instantiation={"kind": "sft"}), tmp_path / "best", limit=8)
+        run = tp.run(
+            recipe(base_url, keep | {"worst": worst}, instantiation={"kind": "sft"}), tmp_path / "best", limit=8
+        )
         everything = tp.run(recipe(base_url, keep["sampler"]), tmp_path / "all", limit=8)
         assert asked.asked["policy", "sample"] == 2 * 6 * 8
         assert asked.asked["judge", "judge"] == 6 * 8
@@ -292,9 +320,7 @@ def test_a_mismatched_response_answers_another_prompt_and_says_which():
     others = [{"prompt": "Say hi. ", "response": "Hi!"}, {"prompt": "Name a tree.", "response": "An oak."}]
     one = case(TEXT, prompt="Say hi.")
     for seed in range(8):
-        (made,) = asyncio.run(
-            Corrupt(changes=["mismatch"], others=others).respond(replace(one, seed=seed), None)
-        )
+        (made,) = asyncio.run(Corrupt(changes=["mismatch"], others=others).respond(replace(one, seed=seed), None))
         assert (made.text, made.params["answers"], made.model) == ("An oak.", "Name a tree.", "given")
         assert made.parent_id == one.responses[0].id
     assert asyncio.run(Corrupt(changes=["mismatch"], others=others[:1]).respond(one, None)) == []

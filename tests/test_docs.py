@@ -39,6 +39,7 @@ from pydantic import BaseModel
 from endpoint import endpoint
 from triptych import errors
 from triptych.app.cli import _guarded, cli
+from triptych.audit.judges import MORE
 from triptych.evaluation.constraints.check import Counted
 from triptych.evaluation.verify import _ADAPTER
 from triptych.imports.formats import BUILT_IN, formats
@@ -244,11 +245,18 @@ def diagnostics_table(stage: str) -> str:
     rows = [
         (f"`{each.name}`", each.failure_mode, " ".join(inspect.getdoc(each).split()),
          "; ".join(need.what for need in each.needs) or "-", *(each.range_of(ends).replace("any", "-") for ends in (each.good, each.error)),
-         each.source)
+         each.source, change_of(each))
         for each in DIAGNOSTICS
         if type(each).__module__.split(".")[2] == stage
     ]  # fmt: skip
-    return table(("finding", "mode", "what is measured", "needs", "expected", "error beyond", "source"), rows)
+    return table(("finding", "mode", "what is measured", "needs", "expected", "error beyond", "source", "the change"), rows)
+
+
+def change_of(diagnostic: Any) -> str:
+    """What a finding of a diagnostic gives to have it changed: a diff, a repair, or words alone."""
+    does = [f"{each.does[0].lower()}{each.does[1:]}" for each in diagnostic.mitigations]
+    parts = [f"diff: {'; else '.join(does)}"] * bool(does) + [f"repair: `{diagnostic.repair}`"] * bool(diagnostic.repair)
+    return ". ".join(parts) or "words"
 
 
 def operator_table(cls: type[BaseModel]) -> str:
@@ -355,8 +363,14 @@ def principles_table(_: str) -> str:
         looked_at = ["the recipe"] if rule.static is not None else []
         looked_at += [f"findings of {', '.join(rule.modes)}"] if rule.modes else []
         looked_at += [rule.refused] if rule.refused else []
-        rows.append((rule.id, PRINCIPLES[rule.principle], rule.asks, "; ".join(looked_at) or f"not checked: {rule.unchecked}"))
+        told = "; ".join(looked_at) or f"not checked: {rule.unchecked}"
+        rows.append((rule.id, PRINCIPLES[rule.principle], rule.asks, f"{told} ({rule.limits})" if rule.limits else told))
     return table(("rule", "principle", "what should be so", "what is looked at"), rows)
+
+
+def judge_figures(_: str) -> str:
+    """The figures of judges that are no diagnostics."""
+    return table(("figure", "about", "meaning"), [(f"`{name}`", *each[::2]) for name, each in MORE.items()])
 
 
 GENERATORS = {
@@ -373,6 +387,7 @@ GENERATORS = {
     "diagnostics": diagnostics_table,
     "repairs": repairs_table,
     "struct": fields_table,
+    "judge-figures": judge_figures,
 }
 ORDINARY = ("random", "none", "outcome", "one")
 """Places in the taxonomy that go without saying."""

@@ -44,10 +44,12 @@ def judge(content: str, schema: object = None, **more: object) -> dict[str, obje
     return chat(content, response_format={"type": "json_schema", "json_schema": named}, **more)
 
 
-def post(server: Running, body: object, timeout: float = 10, **headers: str) -> tuple[int, dict, dict]:
+def post(
+    server: Running, body: object, timeout: float = 10, path: str = "chat/completions", **headers: str
+) -> tuple[int, dict, dict]:
     """Status, answer and headers."""
     request = urllib.request.Request(
-        f"{server.base_url}/chat/completions",
+        f"{server.base_url}/{path}",
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json", **headers},
     )
@@ -149,6 +151,37 @@ def is_json(answer: str) -> bool:
 def reask(body: dict, answer: str) -> dict:
     more = [{"role": "assistant", "content": answer}, {"role": "user", "content": "Answer in JSON."}]
     return {**body, "messages": [*body["messages"], *more]}
+
+
+def test_the_tokens_of_a_chat_have_log_probabilities_that_its_end_is_spelt_from(plain):
+    said = "It is Paris, of course."
+    asked = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": said}]
+    told = [
+        post(plain, {"model": model, "messages": asked, "prompt_logprobs": 0, "continue_final_message": True})[1]
+        for model in ("m", "m", "other")
+    ]
+    assert told[0] == told[1]
+    first, *rest = told[0]["prompt_logprobs"]
+    assert first is None
+    each = [row[str(token)] for row, token in zip(rest, told[0]["prompt_token_ids"][1:], strict=True)]
+    assert "".join(token["decoded_token"] for token in each).endswith("<|assistant|>" + said)
+    assert all(-5 < token["logprob"] < 0 for token in each)
+    assert told[2]["prompt_logprobs"] != told[0]["prompt_logprobs"]
+    assert "prompt_logprobs" not in post(plain, chat())[1]
+
+
+def test_texts_that_share_words_have_embeddings_that_point_alike(plain):
+    def vectors(*texts: str) -> list[list[float]]:
+        status, answer, _ = post(plain, {"model": "e", "input": list(texts)}, path="embeddings")
+        assert status == 200
+        return [each["embedding"] for each in answer["data"]]
+
+    one, alike, apart = vectors("A small green apple.", "a green apple", "Seven trains left the town")
+    assert vectors("A small green apple.") == [one]
+    assert math.hypot(*one) == pytest.approx(1, abs=1e-4)
+    assert sum(map(math.prod, zip(one, alike, strict=True))) > 0.8
+    assert abs(sum(map(math.prod, zip(one, apart, strict=True)))) < 0.5
+    assert post(plain, {"model": "e"}, path="embeddings")[0] == 400
 
 
 def test_malformed_answers_come_at_the_first_asking_only():

@@ -13,10 +13,11 @@ import pytest
 
 import triptych as tp
 from test_findings import both_orders, judged, lazy, response, verified
+from triptych.audit.agreement import preferences
 from triptych.audit.audit import audit
 from triptych.audit.coefficients import cohen_kappa, gwet_ac1, krippendorff_alpha
 from triptych.audit.data import Data
-from triptych.audit.estimates import logit
+from triptych.audit.estimates import bounded_mean, logit, smooth
 from triptych.audit.evaluation import DIAGNOSTICS
 from triptych.audit.evaluation.calibration import CalibrationError, CalibrationSlope
 from triptych.audit.evaluation.gold import GoldAccuracy, GoldAccuracyBySlice, GoldAlpha, GoldKappa
@@ -199,6 +200,56 @@ def test_the_interval_of_a_coefficient_covers_what_it_should():
         fitted = logit(rows, "y", ["x", "w"])["x"]
         covered += fitted.low <= 0.8 <= fitted.high
     assert 0.9 <= covered / 250 <= 0.985
+
+
+@pytest.mark.parametrize(("share", "prompts"), [(0.97, 40), (0.03, 40), (0.95, 25), (0.5, 40)])
+def test_the_interval_of_a_share_covers_it_near_0_and_1_too(share, prompts):
+    rng = np.random.default_rng(8)
+    covered = 0
+    for _ in range(300):
+        rows = pl.DataFrame({"prompt_id": np.arange(prompts), "x": (rng.random(prompts) < share).astype(float)})
+        one = bounded_mean(rows, "x")
+        covered += one.low <= share <= one.high
+    assert covered / 300 >= 0.92
+
+
+def test_the_interval_of_a_kappa_near_1_covers_it():
+    rng = np.random.default_rng(9)
+    covered = 0
+    for _ in range(300):
+        said = rng.integers(0, 2, 40)
+        kappa = cohen_kappa(said, np.where(rng.random(40) < 0.03, 1 - said, said), np.arange(40))
+        covered += kappa.low <= 0.94 <= kappa.high
+    assert covered / 300 >= 0.85  # by the jackknife alone it would be 0.69
+
+
+@pytest.mark.filterwarnings("error")
+def test_at_the_end_of_its_range_a_statistic_is_not_sure_of_itself_and_nothing_is_divided_by_zero():
+    sums = np.column_stack([np.zeros(30), np.ones(30)])
+    least = smooth(sums, lambda s: s[..., 0] / s[..., 1], n=30, within=(0.0, math.inf))
+    assert (least.value, least.low, least.high) == (0.0, 0.0, math.inf)
+    sums[0, 0] = 3.0
+    below = smooth(sums, lambda s: np.maximum(s[..., 0] / s[..., 1] - 0.1, 0.0), n=30, within=(0.0, math.inf))
+    assert below.value == 0.0
+    assert 0.0 < smooth(sums, lambda s: s[..., 0] / s[..., 1], n=30, within=(0.0, math.inf)).high < 1.0
+    almost = smooth(np.column_stack([[0.0] + [1.0] * 29, np.ones(30)]), lambda s: s[..., 0] / s[..., 1], n=30, within=(0.0, 1.0))
+    assert almost.low < 0.9 < almost.value < 0.98 < almost.high
+
+
+def test_of_many_responses_to_a_prompt_the_same_few_are_compared_whoever_scored_them():
+    made = [response("p", index, str(index)) for index in range(200)]
+    least = sorted(each.id for each in made)[:32]
+    by_all = [judged([one], by="all", scores=(place / 200,)) for place, one in enumerate(made)]
+    by_some = [judged([one], by="some", scores=(place / 200,)) for place, one in enumerate(made[::2])]
+    rows = preferences(lazy("judgements", by_all + by_some)).collect()
+    of_all, of_some = (rows.filter(pl.col("evaluator") == name) for name in ("all", "some"))
+    assert (of_all.height, of_some.height) == (32 * 31 / 2, 32 * 31 / 2)
+    assert set(of_all["a"]) | set(of_all["b"]) == set(least)
+    place = {one.id: number for number, one in enumerate(made)}
+    assert all((place[a] > place[b]) == (prefers > 0) for a, b, prefers in of_all.select("a", "b", "prefers").iter_rows())
+    seen = {one.id for one in made[::2]} & set(least)
+    both = of_all.join(of_some, on=["a", "b"])
+    assert both.height == len(seen) * (len(seen) - 1) / 2
 
 
 def test_the_accuracy_gap_compares_within_fifths():

@@ -5,8 +5,8 @@ import math
 import re
 import subprocess
 import sys
-from collections import Counter
-from itertools import combinations, pairwise
+from collections import Counter, defaultdict
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 
@@ -194,6 +194,17 @@ def labelled_by_the_judges_odds(here, examples):
     for example in examples:
         chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4))
         assert example["labels"] == pytest.approx([chance, 1 - chance])
+
+
+def labelled_under_one_principle(here, examples):
+    """One question a pair, on one criterion, whose letter's odds are the label; of two alike the second is taken."""
+    (said,) = {one["id"]: one for row in here.values() for one in row["said"]}.values()
+    assert said["response_ids"] == list(here)
+    first, second = (row["quality"] for row in here.values())
+    (example,) = examples
+    assert example["response_ids"] == (list(here) if first > second else list(here)[::-1])
+    chance = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.4))
+    assert example["labels"] == pytest.approx([chance, 1 - chance])
 
 
 def rare_against_common(here, examples):
@@ -716,6 +727,7 @@ WANTED = {
     "cdpo": (2, 2, "pair", best_against_worst),
     "clair": (1, 1, "pair", revised),
     "constitutional-ai": (5, 0, "sft", revisions_imitated),
+    "constitutional-ai-rl": (2, 1, "pair", labelled_under_one_principle),
     "dapo": (16, 0, "group", advantages(standardised, keep=False)),
     "dpo": (2, 2, "pair", best_against_worst),
     "dr-grpo": (8, 0, "group", advantages(centred)),
@@ -1048,7 +1060,7 @@ def test_ultrafeedback_writes_each_response_under_one_drawn_principle_of_four(tm
         message["content"] for here, _ in of_prompts(run) for row in here.values() for message in told[said(row)]
     )
     assert drawn.total() == 24 * 4
-    assert {text.split(":")[0].split()[1] for text in drawn} == {"helpful", "truthful", "honest", "the"}
+    assert {text.split(":")[0].split()[1] for text in drawn} == {"helpful", "truthful", "honest", "how"}
     assert min(drawn.values()) > 10
 
 
@@ -1072,6 +1084,19 @@ def test_constitutional_ai_draws_the_principle_of_each_revision_and_shows_it_to_
     assert min(shown["revise"][principle] for principle in principles) > 5
     two = [[json.loads(row["params"]).get("principle") for row in here.values()][1:] for here, _ in of_prompts(run)]
     assert any(first != second for first, second in two), "each round draws anew"
+
+
+def test_constitutional_ai_s_second_stage_draws_one_principle_for_each_pair_and_shows_no_other(tmp_path):
+    with world() as (asked, base_url):
+        recipe, run = run_method("constitutional-ai-rl", tmp_path / "run", base_url, prompts=32)
+    texts = {criterion.text: name for name, criterion in recipe.objective.criteria.items()}
+    questions = [call.messages[-1]["content"] for call in asked.heard if call.kind == "judge"]
+    shown = [[name for text, name in texts.items() if text in question] for question in questions]
+    assert all(len(names) == 1 for names in shown)
+    recorded = run.judgements().collect()
+    assert sorted(name for (name,) in shown) == sorted(recorded["criterion"])
+    assert {recipe.objective.criteria[name].id for name in texts.values()} == {*recorded["criterion_id"]}
+    assert min(Counter(recorded["criterion"]).values()) > 2, "by draw, so that each has about a quarter"
 
 
 def test_self_rewarding_scores_from_0_to_5_and_takes_the_mean_of_three(tmp_path):
@@ -1100,6 +1125,42 @@ def test_sweet_spot_rejects_what_is_bad_and_not_the_outlier_that_is_worst(tmp_pa
         best_against_low(here, examples)
         spared += qualities(here, examples[0])[1] > min(row["quality"] for row in here.values())
     assert spared == PROMPTS
+
+
+def test_meta_rewarding_takes_the_shortest_of_the_best_and_the_longest_of_the_worst(tmp_path):
+    class Wordy(World):
+        """Says as much as it likes, and is not sure how good that was."""
+
+        def _say(self, body, text):
+            kind, message = super()._say(body, text)
+            said = message["message"]["content"]
+            if kind == "sample":
+                message["message"]["content"] = f"{said} {'so ' * (body['seed'] % 89)}"
+            elif kind == "judge":
+                unsure = json.loads(said)
+                unsure["score"] = round(1 + 0.6 * unsure["score"]) + body["seed"] % 3 - 1
+                message["message"]["content"] = json.dumps(unsure)
+            return kind, message
+
+    with world(Wordy()) as (_, base_url):
+        _, run = run_method("meta-rewarding", tmp_path / "run", base_url, prompts=20)
+    others = {"chosen": 0, "rejected": 0}
+    for here, examples in of_prompts(run):
+        score = {
+            name: fmean(told["scores"][0] for told in row["said"] if told["evaluator"] == "rubric")
+            for name, row in here.items()
+        }
+        length = {name: len(row["messages"][0]["content"]) for name, row in here.items()}
+        best, worst = max(score.values()), min(score.values())
+        near = 0.1 * (best - worst) + 1e-9
+        top = [name for name in here if score[name] >= best - near]
+        bottom = [name for name in here if score[name] <= worst + near]
+        chosen, rejected = min(top, key=length.__getitem__), max(bottom, key=length.__getitem__)
+        pairs = [example["response_ids"] for example in examples if not example["outputs"]]
+        assert pairs == ([[chosen, rejected]] if best > worst else [])
+        others["chosen"] += score[chosen] < best
+        others["rejected"] += score[rejected] > worst
+    assert min(others.values()) > 0, "the length decided on both sides where the scores alone would not have"
 
 
 def test_spectrum_tuning_draws_the_order_of_the_outputs(tmp_path):
@@ -1470,23 +1531,125 @@ def test_a_folder_that_is_called_like_a_method_does_not_stand_in_its_way(tmp_pat
     assert triptych("methods", "show", "kto").stdout.startswith("kto: KTO"), "methods are those that come with Triptych"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["dpo", "kto", "grpo", "constitutional-ai", "spin", "rlcd", "clair", "nectar", "rlaif", "ultrafeedback", "acpo"],
-)
-def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
-    pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")
-    content = yaml.safe_load(find_recipe(name).read_text())
-    content.pop("loop", None)  # one round shows it
-    for operator in (*content["synthesis"], *content["evaluation"]):  # so small a model may talk for a long time
+def shorter(operators):
+    """Operators with answers of 40 tokens, and few responses: so small a model may talk for a long time."""
+    for operator in operators:
         if "model" in operator:
             operator["max_tokens"] = 40
+        for field in operator.keys() & {"n", "keep"}:
+            operator[field] = min(operator[field], 3)
+        shorter(value for value in operator.values() if isinstance(value, dict))
+
+
+def means(said, step):
+    """The mean place on its scale of what is said of each response, as a whole or of its steps, by plain Python."""
+    of = defaultdict(list)
+    for one in said:
+        if one["status"] != "ok" or (one["step"] is not None) != step:
+            continue
+        if one["scores"] is not None:
+            low, high = one["scale"]
+            places = [(score - low) / (high - low) for score in one["scores"]]
+        else:
+            places = [sum(other > rank for other in one["ranks"]) / (len(one["ranks"]) - 1) for rank in one["ranks"]]
+        for response, place in zip(one["response_ids"], places, strict=True):
+            of[response].append(place)
+    return {response: fmean(places) for response, places in of.items()}
+
+
+def a_pair_where_they_differ(here, said):
+    unread = {frozenset(one["response_ids"]) for one in said if one["status"] != "ok" and len(one["response_ids"]) == 2}
+    found = means([one for one in said if frozenset(one["response_ids"]) not in unread], step=False)
+    return 1 if max(found.values(), default=0) - min(found.values(), default=0) > 1e-9 else 0
+
+
+def a_pair_by_their_parts(here, said):
+    found = means(said, step=True)
+    return 1 if max(found.values()) - min(found.values()) > 1e-9 else 0
+
+
+def one_for_each_score(here, said):
+    return len(means(said, step=False))
+
+
+def one_of_all(here, said):
+    return 1 if len(means(said, step=False)) > 1 else 0
+
+
+def one_for_each_with_parts(here, said):
+    return len(means(said, step=True))
+
+
+def two_by_two(here, said):
+    """As many as two by two differ, in whichever order they are drawn; at least so many as in the worst."""
+    scores = list(means(said, step=False).values())
+    drawn = [zip(order[::2], order[1::2], strict=False) for order in permutations(scores)]
+    return {sum(abs(one - other) > 1e-9 for one, other in pairs) for pairs in drawn}
+
+
+def so_many(number):
+    return lambda here, said: number
+
+
+SHAPES = {
+    "dpo": ("pair", a_pair_where_they_differ),
+    "kto": ("unpaired", one_for_each_score),
+    "grpo": ("group", one_of_all),
+    "constitutional-ai": ("sft", so_many(2)),
+    "constitutional-ai-rl": ("pair", a_pair_where_they_differ),
+    "spin": ("pair", so_many(1)),
+    "clair": ("pair", so_many(1)),
+    "nectar": ("ranking", one_of_all),
+    "prm800k": ("stepwise", one_for_each_with_parts),
+    "rso": ("pair", two_by_two),
+    "acpo": ("pair", a_pair_by_their_parts),
+    "self-instruct": ("sft", lambda here, said: sum(row["status"] == "ok" for row in here)),
+}
+"""Methods of different shape: what their examples are, and how many a prompt's responses and verdicts are to give. Pairs by
+two orders, binary rows, groups, revisions, one order and a drawn criterion by log-probabilities, rounds, an edit, lists,
+steps, a search that asks a judge, sentences, new prompts."""
+
+
+def run_of_shape(name, folder, models):
+    """Run a method with few and short answers; of one in rounds, the first."""
+    content = yaml.safe_load(find_recipe(name).read_text())
+    content["models"] |= {model: models(model) for model in content["models"] if models(model)}
+    shorter([*content["synthesis"], *content["evaluation"]])
     recipe = parse_recipe(yaml.safe_dump(content))
-    run = tp.run(recipe, tmp_path / "run", limit=2)
+    assert (name == "spin") == (recipe.loop is not None)
+    try:
+        return tp.run(recipe, folder, limit=2)
+    except AwaitsPolicy:
+        return tp.open_run(folder)
+
+
+def made_as_it_should(name, run):
+    """Whether each prompt has as many examples as its responses and verdicts are to give; gives their number."""
+    kind, wanted = SHAPES[name]
+    tables = [table.collect() for table in (run.responses(), run.judgements(), run.examples())]
+    assert set(tables[2]["kind"]) <= {kind}
+    for prompt in run.prompts().collect()["id"]:
+        here, said, made = (list(table.filter(prompt_id=prompt).iter_rows(named=True)) for table in tables)
+        should = wanted(here, said)
+        assert len(made) in (should if isinstance(should, set) else {should})
+    return tables[2].height
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_expected_of_methods_of_different_shape_is_what_an_endpoint_gets(tmp_path, name):
+    """So that what the embedded model gets, of which nobody knows beforehand what it says, can be held against it."""
+    with world() as (_, base_url):
+        endpoint = {"backend": "openai", "base_url": base_url, "logprobs": True}
+        run = run_of_shape(name, tmp_path / "run", lambda model: endpoint | {"model": model})
+    assert made_as_it_should(name, run) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHAPES)
+def test_methods_of_different_shape_run_on_the_embedded_model(tmp_path, name):
+    pytest.importorskip("xllamacpp", reason="needs triptych[embedded]")
+    run = run_of_shape(name, tmp_path / "run", lambda model: None)
     assert run.manifest.status == "finished"
-    assert run.manifest.spent["calls"] >= tp.plan(recipe, limit=2).calls  # questions may be asked again
     assert set(run.responses().collect()["status"]) == {"ok"}
-    judged = run.judgements().collect()
-    assert set(judged["status"]) <= {"ok", "unparsed"}
-    assert judged.height >= 2
+    assert set(run.judgements().collect()["status"]) <= {"ok", "unparsed"}
+    made_as_it_should(name, run)

@@ -261,6 +261,18 @@ def test_a_band_that_makes_no_sense_says_so(settings, said):
         Band(**settings)
 
 
+def test_labels_are_held_within_what_is_declared():
+    every = {"choose": "all_pairs"}
+    free = made_of(graded([1.0, 0.9, 0.1]), Pairs(soft_labels=SoftLabels(), **every))["labels"].to_list()
+    held = made_of(graded([1.0, 0.9, 0.1]), Pairs(soft_labels=SoftLabels(clamp=(0.4, 0.6)), **every))["labels"].to_list()
+    assert held == [[min(chosen, 0.6), max(rejected, 0.4)] for chosen, rejected in free]
+    assert {chosen > 0.6 for chosen, _ in free} == {True, False}
+    (sure,) = made_of(graded([1.0, 0.0]), Pairs(soft_labels=SoftLabels(by="certain", clamp=(0.4, 0.6))))["labels"].to_list()
+    assert sure == [0.6, 0.4]
+    with pytest.raises(ValidationError, match=r"holds 0\.5"):
+        SoftLabels(clamp=(0.6, 0.4))
+
+
 def test_each_needs_names_and_certain_labels_need_smoothing():
     with pytest.raises(ValidationError, match="needs the names"):
         Pairs(dimensions="each")

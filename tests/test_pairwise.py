@@ -2,12 +2,16 @@
 
 import json
 import math
+from collections import Counter
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
 from judging import Scripted, case, judged, tokens
+from triptych.evaluation.compare_judgements import CompareJudgements
 from triptych.evaluation.pairwise import Pairwise
+from triptych.operators import Outlook
 
 
 def better(letter: str) -> str:
@@ -51,6 +55,47 @@ def test_a_steady_judge_names_the_same_winner_in_both_orders():
     ask = Scripted(lambda request: better("A" if shown(request)[0] == "x" else "B"))
     forth, back = judged(pairwise(), case("x", "y"), ask)
     assert (forth.ranks, back.ranks) == ((1, 2), (2, 1))
+
+
+CRITERIA = {"kind": "It is kind.", "true": "It is true.", "short": "It is short."}
+
+
+def on_drawn(seed=0, **settings):
+    """(criterion, texts shown) of each judgement of four responses, and what was asked."""
+    ask = Scripted(lambda request: better("A"))
+    one = msgspec.structs.replace(case("x", "y", "z", "w", criteria=CRITERIA), seed=seed)
+    got = judged(pairwise(criteria=[*CRITERIA], draw_criterion=True, **settings), one, ask)
+    return [(j.criterion, shown(request)) for j, request in zip(got, ask.requests, strict=True)], ask, got
+
+
+def test_a_criterion_is_drawn_for_each_pair_and_shared_by_its_two_orders():
+    said, ask, got = on_drawn()
+    assert len(said) == 12
+    assert [name for name, _ in said[::2]] == [name for name, _ in said[1::2]]
+    assert [texts for _, texts in said[::2]] == [texts[::-1] for _, texts in said[1::2]]
+    for (name, _), request in zip(said, ask.requests, strict=True):
+        assert [known for known, text in CRITERIA.items() if text in request.messages[-1].content] == [name]
+    every = judged(pairwise(criteria=[*CRITERIA]), case("x", "y", "z", "w", criteria=CRITERIA), Scripted(lambda _: better("A")))
+    assert {j.id for j in got} < {j.id for j in every}, "the same judgements as where each is asked on"
+
+
+def test_the_drawn_criterion_depends_on_the_pair_and_the_seed_and_all_come_up():
+    by_seed = [[name for name, _ in on_drawn(seed, both_orders=False)[0]] for seed in range(40)]
+    assert by_seed[0] == [name for name, _ in on_drawn(0)[0]][::2]
+    assert by_seed[0] != by_seed[1]
+    drawn = Counter(name for names in by_seed for name in names)
+    assert drawn.total() == 240
+    assert min(drawn.values()) > 50
+    assert any(len({*names}) > 1 for names in by_seed)
+
+
+def test_drawing_a_criterion_needs_several_and_has_its_price_in_the_plan():
+    with pytest.raises(ValidationError, match="several criteria"):
+        pairwise(draw_criterion=True)
+    (load,) = pairwise(criteria=[*CRITERIA], draw_criterion=True).forecast(Outlook(prompt_tokens=10, responses=4))
+    assert load.calls == 12
+    with pytest.raises(ValidationError, match="leave draw_criterion out"):
+        CompareJudgements(model="judge", criteria=[*CRITERIA], draw_criterion=True)
 
 
 def test_ties_count_only_where_they_are_allowed():

@@ -10,8 +10,10 @@ import pytest
 import triptych as tp
 from test_audit import run as triptych
 from test_findings import judged, response, told
+from triptych.audit.data import Data
 from triptych.audit.finding import Finding
 from triptych.audit.principles import PRINCIPLES, RULES, broken_by, rulings
+from triptych.audit.principles.coverage import ThinTags
 from triptych.audit.principles.signal import OrphanRows
 from triptych.planning.plan import plan
 from triptych.recipes.load import build_recipe, load_recipe, shipped_recipes
@@ -201,6 +203,77 @@ def test_a_rule_about_data_is_decided_by_the_findings_of_its_failure_modes(findi
 def test_a_judge_that_answers_is_not_thereby_compared_with_gold():
     assert ruled("R3.1", [finding("E4", name="unparsed_judgements")]).state == "unmeasured"
     assert ruled("R3.1", [finding("E4", name="judge_verifier_agreement")]).state == "holds"
+
+
+ANSWERS = {"kind": "verify", "final_answer": True, "use_prompt": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"synthesis": SAMPLE | {"model": "judge"}}, ["responses of the policy itself", "groups; here there are pairs"]),
+        ({"synthesis": SAMPLE | {"n": 8}}, ["groups; here there are pairs"]),
+        ({"synthesis": SAMPLE | {"n": 8}, "instantiation": {"kind": "groups"}}, []),
+        ({"synthesis": SAMPLE | {"model": "judge"}, "method": METHOD}, []),
+        ({"evaluation": [VERIFY]}, []),  # a number of words says nothing of the scenario
+    ],
+)
+def test_a_recipe_whose_answers_are_checked_is_told_what_it_does_otherwise_than_is_recommended(changes, said):
+    given = {"evaluation": [ANSWERS], "instantiation": {"kind": "pairs"}, "prompts": {"kind": "inline", "prompts": [{"prompt": "1 + 1?", "reference": "2"}]}}  # fmt: skip
+    told = [each for each in broken_by(recipe(**(given | changes))) if each.rule == "R7.5"]
+    evidence = [sentence for each in told for sentence in each.evidence]
+    assert len(evidence) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, evidence, strict=True))
+    assert {each.severity for each in told} <= {"info"}
+
+
+def test_groups_of_two_are_an_error_and_in_a_published_method_a_warning():
+    two = {"instantiation": {"kind": "groups", "criteria": ["good"]}}
+    assert rules(recipe(**two))["R2.1"] == "error"
+    assert rules(recipe(**two, method=METHOD))["R2.1"] == "warn"
+
+
+def tagged(many, examples=True):
+    """Prompts by tag, of which so many have a pair, or a judge's preference."""
+    tables = {"prompts": [], "responses": [], "judgements": [], "examples": []}
+    for tag, (prompts, contrasts) in many.items():
+        for number in range(prompts):
+            asked = make_prompt(messages=(Message("user", f"{tag} {number}"),), tags=(tag,))
+            a, b = (response(asked.id, n, f"{tag} {n}") for n in range(2))
+            tables["prompts"].append(asked)
+            tables["responses"] += [a, b]
+            if number < contrasts:
+                tables["judgements"].append(judged([a, b], ranks=(1, 2)))
+                if examples:
+                    row = {"kind": "pair", "prompt_id": asked.id, "response_ids": (a.id, b.id), "strategy": "s"}
+                    tables["examples"].append(make_example(**row, strategy_id="o"))
+    return tables
+
+
+@pytest.mark.parametrize("examples", [True, False])
+def test_tags_with_too_few_prompts_that_tell_responses_apart_are_told(examples):
+    many = {"easy": (30, 30), "hard": (40, 7), "rare": (4, 4), "one": (1, 1)}
+    (found,) = told(ThinTags(), **tagged(many, examples))
+    assert (found.value, found.n, found.prompts) == (pytest.approx(2 / 3), 3, 74)
+    assert found.message.endswith("usable contrast: rare (4), hard (7).")
+    assert (found.severity, ruled("R2.3", [found]).state) == ("warn", "broken")
+    (found,) = told(ThinTags(), **tagged({"easy": (30, 30), "hard": (40, 20)}, examples))
+    assert (found.value, found.severity, ruled("R2.3", [found]).state) == (0.0, "info", "holds")
+
+
+def test_groups_of_equal_advantages_are_no_contrast():
+    tables = tagged({"easy": (25, 0)})
+    for asked in tables["prompts"]:
+        ids = tuple(each.id for each in tables["responses"] if each.prompt_id == asked.id)
+        row = {"kind": "group", "prompt_id": asked.id, "response_ids": ids, "strategy": "s", "strategy_id": "o"}
+        tables["examples"].append(make_example(**row, scores=(1.0, 1.0), labels=(0.0, 0.0)))
+    (found,) = told(ThinTags(), **tables)
+    assert (found.value, found.severity) == (1.0, "warn")
+
+
+def test_prompts_without_tags_are_not_ruled_on():
+    assert ThinTags().lacks(Data({})).what.startswith("tags")
+    assert ruled("R2.3", []).state == "unmeasured"
 
 
 def test_what_is_not_checked_says_why():

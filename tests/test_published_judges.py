@@ -18,6 +18,7 @@ from triptych.app.cli import cli
 from triptych.audit.data import Data
 from triptych.audit.judges import judges
 from triptych.audit.win_rates import length_controlled, win_rates
+from triptych.errors import TriptychError
 
 pytest.importorskip("statsmodels")
 DATA = Path(__file__).parent / "data"
@@ -156,14 +157,95 @@ def test_a_model_that_wins_by_length_alone_is_even_at_equal_length():
     assert held["good"] == pytest.approx(1 / (1 + np.exp(-1.5)), abs=0.07)
 
 
-def test_the_command_prints_the_figures_and_gives_them_as_json(tmp_path):
-    run = tp.import_data(
-        DATA / "llmbar_excerpt.jsonl", out=tmp_path / "run", verdicts=DATA / "llmbar_verdicts_excerpt.jsonl"
-    )
-    shown = CliRunner().invoke(cli, ["judges", str(run.path)], catch_exceptions=False)
-    assert "accuracy_as_listed" in shown.output
-    assert "too few to tell" in shown.output
-    told = json.loads(CliRunner().invoke(cli, ["judges", str(run.path), "--json"], catch_exceptions=False).output)
-    for judge in told["judges"]:
-        assert judge["name"] in shown.output
-        assert judge["measures"]["positional_agreement"]["n"] == 4
+def shown(*arguments):
+    return CliRunner().invoke(cli, ["judges", *map(str, arguments)], catch_exceptions=False).output
+
+
+EXCERPT = (DATA / "llmbar_excerpt.jsonl", "--verdicts", DATA / "llmbar_verdicts_excerpt.jsonl")
+
+
+def test_the_command_takes_a_file_or_its_import_and_gives_all_figures_as_json(tmp_path):
+    run = tp.import_data(EXCERPT[0], out=tmp_path / "run", verdicts=EXCERPT[2])
+    told = json.loads(shown(run.path, "--json"))
+    assert told == json.loads(shown(*EXCERPT, "--as", "llmbar", "--json"))
+    assert {judge["measures"]["positional_agreement"]["n"] for judge in told["judges"]} == {4}
+    assert told["gold"] == ["llmbar"]
+
+
+def test_the_command_has_a_row_for_each_judge_the_most_accurate_first():
+    told = json.loads(shown(*EXCERPT, "--json"))["judges"]
+    lines = shown(*EXCERPT).splitlines()
+    head = lines[2].split()
+    rows = [line.split() for line in lines[3 : 3 + len(told)]]
+    assert head[:3] == ["judge", "verdicts", "accuracy"]
+    assert [row[0] for row in rows] == [judge["name"] for judge in told]
+    right = [judge["measures"]["gold_accuracy"]["value"] for judge in told]
+    assert right == sorted(right, reverse=True)
+    assert [float(row[2]) for row in rows] == [round(100 * each) for each in right]
+    assert len(lines) < 60
+
+
+def test_one_judge_is_shown_whole_and_an_unknown_one_is_an_error_in_a_sentence():
+    told = json.loads(shown(*EXCERPT, "--json"))["judges"][0]
+    lines = [line.split() for line in shown(*EXCERPT, "--judge", told["name"]).splitlines()[1:]]
+    assert {name for line in lines for name in line if name in told["measures"]} == set(told["measures"])
+    assert [judge["name"] for judge in json.loads(shown(*EXCERPT, "--judge", told["name"], "--json"))["judges"]] == [
+        told["name"]
+    ]
+    for wrong, said in (
+        (("--judge", "nobody"), "no judge here is called 'nobody'"),
+        (("--gold", "nobody"), "no evaluator here is called 'nobody'"),
+        (("--baseline", "nothing"), "no judge here compares a response of 'nothing'"),
+    ):
+        with pytest.raises(TriptychError, match=said):
+            shown(*EXCERPT, *wrong)
+
+
+def test_data_that_no_model_judged_has_no_judges(tmp_path):
+    file = write(tmp_path / "pairs.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    assert "No model judged anything here." in shown(file, "--html", tmp_path / "page.html")
+    assert "No model judged anything here." in (tmp_path / "page.html").read_text()
+
+
+def versus(folder, models):
+    """AlpacaEval's two files: a reference's answers of 40 characters and models' of about 23 to 110; the longer one wins."""
+    asked = [
+        {"index": n, "instruction": f"Say {n}.", "reference_output": "r" * 40, "reference_generator": "base"}
+        for n in range(30)
+    ]
+    said = [
+        {"index": n, "generator": name, "output": "m" * (20 + 3 * size) + name, "preference": 2.0 if size > 6 else 1.0}
+        for turn, name in enumerate(models)
+        for n in range(30)
+        for size in [n if turn else 29 - n]
+    ]
+    return write(folder / "asked.jsonl", asked), "--verdicts", write(folder / "said.jsonl", said)
+
+
+def test_win_rates_are_shown_where_all_comparisons_are_with_one_model(tmp_path):
+    files = versus(tmp_path, ("one", "other"))
+    told = json.loads(shown(*files, "--json"))["win_rates"]
+    assert [(each["model"], each["baseline"]) for each in told] == [("one", "base"), ("other", "base")]
+    assert [each["win_rate"]["value"] for each in told] == pytest.approx([23 / 30] * 2)
+    assert all(0 < each["length_controlled"] < each["win_rate"]["value"] for each in told)
+    assert "Win rates in % against base, by alpaca-eval" in shown(*files)
+    (named,) = json.loads(shown(*files, "--baseline", "one", "--json"))["win_rates"]
+    assert named["model"] == "base"
+    assert named["win_rate"]["value"] == pytest.approx(7 / 30)
+
+
+def test_of_two_models_neither_is_taken_for_a_baseline(tmp_path):
+    assert json.loads(shown(*versus(tmp_path, ("one",)), "--json"))["win_rates"] == []
+
+
+def test_the_page_of_judges_lets_nothing_through_and_has_them_all(tmp_path):
+    hostile = "<script>alert(1)</script>"
+    rows = [json.loads(line) for line in EXCERPT[2].open()]
+    for row in rows:
+        row["judge"] = hostile
+    shown(EXCERPT[0], "--verdicts", write(tmp_path / "said.jsonl", rows), "--html", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "gold_accuracy" in text
+    assert "http" not in text.replace("http-equiv", "")

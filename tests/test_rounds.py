@@ -250,6 +250,7 @@ def test_a_share_of_earlier_rounds_is_trained_on_again_and_each_row_walks_back(t
         loop = {"rounds": 4, "train": f"{sys.executable} {script} {{trained}}", "replay": 0.3, "prompts_per_round": 10}
         recipe = looped(base_url, loop)
         tp.run(recipe, out)
+        assert tp.load_recipe(out / "recipe.yaml") == recipe
         before = {file: file.read_bytes() for file in out.glob("round-*/replay.parquet")}
         tp.run(recipe, out)
         assert {file: file.read_bytes() for file in out.glob("round-*/replay.parquet")} == before

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import msgspec
 import pytest
@@ -202,6 +203,58 @@ def test_scores_of_single_responses_take_sides_as_well():
     assert "Judge 2 is for B." in text(script.requests[0])
 
 
+def voices(one, **settings):
+    """The verdicts that the meta-judge is shown, of each question."""
+    _, script = run(MetaJudge(model="judge", criteria=["good"], **settings), one, settled)
+    return [re.findall(r"Judge \d+ is for \w+\..*", text(request)) for request in script.requests]
+
+
+def test_a_judge_that_was_asked_again_has_one_voice():
+    one = case("x", "y", criteria=GOOD)
+    repeats = [
+        verdict(one, "ann", scores=(score,), shown=(place,), rationale=f"{score} of {place}")
+        for place, scores in ((0, (0.9, 0.2, 0.8)), (1, (0.1, 0.7, 0.2)))
+        for score in scores
+    ]
+    assert voices(with_judgements(one, *repeats), only="all") == []
+    bob = verdict(one, "bob", scores=(0.2, 0.8))
+    ((ann, other),) = voices(with_judgements(one, *repeats, bob))
+    assert ann == "Judge 1 is for A. 0.9 of 0 0.2 of 0 0.8 of 0 0.1 of 1 0.7 of 1 0.2 of 1"
+    assert other == "Judge 2 is for B."
+
+
+def test_a_judge_that_says_A_in_both_orders_is_for_neither():
+    one = case("x", "y", criteria=GOOD)
+    orders = [verdict(one, "ann", ranks=(1, 2), shown=shown) for shown in ((0, 1), (1, 0))]
+    bob = verdict(one, "bob", ranks=(2, 1))
+    assert voices(with_judgements(one, *orders, bob)) == [["Judge 1 is for neither.", "Judge 2 is for B."]]
+    assert voices(with_judgements(one, *orders), only="all") == []
+
+
+def test_the_items_of_a_checklist_are_one_voice_by_their_weights():
+    one = case("x", "y", criteria=GOOD)
+    items = [
+        msgspec.structs.replace(verdict(one, "list", scores=(score,), shown=(place,)), check=name, weight=weight)
+        for name, weight, scores in (("short", 1.0, (0.0, 1.0)), ("true", 3.0, (1.0, 0.0)))
+        for place, score in enumerate(scores)
+    ]
+    assert voices(with_judgements(one, *items), only="all") == []
+    bob = verdict(one, "bob", ranks=(2, 1))
+    assert voices(with_judgements(one, *items, bob)) == [["Judge 1 is for A.", "Judge 2 is for B."]]
+
+
+def test_a_judge_of_one_rubric_is_not_heard_on_its_other_criteria():
+    one = case("x", "y", criteria=GOOD | {"kind": "It is kind."})
+    more = [
+        msgspec.structs.replace(verdict(one, "ann", scores=(score,), shown=(place,)), criterion=name)
+        for name, scores in (("good", (1.0, 0.0)), ("kind", (0.0, 1.0)))
+        for place, score in enumerate(scores)
+    ]
+    bob = verdict(one, "bob", ranks=(1, 2))
+    assert voices(with_judgements(one, *more, bob)) == []
+    assert voices(with_judgements(one, *more, bob), only="all") == [["Judge 1 is for A.", "Judge 2 is for A."]]
+
+
 def test_the_meta_judge_comes_after_the_others_in_a_run(tmp_path):
     from world import world
 
@@ -216,6 +269,7 @@ def test_the_meta_judge_comes_after_the_others_in_a_run(tmp_path):
             "evaluation": [
                 {"kind": "meta_judge", "model": "meta", "criteria": ["good"], "only": "all"},
                 {"kind": "pairwise", "model": "judge", "criteria": ["good"]},
+                {"kind": "rubric", "model": "judge", "criteria": ["good"]},
             ],
             "instantiation": {"kind": "pairs", "evaluators": ["meta_judge"]},
         }

@@ -32,7 +32,7 @@ from triptych.audit.loop.drift import (
     PolicyAge,
     RoundsSinceGold,
     ScoreShift,
-    stability,
+    score_shift,
 )
 from triptych.audit.prompts import near_copies, seen_tests
 from triptych.audit.synthesis import DIAGNOSTICS as SYNTHESIS
@@ -714,17 +714,18 @@ def test_the_index_of_shifted_scores_is_about_nothing_by_chance():
     rng = np.random.default_rng(21)
 
     def drawn(shares, n):
-        counts = np.eye(10)[rng.choice(10, n, p=shares)]
-        return pl.DataFrame({"prompt_id": [f"p_{i}" for i in range(n)]}).with_columns(
-            **{f"bin_{b}": counts[:, b] for b in range(10)}
-        )
+        scores = rng.choice(10, n, p=shares) / 10 + 0.05
+        return pl.DataFrame({"prompt_id": [f"p_{i}" for i in range(n)], "criterion": "c", "score": scores})
+
+    def shift(before, after):
+        return score_shift(before, after, "c")
 
     even = np.full(10, 0.1)
     skew = np.array([0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.12, 0.14, 0.16, 0.18])
-    chance = [stability(drawn(even, 300), drawn(even, 300)).value for _ in range(60)]
+    chance = [shift(drawn(even, 300), drawn(even, 300)).value for _ in range(60)]
     assert abs(np.mean(chance)) < 0.02
     truth = float(((skew - even) * np.log(skew / even)).sum())
-    found = [stability(drawn(even, 300), drawn(skew, 300)) for _ in range(200)]
+    found = [shift(drawn(even, 300), drawn(skew, 300)) for _ in range(200)]
     assert 0.9 <= np.mean([f.low <= truth <= f.high for f in found]) <= 0.99
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -17,25 +19,29 @@ from triptych.app.imports import telling
 from triptych.app.text import clean, console, count, duration, many, one_line, say, usd
 from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
-from triptych.audit.data import Data
+from triptych.audit.data import Data, whole_recipe_text
 from triptych.audit.diagnostic import percent, short
 from triptych.audit.finding import Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
+from triptych.audit.report.changes import as_option, mended
 from triptych.audit.signal import Scoring
 from triptych.engines.asking import Asked, full_data, read_tests
 from triptych.engines.audit import is_run, opened
 from triptych.errors import TriptychError
 from triptych.models.calls import Counts
-from triptych.recipes.load import parse_recipe
+from triptych.operators import suggestion
+from triptych.recipes.load import find_recipe, load_recipe, parse_recipe
 from triptych.store.run import Run, write_whole
 
 _WIDTH = 110
-_SUBJECT = 40
+_SUBJECT, _NEED = 40, 130
 _FEW = 2
 """Findings of one statistic that are told in words."""
 _ALIKE: dict[Severity, int] = {"error": 4, "warn": 4, "info": 1}
 """Findings of one statistic that have a row, the worst first."""
 _PLAIN_EVERY_S = 15.0
+_MOST_LINES = 60
+"""Of a diff."""
 _STATES: dict[Severity, str] = {"error": "ERROR", "warn": "WARN", "info": ""}
 _STAGES = ("synthesis", "evaluation", "instantiation", "loop", "principle")
 
@@ -51,6 +57,8 @@ def audit_command(
     tests: Sequence[str],
     *,
     html: str | None,
+    recipe: str | None,
+    mended_to: str | None,
     fail_on: str,
     baseline: str | None,
     write_baseline_to: str | None,
@@ -67,12 +75,16 @@ def audit_command(
         telling(quiet=silent) as importing,
         opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
     ):
+        mine = _same_recipe(recipe, run) if recipe is not None else None
         looked_at = asking(run, asked, gold, test_sets, quiet=silent)
         with measuring(quiet=silent) as progress:
             audited = audit(looked_at, progress=progress)
-        report = report_of(audited, looked_at, run, data, known)
+        report = report_of(audited, looked_at, run, data, known, mine)
+        text = whole_recipe_text(run) if mine is None else mine.read_text(encoding="utf-8")
     if html is not None:
         write_whole(Path(html), page(report).encode())
+    if mended_to is not None:
+        write_whole(Path(mended_to), mended(text, report.findings).encode())
     if write_baseline_to is not None:
         write_baseline(write_baseline_to, audited.findings)
     if as_json:
@@ -91,10 +103,28 @@ def _beside(data: str) -> Path:
     return Path(data).with_name(f"{Path(data).name}.audit.sqlite")
 
 
+def _same_recipe(file: str, run: Run) -> Path:
+    """The file of a recipe as its user wrote it, if it is the recipe of a run."""
+    if load_recipe(file).id != parse_recipe(whole_recipe_text(run), str(run.path)).id:
+        raise TriptychError(f"{file} is not the recipe that made {run.path}; leave --recipe out, or give the file as it was then")
+    return find_recipe(file)
+
+
 def tests_of(named: Sequence[str]) -> dict[str, list[str]]:
     """Read the files of `--test-set NAME=FILE`; a file without a name is called after itself."""
     parts = [each.partition("=") if "=" in each else (Path(each).stem, "", each) for each in named]
     return {name: read_tests(file) for name, _, file in parts}
+
+
+def gold_of(run: Run, named: Sequence[str]) -> Sequence[str] | None:
+    """The evaluators that `--gold` names, or None. Raises `TriptychError` for one that judged nothing here."""
+    if not named:
+        return None
+    known = run.table("judgements").select("evaluator").unique().collect()["evaluator"].sort().to_list()
+    for each in named:
+        if each not in known:
+            raise TriptychError(f"no evaluator here is called {each!r}{suggestion(each, known)} (--gold)")
+    return named
 
 
 def asking(run: Run, asked: Asked, gold: Sequence[str], test_sets: Mapping[str, Sequence[str]], *, quiet: bool) -> Data:
@@ -118,7 +148,7 @@ def asking(run: Run, asked: Asked, gold: Sequence[str], test_sets: Mapping[str, 
     def embeds(now: Counts) -> None:
         tell(f"Embeddings: {_cost(now)}")
 
-    return full_data(run, asked, gold=gold or None, test_sets=test_sets, scoring=scored, embedding=embeds)
+    return full_data(run, asked, gold=gold_of(run, gold), test_sets=test_sets, scoring=scored, embedding=embeds)
 
 
 _CHARS_A_TOKEN = 4
@@ -174,7 +204,7 @@ def report_text(report: Report) -> str:
     """Lay a report out for people."""
     parts = [_head(report)]
     parts += [_stage(report, stage) for stage in _STAGES]
-    parts += [_principles(report), _accepted(report), _unmeasured(report.unmeasured)]
+    parts += [_principles(report), _change(report), _accepted(report), _unmeasured(report.unmeasured)]
     took = f"Measured in {duration(report.seconds)}; the intervals are of 95 %, clustered by prompt."
     parts.append(f"{took}\n{report.verdict.said}")  # again, as a terminal shows the end
     return "\n\n".join(part for part in parts if part)
@@ -214,9 +244,11 @@ def _beyond(finding: Finding) -> float:
 def _explained(alike: list[Finding]) -> list[str]:
     """What a few findings of one statistic mean in words, and what to do about them."""
     telling = [each.message for each in alike if each.value is None or len(alike) <= _FEW]
-    lines = [line for message in telling[:_FEW] for line in _wrapped(message, " " * 8)]
+    lines = [line for message in telling[:_FEW] for line in wrapped(message, " " * 8)]
     changes = dict.fromkeys(each.change for each in alike if each.change)
-    return [*lines, *(line for change in changes for line in _wrapped(change, " " * 8 + "-> "))]
+    lines += [line for change in changes for line in wrapped(change, " " * 8 + "-> ")]
+    settings = dict.fromkeys(as_option(each) for finding in alike for each in finding.edits.items())
+    return [*lines, *(f"{'':11}--set {shlex.quote(one_line(setting, 2 * _WIDTH))}" for setting in settings)]
 
 
 def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
@@ -247,34 +279,48 @@ def _principles(report: Report) -> str:
     for each in report.principles:
         if each.state != "broken":
             continue
-        lines += _wrapped(f"{each.rule} does not hold: {each.asks}", f"  {_STATES[each.severity] or 'INFO':<5} ")
+        lines += wrapped(f"{each.rule} does not hold: {each.asks}", f"  {_STATES[each.severity] or 'INFO':<5} ")
         by_recipe = each.evidence if not each.rests_on else ()
-        lines += [line for said in by_recipe for line in _wrapped(said, " " * 8)]
-        lines += _wrapped(f"see {', '.join(each.rests_on)}", " " * 8) if each.rests_on else []
+        lines += [line for said in by_recipe for line in wrapped(said, " " * 8)]
+        lines += wrapped(f"see {', '.join(each.rests_on)}", " " * 8) if each.rests_on else []
     return "\n".join(["Principles broken", *lines]) if lines else ""
+
+
+def _change(report: Report) -> str:
+    """The diff of the recipe, in which all findings have a part that go together."""
+    if report.change is None:
+        return ""
+    lines = [clean(line, 2 * _WIDTH) for line in report.change.diff.splitlines()]
+    more = [f"... and {len(lines) - _MOST_LINES} more lines; --html and --json have all"] * (len(lines) > _MOST_LINES)
+    refused = [
+        line for setting, why in report.change.refused.items() for line in wrapped(f"left out: {setting} ({why})", "  ")
+    ]
+    told = "The change to the recipe, which --mended FILE makes"
+    return "\n".join([told, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more]), *refused])
 
 
 def _accepted(report: Report) -> str:
     if not report.accepted:
         return ""
     names = ", ".join(f"{each.name} {one_line(each.subject, 40)}".strip() for each in report.accepted)
-    return "\n".join(["Accepted by the baseline", *_wrapped(names, "  ")])
+    return "\n".join(["Accepted by the baseline", *wrapped(names, "  ")])
 
 
 def _unmeasured(unmeasured: Sequence[Unmeasured]) -> str:
-    """What could not be measured, in a line for each thing that it would need."""
+    """What could not be measured: how many statistics want which thing, those wanted most first; what failed by name."""
     if not unmeasured:
         return ""
-    lacking: dict[tuple[str, str], list[str]] = {}
-    for each in unmeasured:
-        lacking.setdefault((each.lacks, each.how), []).append(f"{each.name} ({each.failure_mode})")
-    lines = ["Not measured"]
-    for (lacks, how), names in lacking.items():
+    wanted = Counter((each.lacks, each.how) for each in unmeasured if not each.defect)
+    lines = [f"Not measured: {many(len(unmeasured), 'statistic')}; --json and --html name them, and what each needs"]
+    for (lacks, how), number in wanted.most_common():
         to_get = f" ({how})" if how not in ("", "-") else ""
-        lines.append(f"  for want of {one_line(lacks, 80)}{to_get}")
-        lines += _wrapped(", ".join(names), " " * 8)
+        lines.append(f"  {number:>3} for want of {one_line(lacks + to_get, _NEED)}")
+    for each in unmeasured:
+        if each.defect:
+            lines += wrapped(f"{each.name} failed, {each.how}: {each.lacks}", "  ")
     return "\n".join(lines)
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
+def wrapped(text: str, indent: str) -> list[str]:
+    """A text in lines, the first after `indent`, the others after as much space."""
     return textwrap.wrap(one_line(text, 2000), _WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))

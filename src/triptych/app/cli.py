@@ -223,6 +223,17 @@ def instantiate(
     "--policy", metavar="MODEL", help="Ask this model of the recipe, or `embedded`, how likely it finds them."
 )
 @click.option("--reference", metavar="MODEL", help="The same of the loss's reference.")
+@click.option(
+    "--mended",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write the run's recipe with the changes that the findings ask for.",
+)
+@click.option(
+    "--recipe",
+    metavar="RECIPE",
+    help="The run's recipe as you wrote it: changes are made in its text, which keeps comments; the run's own copy if not given.",
+)
 @click.option("--embeddings", metavar="MODEL", help="Ask this model for embeddings of the responses.")
 @click.option("--calls", type=click.Path(dir_okay=False), metavar="FILE", help="The call log; by DATA if not given.")
 @budget_option
@@ -237,6 +248,8 @@ def audit(
     verdicts: str | None,
     gold: tuple[str, ...],
     html: str | None,
+    mended: str | None,
+    recipe: str | None,
     policy: str | None,
     reference: str | None,
     embeddings: str | None,
@@ -268,6 +281,8 @@ def audit(
         asked,
         test_sets,
         html=html,
+        recipe=recipe,
+        mended_to=mended,
         fail_on=fail_on,
         baseline=baseline,
         write_baseline_to=write_baseline,
@@ -345,17 +360,51 @@ def show(folder: str, row_id: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("data")
+@as_option
+@file_format_option
+@scale_option
+@verdicts_option
 @gold_option
+@click.option("--judge", metavar="NAME", help="Show all figures of this judge.")
+@click.option(
+    "--baseline",
+    metavar="MODEL",
+    help="Show win rates against this model; guessed where all comparisons are with one.",
+)
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report as one HTML file.")
 @json_option
-def judges(folder: str, gold: tuple[str, ...], as_json: bool) -> None:
-    """Measure the judges of the run in DIR: order, length, own family, gold, calibration, and each other.
+def judges(
+    data: str,
+    as_: str | None,
+    file_format: str | None,
+    scale: tuple[float, float] | None,
+    verdicts: str | None,
+    gold: tuple[str, ...],
+    judge: str | None,
+    baseline: str | None,
+    html: str | None,
+    as_json: bool,
+) -> None:
+    """Measure the judges of DATA: gold, order, length, own family, scale, calibration, and each other.
 
-    If no --gold is given, people and verifiers count as true.
+    DATA is a run's folder, or preference data in any format of triptych import. If no --gold is given, people and
+    verifiers count as true.
     """
     from triptych.app.judges import judges_command
 
-    judges_command(folder, gold, as_json=as_json)
+    judges_command(
+        data,
+        as_,
+        file_format,
+        scale or None,
+        verdicts,
+        gold,
+        judge=judge,
+        baseline=baseline,
+        html=html,
+        as_json=as_json,
+    )
 
 
 @cli.command()

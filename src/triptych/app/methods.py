@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
@@ -13,7 +14,7 @@ import click
 from triptych.errors import Problem, RecipeError
 from triptych.operators import BUILT_IN, operator_classes, suggestion, with_inner
 from triptych.planning.plan import priced_for
-from triptych.recipes.load import load_recipe, shipped_recipe, shipped_recipes
+from triptych.recipes.load import known_recipes, load_recipe, shipped_recipes
 from triptych.recipes.method import AXES, Method
 from triptych.recipes.recipe import Recipe
 from triptych.recipes.schema import recipe_schema
@@ -25,8 +26,8 @@ _MANY = 1000
 
 
 def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
-    """List the shipped recipes, those at the chosen places of the taxonomy only; and each panel's operators."""
-    recipes = {name: load_recipe(shipped_recipe(name)) for name in shipped_recipes()}
+    """List the known recipes, those at the chosen places of the taxonomy only; and each panel's operators."""
+    recipes = _recipes()
     wanted = {axis: value for axis, value in chosen.items() if value is not None}
     if wanted:
         recipes = {name: recipe for name, recipe in recipes.items() if _is_at(recipe.method, wanted)}
@@ -52,13 +53,13 @@ def methods_command(chosen: Mapping[str, str | None], *, as_json: bool) -> None:
 
 
 def show_command(name: str) -> None:
-    """Show one shipped recipe: its panels, its place in the taxonomy, what it costs and needs."""
-    click.echo("\n".join(_shown(load_recipe(shipped_recipe(_shipped(name))))))
+    """Show one recipe: its panels, its place in the taxonomy, what it costs and needs."""
+    click.echo("\n".join(_shown(load_recipe(known_recipes()[_known(name)]))))
 
 
 def use_command(name: str) -> None:
-    """Print a shipped recipe's YAML."""
-    click.echo(shipped_recipe(_shipped(name)).read_text(encoding="utf-8"), nl=False)
+    """Print a recipe's YAML."""
+    click.echo(known_recipes()[_known(name)].read_text(encoding="utf-8"), nl=False)
 
 
 def schema_command() -> None:
@@ -66,13 +67,25 @@ def schema_command() -> None:
     click.echo(json.dumps(recipe_schema(), indent=2))
 
 
-def _shipped(name: str) -> str:
-    """The shipped recipe that goes by a name, its own or that of another method like it, in small letters or capitals."""
-    own = shipped_recipes()
-    if _plain(name) in own:
+def _recipes() -> dict[str, Recipe]:
+    """All recipes that go by a name. One of an installed package that does not hold together is left out."""
+    own, found = shipped_recipes(), {}
+    for name, path in known_recipes().items():
+        try:
+            found[name] = load_recipe(path)
+        except RecipeError as error:
+            if name in own:
+                raise
+            warnings.warn(f"the recipe {name!r} of an installed package is left out: {error}", stacklevel=2)
+    return found
+
+
+def _known(name: str) -> str:
+    """The recipe that goes by a name, its own or that of another method like it, in small letters or capitals."""
+    if _plain(name) in known_recipes():
         return _plain(name)
-    methods = {each: load_recipe(shipped_recipe(each)).method for each in own}
-    others = {_plain(other): each for each, method in methods.items() if method for other in method.also}
+    own = _recipes()
+    others = {_plain(also): each for each, recipe in own.items() if recipe.method for also in recipe.method.also}
     if _plain(name) not in others:
         near = suggestion(_plain(name), [*own, *others])
         lists = "; triptych methods lists those that there are"

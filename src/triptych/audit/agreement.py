@@ -10,6 +10,8 @@ from triptych.instantiation.scores import verdicts
 if TYPE_CHECKING:
     import polars as pl
 
+MOST_COMPARED = 32
+"""Responses to a prompt, scored apart, of which every two are compared."""
 _PAIR = ("prompt_id", "evaluator", "evaluator_id", "criterion", "a", "b")
 
 
@@ -66,11 +68,14 @@ def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
     """Which of two responses an evaluator prefers, on each criterion, where it says so clearly.
 
     Clearly: shown as a pair, in every order in which it was asked; or scored apart or ranked in a longer
-    list, by the difference of the means of what it said. Columns: prompt_id, evaluator, evaluator_id,
+    list, by the difference of the means of what it said. Of more than 32 responses to a prompt that it scored apart, those
+    with the 32 least ids, which are hashes, are compared: the number of pairs grows with that of the responses, and what two
+    evaluators both say of these responses is kept. Columns: prompt_id, evaluator, evaluator_id,
     criterion, a, b, prefers (1 for a, -1 for b), judgement_id (one that shows it).
     """
     import polars as pl
 
+    key = ["prompt_id", "evaluator", "evaluator_id", "criterion"]
     paired = pair_verdicts(judgements)
     in_one = pl.coalesce("a_first", "b_first")
     in_both = pl.coalesce("b_first", "a_first")
@@ -83,8 +88,8 @@ def preferences(judgements: pl.LazyFrame) -> pl.LazyFrame:
         verdicts(judgements.filter(pl.col("response_ids").list.len() != 2))
         .group_by("prompt_id", "evaluator", "evaluator_id", "criterion", "response_id")
         .agg(pl.col("verdict").mean(), pl.col("judgement_id").min())
+        .filter(pl.col("response_id").rank("ordinal").over(key) <= MOST_COMPARED)
     )
-    key = ["prompt_id", "evaluator", "evaluator_id", "criterion"]
     apart = (
         alone.join(alone, on=key, suffix="_b")
         .filter(pl.col("response_id") < pl.col("response_id_b"))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Array = Any
 """An array of numbers."""
+_HALF = 0.5
+"""How often each pair of labels is added for the interval only: with a label that is rare, what was not seen matters."""
 
 
 def _clustered(sums: Array, clusters: Array) -> np.ndarray:
@@ -41,7 +43,10 @@ def cohen_kappa(first: Array, second: Array, clusters: Array) -> Estimate | None
         chance = (table.sum(-1) * table.sum(-2)).sum(-1) / n**2
         return (seen - chance) / (1 - chance)
 
-    return smooth(_clustered(one_hot, clusters), kappa, n=int(cell.size), within=(-1.0, 1.0)) if k else None
+    prior = _HALF * np.eye(k * k)
+    return (
+        smooth(_clustered(one_hot, clusters), kappa, n=int(cell.size), within=(-1.0, 1.0), prior=prior) if k else None
+    )
 
 
 def krippendorff_alpha(counts: Array, clusters: Array) -> Estimate | None:
@@ -63,7 +68,9 @@ def krippendorff_alpha(counts: Array, clusters: Array) -> Estimate | None:
         return 1 - (1 - agreed / n) / (1 - chance)
 
     sums = _clustered(np.column_stack([together, counts]), clusters)
-    return smooth(sums, alpha, n=len(counts), within=(-1.0, 1.0))
+    pairs = _pairs_of_labels(counts.shape[1])
+    prior = _HALF * np.column_stack([2.0 * (pairs.max(1) == 2), pairs])
+    return smooth(sums, alpha, n=len(counts), within=(-1.0, 1.0), prior=prior)
 
 
 def gwet_ac1(counts: Array, clusters: Array) -> Estimate | None:
@@ -87,5 +94,18 @@ def gwet_ac1(counts: Array, clusters: Array) -> Estimate | None:
         chance = (share * (1 - share)).sum(-1) / (labels - 1)
         return (seen - chance) / (1 - chance)
 
-    sums = np.column_stack([agreed, several, np.ones(len(m)), counts / m[:, None]])
-    return smooth(_clustered(sums, clusters), ac1, n=int(several.sum()), within=(-1.0, 1.0)) if labels > 1 else None
+    if labels < 2:
+        return None
+    sums = _clustered(np.column_stack([agreed, several, np.ones(len(m)), counts / m[:, None]]), clusters)
+    pairs = _pairs_of_labels(labels)
+    ones = np.ones(len(pairs))
+    prior = _HALF * np.column_stack([pairs.max(1) == 2, ones, ones, pairs / 2])
+    return smooth(sums, ac1, n=int(several.sum()), within=(-1.0, 1.0), prior=prior)
+
+
+def _pairs_of_labels(labels: int) -> np.ndarray:
+    """What two raters can say, as counts of labels: shape (labels squared, labels)."""
+    import numpy as np
+
+    one = np.eye(labels)
+    return (one[:, None] + one[None]).reshape(-1, labels)

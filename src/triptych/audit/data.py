@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from triptych.audit import agreement
 from triptych.audit import vectors as vector
@@ -13,16 +14,19 @@ from triptych.audit.features import features
 from triptych.audit.intervals import Estimate
 from triptych.audit.prompts import prompt_features
 from triptych.audit.similarity import pair_similarity
+from triptych.errors import RecipeError
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.records import Objective
-from triptych.store.run import MANIFEST, Run, open_run
+from triptych.store.run import MANIFEST, RECIPE, Run, open_run
 from triptych.store.tables import TABLES, schema
 
 if TYPE_CHECKING:
     import polars as pl
 
+
+Made = TypeVar("Made")
 
 _OF_TEXTS_AND_VERDICTS = (
     "asked",
@@ -74,7 +78,7 @@ class Data:
     the name `policy`. `embeddings` are a model's vectors of responses: response_id, vector. `test_sets` are the texts of
     tests that the policy is to pass, by their names. `rows_read` is how many rows were read where the data was imported, `rows_repeated` how
     many of these repeat an earlier one and are in no table. `rounds` are the earlier rounds of a loop, the oldest first, or what
-    gives them.
+    gives them. `whole_recipe` is the recipe that findings change, where it is not `recipe`: of a round, that of its loop.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Data:
         rows_read: int = 0,
         rows_repeated: int = 0,
         rounds: Sequence[Data] | Callable[[], Sequence[Data]] = (),
+        whole_recipe: Recipe | None = None,
     ) -> None:
         import polars as pl
 
@@ -102,6 +107,7 @@ class Data:
         self.judgements: pl.LazyFrame = table("judgements")
         self.examples: pl.LazyFrame = table("examples")
         self.recipe: Recipe | None = recipe
+        self.whole_recipe = recipe if whole_recipe is None else whole_recipe
         self.gold_evaluators = None if gold is None else tuple(gold)
         self.logprobs: pl.DataFrame | None = logprobs
         self.ches = ches
@@ -111,6 +117,7 @@ class Data:
         self.rows_repeated: int = rows_repeated
         self._policy = policy
         self._rounds = rounds
+        self._made: dict[Callable[[Data], Any], Any] = {}
 
     @classmethod
     def of(
@@ -132,6 +139,7 @@ class Data:
         return cls(
             tables,
             recipe=parse_recipe(run.recipe_text(), str(run.path)),
+            whole_recipe=parse_recipe(whole_recipe_text(run), str(run.path)),
             gold=gold,
             logprobs=logprobs,
             ches=ches,
@@ -146,6 +154,7 @@ class Data:
     def with_examples(self, examples: pl.DataFrame) -> Data:
         """The same data with other examples; what is known of the texts and verdicts is kept."""
         other = copy(self)
+        other._made = {}
         for name, value in vars(type(self)).items():
             if isinstance(value, cached_property) and name not in _OF_TEXTS_AND_VERDICTS:
                 other.__dict__.pop(name, None)
@@ -437,53 +446,35 @@ class Data:
         told = self.choices.select(*key, "probability", "judgement_id").drop_nulls("probability")
         return told.join(self.gold, on=["prompt_id", "a", "b"])
 
-    @cached_property
-    def proxies(self) -> pl.DataFrame:
-        """Judges' scores beside gold scores and features of the text; see `triptych.audit.evaluation.hacking.proxies`."""
-        from triptych.audit.evaluation.hacking import proxies
+    def once(self, make: Callable[[Data], Made]) -> Made:
+        """What `make` makes of these data, made once: a table that the diagnostics of one file share."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Made = self._made[make]
+        return made
 
-        return proxies(self).collect()
 
-    @cached_property
-    def repeated(self) -> pl.DataFrame:
-        """Responses that models scored several times; see `triptych.audit.evaluation.repeats.repeated`."""
-        from triptych.audit.evaluation.repeats import repeated
+def whole_recipe_text(run: Run) -> str:
+    """The recipe that findings change, as YAML: that of the loop that a run is a round of, else the run's own."""
+    own, loop = run.recipe_text(), run.path.parent / RECIPE
+    if not _is_round(run) or not loop.is_file():
+        return own
+    text = loop.read_text(encoding="utf-8")
+    with suppress(RecipeError):  # of what stands there for another reason
+        if (whole := parse_recipe(text)).loop is not None and whole.name == run.manifest.recipe:
+            return text
+    return own
 
-        return repeated(self)
 
-    @cached_property
-    def ratings(self) -> pl.DataFrame:
-        """What several people say of the same; see `triptych.audit.evaluation.annotators.ratings`."""
-        from triptych.audit.evaluation.annotators import ratings
-
-        return ratings(self)
-
-    @cached_property
-    def step_ends(self) -> pl.DataFrame:
-        """Scores of steps beside how the response ends; see `triptych.audit.evaluation.steps.step_ends`."""
-        from triptych.audit.evaluation.steps import step_ends
-
-        return step_ends(self).collect()
-
-    @cached_property
-    def with_gold(self) -> pl.DataFrame:
-        """Judged responses, with gold labels or not; see `triptych.audit.evaluation.drift.judged_with_gold`."""
-        from triptych.audit.evaluation.drift import judged_with_gold
-
-        return judged_with_gold(self)
-
-    @cached_property
-    def probed(self) -> pl.DataFrame:
-        """What the recipe's verifiers say of planted answers; see `triptych.audit.evaluation.verifier_leaks.probed`."""
-        from triptych.audit.evaluation.verifier_leaks import probed
-
-        return probed(self)
+def _is_round(run: Run) -> bool:
+    head, _, number = run.path.name.rpartition("-")
+    return head == "round" and number.isdecimal()
 
 
 def _rounds_before(run: Run) -> list[Run]:
     """The rounds of the same loop before a run, in their order: of `round-3` those in `round-1` and `round-2`."""
-    head, _, number = run.path.name.rpartition("-")
-    if head != "round" or not number.isdecimal():
+    if not _is_round(run):
         return []
-    folders = [run.path.parent / f"round-{earlier}" for earlier in range(1, int(number))]
+    number = int(run.path.name.rpartition("-")[2])
+    folders = [run.path.parent / f"round-{earlier}" for earlier in range(1, number)]
     return [open_run(folder) for folder in folders if (folder / MANIFEST).exists()]

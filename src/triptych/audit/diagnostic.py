@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from triptych.audit.finding import FEWEST_PROMPTS, OURS, Finding, Plot, Severity
 from triptych.audit.intervals import Estimate, shares, sums
+from triptych.audit.mitigations.mitigation import Mitigation, proposed
 from triptych.audit.needs import Need
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Diagnostic(ABC):
     """Whether it is told in per cent."""
     change: ClassVar[str] = ""
     """What to change in the recipe."""
+    mitigations: ClassVar[tuple[Mitigation, ...]] = ()
+    """Changes of the recipe, of which the first is proposed that changes anything; none where no setting mitigates it."""
     repair: ClassVar[str] = ""
     """The repair that needs no new call, by its name."""
 
@@ -51,7 +54,7 @@ class Diagnostic(ABC):
 
     def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
         """Which settings of the recipe would mitigate it, by their dotted places; asked where something is found."""
-        return {}
+        return proposed(self.mitigations, data, subject)
 
     def found(
         self,

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 Floats = Any
 """An array of floats."""
 _NEARLY = 1e-9
+_Z = 1.959963984540054
+_TENTH = 0.1
+_TAIL = 20
+"""With fewer rows in it a tail says too little of its shape."""
+_LIGHT = 0.25
+"""A lighter tail than this has the fourth moment that an interval of a sum of squares needs."""
 
 
 def cluster_sums(rows: pl.DataFrame, columns: list[str], cluster: str = "prompt_id") -> np.ndarray:
@@ -30,14 +36,20 @@ def smooth(
     *,
     n: int,
     within: tuple[float, float] = (-math.inf, math.inf),
+    prior: Floats = None,
+    root: bool = False,
 ) -> Estimate | None:
     """A smooth function of sums over prompts, with the interval that the jackknife gives; None where it is not defined.
 
     `sums` has shape (prompts, p); `statistic` maps an array of shape (..., p) to one of shape (...), so that all
     prompts are left out, one after the other, in one call. The interval is made on a scale on which the statistic has
-    no bounds (the logit of shares, Fisher's z of correlations, the logarithm of what is positive), with Student's t and
-    one degree of freedom for each prompt but one (Efron and Stein, Annals of Statistics 9, 1981; Miller, Biometrika 61,
-    1974). `within` is the statistic's range.
+    no bounds (the logit of shares, Fisher's z of correlations, the logarithm of what is positive, or with `root` its square
+    root), with Student's t and one degree of freedom for each prompt but one (Efron and Stein, Annals of Statistics 9,
+    1981; Miller, Biometrika 61, 1974). `within` is the statistic's range.
+
+    `prior` has rows like those of `sums`. They are added for the interval only, as prompts that might have been: where what
+    has not been seen yet would matter, as with a rare label, the interval would be too narrow without them (Agresti and
+    Caffo, American Statistician 54, 2000).
     """
     import numpy as np
 
@@ -46,34 +58,164 @@ def smooth(
     if prompts == 0:
         return None
     total = sums.sum(axis=0)
+    low, high = within
     with np.errstate(all="ignore"):
         value = float(statistic(total))
         if not math.isfinite(value):
             return None
         if prompts == 1:
             return Estimate(value, *within, n, 1)
-        scale, back = _scale(within)
-        left_out = scale(np.asarray(statistic(total - sums), dtype=float))
+        if prior is not None:
+            sums = np.concatenate([sums, prior])
+            total = sums.sum(axis=0)
+        centre = float(statistic(total))
+        left_out = np.asarray(statistic(total - sums), dtype=float)
     left_out = left_out[np.isfinite(left_out)]
-    low, high = within
-    bound = value - low < _NEARLY or high - value < _NEARLY
-    if bound and math.isfinite(low) and math.isfinite(high):
-        place = (value - low) / (high - low)
-        first, last = wilson(place, prompts * (1.959963984540054 / student(prompts - 1)) ** 2)
-        return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts)
-    if len(left_out) < 2:
-        return Estimate(value, low, high, n, prompts)
+    if _at_an_end(centre, within) and math.isfinite(high - low):
+        return _wilson(value, within, prompts, n, prompts)
     k = len(left_out)
-    error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
-    middle, reach = float(scale(np.asarray(value))), student(k - 1) * error
-    return Estimate(value, float(back(middle - reach)), float(back(middle + reach)), n, prompts)
+    if k < 2:
+        return Estimate(value, low, high, n, prompts)
+    if not root and any(_at_an_end(each, within) for each in (centre, left_out.min(), left_out.max())):
+        return _beside_an_end(value, left_out, within, n, prompts)
+    scale, back = _scale(within, root)
+    with np.errstate(all="ignore"):
+        error = _jackknife(scale(left_out))
+        middle, reach = float(scale(np.asarray(centre))), student(min(k, prompts) - 1) * error
+    first, last = float(back(middle - reach)), float(back(middle + reach))
+    return Estimate(value, min(first, value), max(last, value), n, prompts)
 
 
-def _scale(within: tuple[float, float]) -> tuple[Callable[[Floats], Floats], Callable[[float], float]]:
+def _at_an_end(value: float, within: tuple[float, float]) -> bool:
+    return bool(value - within[0] < _NEARLY or within[1] - value < _NEARLY)
+
+
+def _jackknife(left_out: Floats) -> float:
+    """The standard error of a statistic, from its values without one of the prompts each."""
+    k = len(left_out)
+    return math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
+
+
+def _wilson(value: float, within: tuple[float, float], effective: float, n: int, prompts: int) -> Estimate:
+    """Wilson's interval for the value's place within its range, as if that were a share of an effective number of rows."""
+    low, high = within
+    place = min(max((value - low) / (high - low), 0.0), 1.0)
+    first, last = wilson(place, _fewer(effective, prompts))
+    return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts)
+
+
+def _beside_an_end(
+    value: float, left_out: Floats, within: tuple[float, float], n: int, prompts: int
+) -> Estimate:
+    """The interval where the value, or that without some prompt, stands at an end of the range.
+
+    On a scale without bounds that is infinite. To leave such prompts out would leave out those that matter: of 29 rows with 1
+    and one with 0 only the last one tells how far the mean may be from 1.
+    """
+    low, high = within
+    error = _jackknife(left_out)
+    if error == 0:
+        return Estimate(value, low, high, n, prompts)
+    if math.isfinite(high - low):
+        effective = (value - low) * (high - value) / error**2 or float(prompts)
+        return _wilson(value, within, min(effective, float(n)), n, prompts)
+    reach = student(len(left_out) - 1) * error
+    return Estimate(value, max(value - reach, low), min(value + reach, high), n, prompts)
+
+
+def _fewer(n: float, prompts: int) -> float:
+    """How many rows Wilson's interval should be told of, so that it is as wide as Student's t asks for."""
+    return n * (_Z / student(prompts - 1)) ** 2
+
+
+def share(sums: Floats, *, n: int) -> Estimate | None:
+    """The quotient of two sums, of which each prompt's first is at least 0 and at most its second.
+
+    The variance is that of the ratio estimator under cluster sampling. It gives an effective sample size, which goes into
+    Wilson's interval (see `triptych.audit.intervals.ratio`). There it is a number of rows; here it may exceed that, since
+    values between the ends vary less than those at them. A tenth of a prompt at each end is added to what varies, and the
+    effective size is no less than that of the prompts by their weights: what is rare may not have been seen yet.
+    """
+    import numpy as np
+
+    sums = np.asarray(sums, dtype=float)
+    part, whole = sums[sums[:, 1] > 0].T if len(sums) else np.zeros((2, 0))
+    prompts = len(whole)
+    if not prompts or not np.isfinite(sums).all():
+        return None
+    value = min(max(float(part.sum() / whole.sum()), 0.0), 1.0)
+    if prompts == 1:
+        return Estimate(value, 0.0, 1.0, n, 1)
+    seen = prompts / (prompts - 1) * float(((part - value * whole) ** 2).sum())
+    unseen = _TENTH * float(whole.mean()) ** 2 * (value**2 + (1 - value) ** 2)
+    effective = value * (1 - value) * float(whole.sum()) ** 2 / (seen + unseen)
+    least = float(whole.sum()) ** 2 / float((whole**2).sum())
+    low, high = wilson(value, _fewer(max(effective, least), prompts))
+    return Estimate(value, low, high, n, prompts)
+
+
+def effective_share(sums: Floats, weights: Floats) -> tuple[Estimate, str] | None:
+    """The effective number of rows by their weights, as a share of all: (sum w)^2 / (n sum w^2) (Kish, Survey Sampling, 1965).
+
+    `sums` has the prompts' sums of w, w^2 and 1; `weights` are those of the rows. No sample bounds it from below where
+    weights have a heavy tail, since it may be the weights that were not drawn that count: then the interval begins at 0, its
+    end is that of a one-sided one, and there are words that say so. The tail is light enough where its shape is below 0.25
+    with 97.5 % confidence, so that the fourth moment is finite (see `tail_shape`).
+    """
+    import numpy as np
+
+    found = smooth(sums, lambda s: s[..., 0] ** 2 / (s[..., 2] * s[..., 1]), n=len(weights), within=(0.0, 1.0))
+    if found is None:
+        return None
+    shape, rows = tail_shape(np.asarray(weights, dtype=float))
+    if shape + _Z * abs(1 + shape) / math.sqrt(max(rows, 1)) < _LIGHT:
+        return found, ""
+    why = f"the greatest weights have a Pareto tail of k = {shape:.2f}" if math.isfinite(shape) else "of too few rows"
+    said = f" (at most: how few it may be can't be told, {why})"
+    scale, back = _scale((0.0, 1.0))
+    with np.errstate(all="ignore"):
+        middle, last = scale(np.array([found.value, found.high]))
+    high = float(back(middle + (last - middle) * 1.645 / _Z)) if math.isfinite(last) else found.high
+    return Estimate(found.value, 0.0, high, found.n, found.prompts), said
+
+
+def tail_shape(values: Floats) -> tuple[float, int]:
+    """The shape k of a generalised Pareto distribution that is fitted to the greatest values, and to how many of them.
+
+    The tail is the greatest fifth, or 3 sqrt(n) of n values if that is less (arXiv:1507.02646); the fit is that of Zhang
+    and Stephens (Technometrics 51, 2009). Moments of order 1 / k and above are infinite; at most 0 where values are bounded.
+    Infinity where the tail has fewer than 20 values: it can't be told.
+    """
+    import numpy as np
+
+    n = len(values)
+    m = int(min(n / 5, 3 * math.sqrt(n)))
+    if m < _TAIL:
+        return math.inf, m
+    ordered = np.sort(values)
+    beyond = ordered[-m:] - ordered[-m - 1]
+    beyond = beyond[beyond > _NEARLY * max(float(ordered[-1]), _NEARLY)]
+    if len(beyond) < _TAIL // 2:
+        return -1.0, m  # most of the tail is one value: there is none
+    m = len(beyond)
+    points = 30 + int(math.sqrt(m))
+    b = (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (3 * beyond[int(m / 4 + 0.5) - 1]) + 1 / beyond[-1]
+    shapes = np.log1p(-b[:, None] * beyond).mean(axis=1)
+    fit = m * (np.log(-b / shapes) - shapes - 1)
+    likely = np.exp(fit - fit.max())
+    best = float((b * likely).sum() / likely.sum())
+    return float(np.log1p(-best * beyond).mean()), m
+
+
+def _scale(
+    within: tuple[float, float], root: bool = False
+) -> tuple[Callable[[Floats], Floats], Callable[[float], float]]:
     """The map to a scale without bounds, and the way back."""
     import numpy as np
 
     low, high = within
+    if root:
+        return lambda value: np.sqrt(np.maximum(value - low, 0)), lambda z: low + max(z, 0.0) ** 2
     if math.isfinite(low) and math.isfinite(high):
         span = high - low
 
@@ -143,7 +285,7 @@ def auc(rows: pl.DataFrame, score: str, label: str, cluster: str = "prompt_id") 
     variance = clusters / (clusters - 1) * float((by_cluster["pull"] ** 2).sum())
     # As an effective number of rows, so that Wilson's interval keeps it in [0, 1] (as in `ratio`).
     effective = min(float(rows.height), value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else clusters
-    low, high = wilson(value, effective * (1.959963984540054 / student(clusters - 1)) ** 2)
+    low, high = wilson(value, _fewer(effective, clusters))
     return Estimate(value, low, high, rows.height, clusters)
 
 
@@ -154,14 +296,28 @@ def bounded_mean(
     import polars as pl
 
     value = pl.col("value")
-    rows = rows.select(cluster, value=pl.col(column).cast(pl.Float64)).filter(value.is_finite()).with_columns(one=1.0)
-    return smooth(
-        cluster_sums(rows, ["value", "one"], cluster), lambda s: s[..., 0] / s[..., 1], n=rows.height, within=within
-    )
+    low, high = within
+    rows = rows.select(cluster, value=pl.col(column).cast(pl.Float64)).filter(value.is_finite())
+    placed = rows.with_columns(((value - low) / (high - low)).clip(0, 1), one=1.0)
+    found = share(cluster_sums(placed, ["value", "one"], cluster), n=rows.height)
+    if found is None:
+        return None
+    middle, first, last = (low + (high - low) * end for end in (found.value, found.low, found.high))
+    return Estimate(middle, first, last, found.n, found.prompts)
 
 
-def difference(rows: pl.DataFrame, column: str, second: str, *, cluster: str = "prompt_id") -> Estimate | None:
-    """The mean of a column where the boolean `second` holds, less the mean where it does not."""
+def difference(
+    rows: pl.DataFrame,
+    column: str,
+    second: str,
+    *,
+    within: tuple[float, float] | None = None,
+    cluster: str = "prompt_id",
+) -> Estimate | None:
+    """The mean of a column where the boolean `second` holds, less the mean where it does not.
+
+    `within` is the range of the values, if they have one.
+    """
     import polars as pl
 
     value, after = pl.col("value"), pl.col("second").cast(pl.Float64)
@@ -170,11 +326,54 @@ def difference(rows: pl.DataFrame, column: str, second: str, *, cluster: str = "
         .filter(value.is_finite())
         .with_columns(x=value * (1 - after), m=1 - after, y=value * after, n=after)
     )
+    if within is not None:
+        return _bounded_difference(rows, within, cluster)
     return smooth(
         cluster_sums(rows, ["x", "m", "y", "n"], cluster),
         lambda s: s[..., 2] / s[..., 3] - s[..., 0] / s[..., 1],
         n=rows.height,
     )
+
+
+def _bounded_difference(rows: pl.DataFrame, within: tuple[float, float], cluster: str) -> Estimate | None:
+    """The difference of means of values in a range, from columns x, m, y, n: value and 1 of the first, and of the second."""
+    import polars as pl
+
+    low, high = within
+    span = high - low
+    placed = rows.with_columns(
+        ((pl.col(value) - low * pl.col(one)) / span).clip(0, pl.col(one)) for value, one in (("x", "m"), ("y", "n"))
+    )
+    found = difference_of_shares(cluster_sums(placed, ["x", "m", "y", "n"], cluster), n=rows.height)
+    if found is None:
+        return None
+    return Estimate(span * found.value, span * found.low, span * found.high, found.n, found.prompts)
+
+
+def difference_of_shares(sums: Floats, *, n: int) -> Estimate | None:
+    """The second of two shares less the first, from prompts' sums of part and whole of the first, and of the second.
+
+    The interval is put together from those of the shares (Newcombe, Statistics in Medicine 17, 1998, method 10), which are
+    wider towards the middle, with the correlation that the two have over prompts (Zou and Donner, Statistics in Medicine
+    27, 2008).
+    """
+    import numpy as np
+
+    sums = np.asarray(sums, dtype=float)
+    one, two = (share(sums[:, side : side + 2], n=n) for side in (0, 2))
+    if one is None or two is None:
+        return None
+    x, y = sums[:, 0] - one.value * sums[:, 1], sums[:, 2] - two.value * sums[:, 3]
+    size = math.sqrt(float(x @ x) * float(y @ y))
+    together = float(x @ y) / size if size > 0 else 0.0
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(a * a - 2 * together * a * b + b * b, 0.0))
+
+    value = two.value - one.value
+    low = value - reach(two.value - two.low, one.high - one.value)
+    high = value + reach(two.high - two.value, one.value - one.low)
+    return Estimate(value, max(low, -1.0), min(high, 1.0), n, int((sums[:, 1] + sums[:, 3] > 0).sum()))
 
 
 def quotient(rows: pl.DataFrame, column: str, second: str, *, cluster: str = "prompt_id") -> Estimate | None:

@@ -81,7 +81,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     change: str = ""
     """What to change in the recipe, in words."""
     edits: dict[str, Any] = {}
-    """The same as settings of the recipe, by their dotted places: what `--set` takes."""
+    """The same as settings of the recipe, by their dotted places: what `--set` takes (`evaluation.+` is past the end of the
+    list). They belong together."""
     repair: str = ""
     """The repair that needs no new call (see `triptych.audit.repairs`)."""
     plot: Plot | None = None

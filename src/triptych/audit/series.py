@@ -25,6 +25,8 @@ class ByRound(Diagnostic):
     compared: ClassVar[Literal["difference", "quotient"]] = "difference"
     shared_prompts: ClassVar[bool] = False
     """Whether only prompts count that both rounds have."""
+    within: ClassVar[tuple[float, float] | None] = None
+    """The range of the number, if it has one and differences are taken."""
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """For each round: prompt_id, value, and subject where there are several; the oldest first."""
@@ -62,8 +64,9 @@ class ByRound(Diagnostic):
                 after.join(before, on="prompt_id", how="semi"),
             )
         both = pl.concat([before.with_columns(now=pl.lit(False)), after.with_columns(now=pl.lit(True))])
-        compare = quotient if self.compared == "quotient" else difference
-        return compare(both, "value", "now")
+        if self.compared == "quotient":
+            return quotient(both, "value", "now")
+        return difference(both, "value", "now", within=self.within)
 
 
 def curve(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from triptych.audit.estimates import mean
+from triptych.audit.estimates import bounded_mean
 from triptych.audit.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -32,78 +32,74 @@ class WinRate(msgspec.Struct, frozen=True, kw_only=True):
     """What that would be if both responses were equally long; None without another model, or where it can't be fitted."""
 
 
-def win_rates(data: Data, baseline: str | None = None) -> list[WinRate]:
+_JUDGE = ("evaluator", "evaluator_id")
+_SIDE = ("prompt_id", *_JUDGE, "model", "baseline", "won", "longer")
+
+
+def win_rates(data: Data, baseline: str | None = None, *, guess: bool = True) -> list[WinRate]:
     """Win rates of all models against `baseline`, or against the model that the judge compares with most others.
 
-    Each judge by itself; the models in the order of their names.
+    If not to `guess`, that is taken for the baseline only where all of the judge's comparisons are with it, and there are
+    two models or more beside it. Each judge by itself; the models in the order of their names.
     """
     import polars as pl
 
     found = []
-    table = comparisons(data, baseline)
-    for (evaluator, _), rows in sorted(table.partition_by("evaluator", "evaluator_id", as_dict=True).items()):
+    table = comparisons(data, baseline, guess=guess)
+    for (evaluator, _), rows in sorted(table.partition_by(*_JUDGE, as_dict=True).items()):
         controlled = length_controlled(rows)
         for model in sorted(rows["model"].unique()):
-            rate = mean(rows.filter(pl.col("model") == model), "won")
+            rate = bounded_mean(rows.filter(pl.col("model") == model), "won")
             if rate is not None:
-                held = Estimate(rate.value, max(rate.low, 0.0), min(rate.high, 1.0), rate.n, rate.prompts)
                 found.append(
                     WinRate(
                         evaluator=evaluator,
                         model=model,
                         baseline=rows["baseline"][0],
-                        win_rate=held,
+                        win_rate=rate,
                         length_controlled=controlled.get(model),
                     )
                 )
     return found
 
 
-def comparisons(data: Data, baseline: str | None = None) -> pl.DataFrame:
-    """Each verdict on a response of the baseline's and one of another model's.
+def comparisons(data: Data, baseline: str | None = None, *, guess: bool = True) -> pl.DataFrame:
+    """Each verdict on a response of the baseline's and one of another model's; `baseline` and `guess` as in `win_rates`.
 
     Columns: prompt_id, evaluator, evaluator_id, model, baseline, won (in [0, 1]), longer (characters of the model's
     response less those of the baseline's).
     """
     import polars as pl
 
-    about = data.features.select("response_id", "model", "chars")
+    sides = _sides(data)
+    met = sides.group_by(*_JUDGE, "baseline").agg(pl.col("model").n_unique(), n=pl.len())
+    if baseline is not None:
+        met = met.filter(pl.col("baseline") == baseline)
+    elif not guess:
+        all_of_it = pl.col("n").sum().over(_JUDGE) == 2 * pl.col("n")  # each comparison has two sides
+        met = met.filter(all_of_it & (pl.col("model") > 1))
+    best = met.sort(["model", "n", "baseline"], descending=[True, True, False]).unique(
+        _JUDGE, keep="first", maintain_order=True
+    )
+    return sides.join(best.select(*_JUDGE, "baseline"), on=[*_JUDGE, "baseline"])
+
+
+def _sides(data: Data) -> pl.DataFrame:
+    """Verdicts on responses of two models, told once of each of them: the other is called the baseline."""
+    import polars as pl
+
     said = (1 + pl.col("prefers")) / 2
+    told = data.choices.drop("model").with_columns(won=pl.coalesce("probability", said)).drop_nulls("won")
+    about = data.features.select("response_id", "model", "chars")
     both = (
-        data.choices.drop("model")
-        .with_columns(won=pl.coalesce("probability", said))
-        .drop_nulls("won")
-        .join(about, left_on="a", right_on="response_id")
+        told.join(about, left_on="a", right_on="response_id")
         .join(about, left_on="b", right_on="response_id", suffix="_b")
         .drop_nulls(["model", "model_b"])
         .filter(pl.col("model") != pl.col("model_b"))
+        .with_columns(longer=pl.col("chars") - pl.col("chars_b"), baseline="model_b")
     )
-    sides = pl.concat(
-        [
-            both.select(*_SIDE, baseline="model_b", longer=pl.col("chars") - pl.col("chars_b")),
-            both.select(
-                "prompt_id",
-                "evaluator",
-                "evaluator_id",
-                model="model_b",
-                won=1 - pl.col("won"),
-                baseline="model",
-                longer=pl.col("chars_b") - pl.col("chars"),
-            ),
-        ]
-    )
-    met = sides.group_by("evaluator", "evaluator_id", "baseline").agg(pl.col("model").n_unique(), n=pl.len())
-    if baseline is not None:
-        met = met.filter(pl.col("baseline") == baseline)
-    best = met.sort(["model", "n", "baseline"], descending=[True, True, False]).unique(
-        ["evaluator", "evaluator_id"], keep="first", maintain_order=True
-    )
-    return sides.join(
-        best.select("evaluator", "evaluator_id", "baseline"), on=["evaluator", "evaluator_id", "baseline"]
-    )
-
-
-_SIDE = ("prompt_id", "evaluator", "evaluator_id", "model", "won")
+    other = both.with_columns(model="model_b", baseline="model", won=1 - pl.col("won"), longer=-pl.col("longer"))
+    return pl.concat([both.select(_SIDE), other.select(_SIDE)])
 
 
 def length_controlled(rows: pl.DataFrame) -> dict[str, float]:

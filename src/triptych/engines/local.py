@@ -82,6 +82,12 @@ class _Finished(msgspec.Struct, frozen=True):
     unmade: list[Unmade]
 
 
+def write_recipe(out: Path, recipe: Recipe, folder: Path) -> None:
+    """Keep a recipe with what it made; relative paths in it start at `folder`."""
+    origin = f"# Relative paths in this recipe start at {folder.resolve()}\n"
+    write_whole(out / RECIPE, (origin + recipe_yaml(recipe)).encode())
+
+
 def run_once(
     recipe: Recipe,
     out: Path,
@@ -239,8 +245,7 @@ class _Sitting:
         manifest, recipe = self.manifest, self.recipe
         manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
         manifest.addresses = {name: spec.address for name, spec in recipe.models.items()}
-        origin = f"# Relative paths in this recipe start at {self.folder.resolve()}\n"
-        write_whole(self.out / RECIPE, (origin + recipe_yaml(recipe)).encode())
+        write_recipe(self.out, recipe, self.folder)
         write_manifest(self.out, manifest)
 
     def _end(self) -> None:

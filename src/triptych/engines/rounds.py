@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from triptych.engines.local import Progress, run_once
+from triptych.engines.local import Progress, run_once, write_recipe
 from triptych.errors import AwaitsPolicy, Interrupted, RunFolderError, TrainingFailed
 from triptych.export.trl import export_trl, writable
 from triptych.instantiation.scored import with_draw
@@ -71,6 +71,7 @@ def run(
             folder=folder,
             progress=progress,
         )
+        write_recipe(out, recipe, folder)
         replay(done, memory)
         if loop.replay:
             memory[done.path] = _remembered(done, loop.replay, recipe.seed)

@@ -1,4 +1,4 @@
-"""A thread of its own for checks that take long."""
+"""Threads of their own for checks that take long."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ _Found = TypeVar("_Found")
 
 
 @lru_cache
-def _thread(process: int) -> ThreadPoolExecutor:
-    """The thread of a process for slow checks. Asyncio's own threads look up hosts, which must not wait for these."""
-    return ThreadPoolExecutor(1, thread_name_prefix=f"checks-{process}")
+def _threads(process: int, number: int) -> ThreadPoolExecutor:
+    """The threads of a process for slow checks. Asyncio's own look up hosts, which must not wait for these."""
+    return ThreadPoolExecutor(number, thread_name_prefix=f"checks-{process}")
 
 
 def slowly(check: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs) -> Awaitable[_Found]:
     """Call a slow check in the thread for these, while the loop goes on."""
-    return asyncio.get_running_loop().run_in_executor(_thread(os.getpid()), lambda: check(*given, **named))
+    return _called(1, lambda: check(*given, **named))
+
+
+def beside_others(check: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs) -> Awaitable[_Found]:
+    """Call a check that works in a process of its own, as many at a time as there are cores."""
+    return _called(os.cpu_count() or 1, lambda: check(*given, **named))
+
+
+def _called(threads: int, check: Callable[[], _Found]) -> Awaitable[_Found]:
+    return asyncio.get_running_loop().run_in_executor(_threads(os.getpid(), threads), check)

@@ -7,7 +7,7 @@ from itertools import combinations
 from statistics import pvariance
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from triptych.evaluation.judge import Question
 from triptych.evaluation.pairwise import Pairwise
@@ -73,6 +73,12 @@ class CompareJudgements(Pairwise):
     template: str | None = None
     """A Jinja template for the judge's prompt; may use prompt, response, judgement_a, judgement_b, reference, criterion,
     wanted, mark."""
+
+    @model_validator(mode="after")
+    def _draws_nothing(self) -> CompareJudgements:
+        if self.draw_criterion:
+            raise ValueError("judgements are compared on the criterion that they are on; leave draw_criterion out")
+        return self
 
     def forecast(self, outlook: Outlook) -> list[Load]:
         """Expect `most` judgements of a response, and a call for each two of them and each order."""

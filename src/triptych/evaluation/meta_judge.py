@@ -12,6 +12,7 @@ from triptych.evaluation.pairwise import Pairwise
 from triptych.models.chat import Ask
 from triptych.operators import Case, Load, Outlook
 from triptych.records import Judgement, Response
+from triptych.verdicts import mean_verdicts
 
 TEMPLATE = """\
 Judges were asked which of two responses to one prompt is better on one criterion. Settle the matter. The texts between \
@@ -48,11 +49,14 @@ _EXAMPLE = {
 }
 
 
+_ROUNDING = 1e-9
+
+
 class MetaJudge(Pairwise):
     """Asks about the pairs on which other judges of the recipe disagree, showing their verdicts and reasons.
 
-    A judge is for the response that it ranks or scores higher. Pairs on which fewer than two verdicts were given are
-    passed over; `only: all` asks about every other one. Its judgement is one more beside theirs: to let it decide alone,
+    A judge is for the response that it ranks or scores higher, in the mean of all that it said of the two. Pairs on which fewer than two judges spoke are passed
+    over; `only: all` asks about every other one. Its judgement is one more beside theirs: to let it decide alone,
     name it in the instantiation's `evaluators`.
     """
 
@@ -101,37 +105,30 @@ class MetaJudge(Pairwise):
         ]
 
     def _sides(self, case: Case, question: Question) -> list[tuple[str, str]]:
-        """Whom each verdict on the two is for, and it in words; judges have numbers, since names might sway."""
+        """Whom each judge is for, and it in words; judges have numbers, since names might sway.
+
+        A judge has one voice, however often it was asked: about each response alone, again, in both orders, or about the
+        items of a checklist.
+        """
         one, other = (response.id for response in question.shown)
-        said: dict[str, dict[str, float]] = {}
-        found: list[tuple[str, str]] = []
-        numbers: dict[str, int] = {}
+        said: dict[str, list[Judgement]] = {}
         for judgement in case.judgements:
-            if judgement.status != "ok" or judgement.step is not None or judgement.about:
-                continue
-            if judgement.criterion != question.name:
-                continue
-            if self.of is not None and judgement.evaluator not in self.of:
-                continue
-            number = numbers.setdefault(judgement.evaluator_id, len(numbers) + 1)
-            worth = _worth(judgement)
+            if self._is_heard(judgement, question.name):
+                said.setdefault(judgement.evaluator_id, []).append(judgement)
+        found = []
+        for number, told in enumerate(said.values(), 1):
+            of_both = [judgement for judgement in told if {one, other} <= {*judgement.response_ids}]
+            of_each = [judgement for judgement in told if judgement.response_ids in ((one,), (other,))]
+            worth = mean_verdicts(of_both or of_each, case.objective)
             if one in worth and other in worth:
-                found.append(_side(number, worth[one], worth[other], judgement.rationale))
-            elif len(worth) == 1 and (one in worth or other in worth):
-                scored = said.setdefault(judgement.evaluator_id, {})
-                scored |= worth
-                if one in scored and other in scored:
-                    found.append(_side(number, scored[one], scored[other], judgement.rationale))
+                lead = worth[one] - worth[other]
+                side = "neither" if abs(lead) < _ROUNDING else "A" if lead > 0 else "B"
+                reasons = dict.fromkeys(judgement.rationale for judgement in of_both or of_each)
+                words = (f"Judge {number} is for {side}.", *filter(None, reasons))
+                found.append((side, " ".join(words)))
         return found
 
-
-def _worth(judgement: Judgement) -> dict[str, float]:
-    """What a judgement gives each response; more is better."""
-    values = judgement.scores if judgement.scores is not None else [-rank for rank in judgement.ranks or ()]
-    return dict(zip(judgement.response_ids, map(float, values), strict=False))
-
-
-def _side(number: int, one: float, other: float, rationale: str | None) -> tuple[str, str]:
-    side = "A" if one > other else "B" if other > one else "neither"
-    reasons = f" {rationale}" if rationale else ""
-    return side, f"Judge {number} is for {side}.{reasons}"
+    def _is_heard(self, judgement: Judgement, criterion: str) -> bool:
+        """Whether it is a verdict on whole responses, by this criterion, of one of those who are heard."""
+        told = judgement.status == "ok" and judgement.step is None and not judgement.about
+        return told and judgement.criterion == criterion and (self.of is None or judgement.evaluator in self.of)

@@ -14,7 +14,7 @@ from triptych.evaluation.judge import Form, LogprobJudge, Question
 from triptych.models.asking import Unparsable, answer_schema, json_object, rationale_in
 from triptych.models.chat import Choice
 from triptych.operators import Case, Load, Outlook
-from triptych.records import Judgement, Response
+from triptych.records import Judgement, Response, draw
 
 TEMPLATE = """\
 Compare two responses to one prompt on one criterion. The texts between the marked tags are material to be judged; \
@@ -55,7 +55,9 @@ class Pairwise(LogprobJudge):
     that the first is better. Two responses of the same text are not compared.
     """
 
-    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "criteria", "pairs", "max_pairs", "both_orders"})
+    not_in_identity: ClassVar[frozenset[str]] = frozenset({"name", "criteria", "pairs", "max_pairs", "both_orders"}) | {
+        "draw_criterion"
+    }
     default_template: ClassVar[str] = TEMPLATE
     example: ClassVar[Mapping[str, object]] = _EXAMPLE
 
@@ -66,10 +68,19 @@ class Pairwise(LogprobJudge):
     """Most pairs of a prompt, drawn by the recipe's seed."""
     both_orders: bool = True
     """Whether each pair is asked in both orders, or only in sample order."""
+    draw_criterion: bool = False
+    """Whether each pair is judged on one of the criteria, drawn by the recipe's seed, and not on each; so does
+    Constitutional AI (arXiv:2212.08073), whose model of preferences learns from many principles by one question a pair."""
     ties: bool = False
     """Whether the judge may call a tie; only with `read: json`."""
     template: str | None = None
     """A Jinja template for the judge's prompt; may use prompt, response_a, response_b, reference, criterion, wanted, mark."""
+
+    @model_validator(mode="after")
+    def _draws_from_several(self) -> Pairwise:
+        if self.draw_criterion and len(self.criteria) < 2:
+            raise ValueError("draw_criterion: true needs several criteria to draw from")
+        return self
 
     @model_validator(mode="after")
     def _ties_need_words(self) -> Pairwise:
@@ -78,16 +89,22 @@ class Pairwise(LogprobJudge):
         return self
 
     def forecast(self, outlook: Outlook) -> list[Load]:
-        """Expect a call for each pair, criterion and order."""
+        """Expect a call for each pair, criterion that it is judged on, and order."""
         pairs = pair_count(outlook.responses, self.pairs, self.max_pairs)
-        calls = pairs * len(self.criteria) * (1 + self.both_orders)
+        calls = pairs * (1 if self.draw_criterion else len(self.criteria)) * (1 + self.both_orders)
         return [self._load(outlook, calls, shown=2)]
 
     def _questions(self, case: Case, good: list[Response]) -> Iterator[Question]:
         for pair in pairs_of(good, self.pairs, self.max_pairs, case.seed):
-            for name in self.criteria:
+            for name in self._judged_on(pair, case.seed):
                 for shown in (pair, pair[::-1]) if self.both_orders else (pair,):
                     yield Question(shown, name, case.objective.criteria[name])
+
+    def _judged_on(self, pair: tuple[Response, Response], seed: int) -> tuple[str, ...]:
+        if not self.draw_criterion:
+            return self.criteria
+        drawn = draw(seed, "criterion", *sorted(response.id for response in pair))
+        return (self.criteria[drawn % len(self.criteria)],)
 
     def _answer(self, judgement: Judgement) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from triptych.errors import MissingExtra
+from triptych.instantiation.judge_effects import Effects, fitted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,6 +43,15 @@ class BradleyTerry(BaseModel):
     pooled: bool = False
     """Whether the choices of all evaluators are taken together, as where each of many people made few; otherwise each
     evaluator has strengths of its own, and they are joined as other scores are."""
+    judge_effects: bool = False
+    """Whether each evaluator has a reliability and a leaning to the response that it was shown first, which are found with
+    the strengths over all prompts at once: choices of all evaluators are taken together, those of one who goes by other
+    things count for less, and what the place explains is taken out."""
+
+    @property
+    def across_prompts(self) -> bool:
+        """Whether it needs the choices on all prompts at once."""
+        return self.judge_effects
 
     def scored(self, said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.LazyFrame:
         """Put the chance of a response in the place of each verdict that comes of a rank.
@@ -51,13 +61,33 @@ class BradleyTerry(BaseModel):
         """
         import polars as pl
 
-        by = ["prompt", "criterion", *([] if self.pooled else ["evaluator_id"])]
-        ranked = _rankings(judgements)
-        compared = said.join(ranked, on="judgement_id", how="semi").collect()
-        chances = self._chances(_wins(compared, by), by)
+        together = self.pooled or self.judge_effects
+        by = ["prompt", "criterion", *([] if together else ["evaluator_id"])]
+        compared = _compared(said, judgements)
+        if self.judge_effects:
+            chances = _against_others(self._effects(compared, judgements).strengths)
+        else:
+            chances = self._chances(_wins(compared, by), by)
         columns = said.collect_schema().names()
         anew = compared.lazy().drop("verdict").join(chances.lazy(), on=[*by, "row"]).select(columns)
-        return pl.concat([said.join(ranked, on="judgement_id", how="anti"), anew])
+        return pl.concat([said.join(_rankings(judgements), on="judgement_id", how="anti"), anew])
+
+    def judges(self, said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
+        """How far each evaluator goes by the strengths, and by the place: with `judge_effects` or without.
+
+        Takes what `scored` does. Columns: criterion, evaluator_id, choices (how many it made; a ranking of k counts as k -
+        1), reliability (at least 0; 1 is the mean of what counts), first (the log-odds with which it takes the first of
+        two that are alike).
+        """
+        return self._effects(_compared(said, judgements), judgements).judges
+
+    def strengths(self, said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
+        """The strengths of responses beside these effects: columns criterion, prompt, row, strength (in log-odds)."""
+        return self._effects(_compared(said, judgements), judgements).strengths.drop("group")
+
+    def _effects(self, compared: pl.DataFrame, judgements: pl.LazyFrame) -> Effects:
+        _numpy()
+        return fitted(_in_order(compared, judgements), self.prior)
 
     def _chances(self, wins: pl.DataFrame, by: list[str]) -> pl.DataFrame:
         """The mean chance of each response against the others: columns by, row, verdict."""
@@ -92,31 +122,89 @@ def _rankings(judgements: pl.LazyFrame) -> pl.LazyFrame:
     return judgements.filter(has_ranks & ~has_scores).select(judgement_id="id").unique()
 
 
+def _compared(said: pl.LazyFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
+    """What is said by rank."""
+    return said.join(_rankings(judgements), on="judgement_id", how="semi").collect()
+
+
 def _wins(compared: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     """How often each response won against each other one: columns by, row, response_id, row_b, won."""
     import polars as pl
 
-    told = compared.lazy().select(
-        *("judgement", "row", "response_id", "verdict", *by),
-        weight=2 * pl.col("counts") / pl.len().over("judgement"),
-    )
-    won = (1 + (pl.col("verdict") - pl.col("verdict_b")).sign()) / 2
     return (
-        told.join(told.select("judgement", "row", "verdict"), on="judgement", suffix="_b")
-        .filter(pl.col("row") != pl.col("row_b"))
+        _two_by_two(compared.lazy())
         .group_by(*by, "row", "row_b")
-        .agg(pl.first("response_id"), (won * pl.col("weight")).sum().alias("won"))
+        .agg(pl.first("response_id"), (_won() * pl.col("weight")).sum().alias("won"))
         .collect()
     )
 
 
-def _mean_chances(won: pl.DataFrame, groups: int, size: int, prior: float) -> Any:
-    """The mean chance of each of `size` responses in so many groups against the others, group by group."""
+def _two_by_two(compared: pl.LazyFrame) -> pl.LazyFrame:
+    """The choices between every two that a judgement shows, each from both sides: the other's columns end in _b."""
+    import polars as pl
+
+    told = compared.with_columns(weight=2 * pl.col("counts") / pl.len().over("judgement"))
+    others = [name for name in ("row", "response_id", "verdict", "shown") if name in told.collect_schema().names()]
+    both = told.join(told.select("judgement", *others), on="judgement", suffix="_b")
+    return both.filter(pl.col("row") != pl.col("row_b"))
+
+
+def _won() -> pl.Expr:
+    import polars as pl
+
+    return (1 + (pl.col("verdict") - pl.col("verdict_b")).sign()) / 2
+
+
+def _in_order(compared: pl.DataFrame, judgements: pl.LazyFrame) -> pl.DataFrame:
+    """How often each evaluator found the one that it was shown before another the better one (see `fitted`)."""
+    import polars as pl
+
+    shown = (
+        judgements.select(judgement_id="id", response_id="response_ids")
+        .filter(pl.col("response_id").list.len() > 1)
+        .unique("judgement_id")
+        .with_columns(shown=pl.int_ranges(pl.col("response_id").list.len()))
+        .explode("response_id", "shown")
+    )
+    key = ["criterion", "evaluator_id", "prompt", "row", "row_b"]
+    return (
+        _two_by_two(compared.lazy().join(shown, on=["judgement_id", "response_id"], how="inner"))
+        .filter(pl.col("shown") < pl.col("shown_b"))
+        .group_by(key)
+        .agg(
+            pl.first("response_id", "response_id_b"),
+            pl.sum("weight").alias("games"),
+            (_won() * pl.col("weight")).sum().alias("won"),
+        )
+        .collect()
+    )
+
+
+def _against_others(strengths: pl.DataFrame) -> pl.DataFrame:
+    """The mean chance of each response against the others: columns criterion, prompt, row, verdict."""
+    import polars as pl
+
+    others = strengths.select("group", "row", "strength")
+    chance = 1 / (1 + (pl.col("strength_b") - pl.col("strength")).exp())
+    return (
+        strengths.join(others, on="group", suffix="_b", maintain_order="left_right")
+        .filter(pl.col("row") != pl.col("row_b"))
+        .group_by("criterion", "prompt", "row", maintain_order=True)
+        .agg(chance.mean().round(_DECIMALS).alias("verdict"))
+    )
+
+
+def _numpy() -> Any:
     try:
         import numpy as np
     except ImportError as error:
         raise MissingExtra("bradley_terry needs NumPy: pip install 'triptych[panels]'") from error
+    return np
 
+
+def _mean_chances(won: pl.DataFrame, groups: int, size: int, prior: float) -> Any:
+    """The mean chance of each of `size` responses in so many groups against the others, group by group."""
+    np = _numpy()
     won = won.sort("group")
     group, one, other, times = (won[name].to_numpy() for name in ("group", "place", "place_b", "won"))
     found = np.empty((groups, size))

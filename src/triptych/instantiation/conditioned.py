@@ -76,9 +76,6 @@ class Conditioned(Scored):
                 "judgement_ids",
                 response_ids=pl.concat_list("response_id"),
                 scores=pl.concat_list("score"),
-                labels=pl.lit([], dtype=pl.List(pl.Float64)),
-                margin=pl.lit(None),
-                weight=pl.lit(1.0),
                 input=with_text(pl.col("messages"), pl.col("attributes"), self.place),
             )
         )

@@ -71,7 +71,6 @@ class DiversePairs(Scored):
                 response_ids=pl.concat_list("response_id", "response_id_b"),
                 scores=pl.concat_list("score", "score_b"),
                 labels=pl.lit([1.0, 0.0]),
-                weight=pl.lit(1.0),
                 judgement_ids=pl.concat_list("judgement_ids", "judgement_ids_b").list.unique(maintain_order=True),
             )
         )

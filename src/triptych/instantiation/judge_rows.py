@@ -108,16 +108,15 @@ class JudgeRows(MakesExamples):
         said = _said_again(learnt, tables, objective, judges, one_word=self.form == "unpaired").lazy()
         if self.distinct:
             said = said.unique(["question", "output"], keep="first", maintain_order=True)
-        holds = [pl.col("scores").list.first()] if self.form == "unpaired" else []
+        marked = self.form == "unpaired"
+        labels = {"labels": pl.concat_list(pl.col("scores").list.first())} if marked else {}
         return said.join(_verdicts(tables.judgements), on="id", maintain_order="left").select(
             "prompt_id",
             "response_ids",
             "scores",
             "input",
-            labels=pl.concat_list(holds) if holds else pl.lit([], dtype=pl.List(pl.Float64)),
-            margin=pl.lit(None),
-            weight=pl.lit(1.0),
-            outputs=pl.concat_list(pl.lit("yes") if holds else "output"),
+            **labels,
+            outputs=pl.concat_list(pl.lit("yes") if marked else "output"),
             judgement_ids=pl.concat_list("id"),
         )
 
@@ -185,7 +184,6 @@ class JudgeRows(MakesExamples):
             scores=pl.concat_list("share", "share_b"),
             labels=pl.lit([1.0, 0.0]),
             margin=(pl.col("share") - pl.col("share_b")).round(12),
-            weight=pl.lit(1.0),
             outputs=pl.concat_list("output", "output_b"),
             judgement_ids=pl.concat_list(pl.concat_list("id", "rejected"), "comparison_ids"),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,9 @@ from triptych.instantiation.rescale import raw_scores
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SoftLabels(BaseModel):
@@ -36,10 +39,16 @@ class SoftLabels(BaseModel):
     smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """The rate at which labels are taken to be flipped: p becomes (1 - 2 * smoothing) * p + smoothing."""
 
+    clamp: tuple[Share, Share] | None = None
+    """The least and the greatest label, which others are held to, after smoothing: [0.4, 0.6] is what Constitutional AI
+    takes where its judge reasons first, and so is too sure (arXiv:2212.08073)."""
+
     @model_validator(mode="after")
     def _says_something(self) -> SoftLabels:
-        if self.by == "certain" and self.smoothing == 0:
+        if self.by == "certain" and self.smoothing == 0 and self.clamp is None:
             raise ValueError("by: certain without smoothing gives 1 and 0; leave soft_labels out")
+        if self.clamp is not None and not self.clamp[0] <= 0.5 <= self.clamp[1]:
+            raise ValueError("clamp holds 0.5, the label of two that are alike; such as [0.4, 0.6]")
         if (self.by == "reward") != (self.criterion is not None):
             raise ValueError("by: reward needs the criterion of the rewards, and the other ways take none")
         return self
@@ -64,7 +73,7 @@ class SoftLabels(BaseModel):
             case "certain":
                 chance = pl.when(pl.col("margin") == 0).then(0.5).otherwise(1.0)
         smooth = (1 - 2 * self.smoothing) * chance + self.smoothing
-        return pairs.with_columns(chance=smooth.round(12))
+        return pairs.with_columns(chance=smooth.clip(*(self.clamp or (0, 1))).round(12))
 
 
 def _judged(judgements: pl.LazyFrame) -> pl.LazyFrame:

@@ -71,9 +71,6 @@ class ManyOutputs(Scored):
                 pl.concat_list("judgement_ids", pl.col("earlier_ids").fill_null([])).list.unique(maintain_order=True),
                 response_ids=pl.concat_list("response_id"),
                 scores=pl.concat_list("score"),
-                labels=pl.lit([], dtype=pl.List(pl.Float64)),
-                margin=pl.lit(None),
-                weight=pl.lit(1.0),
                 input=pl.concat_list("description", pl.col("turns").fill_null(nothing)),
             )
         )

@@ -56,7 +56,6 @@ class Rankings(Scored):
                 pl.col("judgement_ids").explode().unique(maintain_order=True),
             )
             .filter(pl.col("response_ids").list.len() >= self.min_size)
-            .with_columns(weight=pl.lit(1.0))
         )
         return self.as_examples(rows, kind="ranking", strategy=f"ties_{self.ties}", version=objective.version)
 

@@ -61,9 +61,10 @@ class MakesExamples(Operator):
         return examples if self.schedule is None else self.schedule.ordered(examples)
 
     def as_examples(self, rows: pl.LazyFrame, *, kind: str, strategy: str, version: str) -> pl.LazyFrame:
-        """Make examples of rows that have prompt_id, response_ids, scores, labels, margin, weight, judgement_ids.
+        """Make examples of rows that have prompt_id, response_ids, scores and judgement_ids.
 
-        They may have spans, input and outputs as well.
+        They may have labels, a margin, a weight, spans, input and outputs as well; without, they have no labels, no margin
+        and the weight 1.
         """
         import polars as pl
 
@@ -74,8 +75,10 @@ class MakesExamples(Operator):
             "strategy": pl.lit(strategy),
             "strategy_id": pl.lit(self.identity()),
             "objective_version": pl.lit(version),
-            **{name: pl.lit([], dtype=types[name]) for name in RARE - {*there}},
         }
+        usual = {"margin": pl.lit(None), "weight": pl.lit(1.0)}
+        usual |= {name: pl.lit([], dtype=types[name]) for name in ("labels", *RARE)}
+        shared |= {name: value for name, value in usual.items() if name not in there}
         columns = [shared.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in types.items()]
         return self.scheduled(rows.select(columns)).map_batches(_with_ids)
 
@@ -132,7 +135,8 @@ class Scored(MakesExamples):
             return True
         panel = self.panel is not None and self.panel.across_prompts
         residual = "residual" in (self.length, self.style)
-        return panel or self.calibrate is not None or residual or self.rescale == "standard"
+        modelled = self.bradley_terry is not None and self.bradley_terry.across_prompts
+        return panel or modelled or self.calibrate is not None or residual or self.rescale == "standard"
 
     def problems(self, models: Mapping[str, Any], objective: Objective) -> Iterator[tuple[str, str]]:
         """Criteria that are probably misspelt.

@@ -59,8 +59,6 @@ class Sft(Weighed):
             "judgement_ids",
             response_ids=pl.concat_list("response_id"),
             scores=pl.concat_list("score"),
-            labels=pl.lit([], dtype=pl.List(pl.Float64)),
-            margin=pl.lit(None),
             weight=pl.col("score") if self.weight == "score" else pl.lit(1.0),
         )
         rows = self.weighed(rows, responses, judgements, objective, prompts)

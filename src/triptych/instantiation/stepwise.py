@@ -75,8 +75,6 @@ class Stepwise(Scored):
                 "judgement_ids",
                 response_ids=pl.concat_list("response_id"),
                 labels=pl.col("scores").list.eval(self._label()),
-                margin=pl.lit(None),
-                weight=pl.lit(1.0),
             )
         )
         return self.as_examples(rows, kind="stepwise", strategy=self.labels, version=objective.version)

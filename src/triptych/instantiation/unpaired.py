@@ -103,7 +103,6 @@ class Unpaired(Weighed):
                 response_ids=pl.concat_list("response_id"),
                 scores=pl.concat_list("score"),
                 labels=pl.concat_list("label"),
-                margin=pl.lit(None),
                 weight=pl.col("distance") if self.weight == "distance" else pl.lit(1.0),
             )
         )

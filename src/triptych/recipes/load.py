@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import types
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,26 +29,48 @@ def shipped_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def shipped_recipe(name: str) -> Path:
-    """The file of a recipe that comes with Triptych."""
-    return Path(str(files("triptych.recipes") / f"{name}.yaml"))
+@cache
+def known_recipes() -> dict[str, Path]:
+    """The files of all recipes that go by a name: Triptych's own, then those that installed packages add.
+
+    A package adds the YAML files of a folder by an entry point of the group `triptych.recipes` that names the folder as a
+    module. A name that is taken stays with who had it.
+    """
+    found = {name: Path(str(files("triptych.recipes") / f"{name}.yaml")) for name in shipped_recipes()}
+    for entry in entry_points(group="triptych.recipes"):
+        try:
+            module = entry.load()
+            folder = Path(module.__file__).parent
+            added = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+        except Exception as error:  # another's broken package must not break every recipe
+            _warn(f"the recipes {entry.name!r} of an installed package can't be read: {error}")
+            continue
+        for name in added.keys() & found.keys():
+            _warn(f"the recipe {name!r} of {entry.value} is left out: there is another of that name")
+        found = added | found
+    return {name: found[name] for name in sorted(found)}
+
+
+def _warn(said: str) -> None:
+    warnings.warn(said, stacklevel=3)
 
 
 def find_recipe(name: str) -> Path:
-    """Find a recipe's file: a path, or the name of a shipped recipe, though a folder is called so, such as its run."""
-    path = Path(name)
-    if name in shipped_recipes() and not path.is_file():
-        return shipped_recipe(name)
+    """Find a recipe's file: a path, or the name of a known recipe, though a folder is called so, such as its run."""
+    path, known = Path(name), known_recipes()
+    if name in known and not path.is_file():
+        return known[name]
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
-    said = f"there is no such file, and no shipped recipe of that name{suggestion(name, shipped_recipes())}"
+    said = f"there is no such file, and no shipped recipe of that name{suggestion(name, known)}"
     raise RecipeError(name, [Problem(said)])
 
 
 def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe from a YAML file, or a shipped one by its name.
 
-    `changes` are settings of the form `a.b.0.c=value`, with the value in YAML, applied before validating.
+    `changes` are settings of the form `a.b.0.c=value`, with the value in YAML, applied before validating; `a.+=value`
+    adds to the end of a list.
     Raises `RecipeError` with every problem found, each with its line and field.
     """
     path = find_recipe(str(source))
@@ -59,8 +85,6 @@ def load_recipe(source: str | Path, changes: Sequence[str] = ()) -> Recipe:
 def parse_recipe(text: str, source: str = "recipe", changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe from YAML text; `source` names it in errors."""
     content, lines = _read_yaml(text, source)
-    if not isinstance(content, dict):
-        raise RecipeError(source, [Problem("is not a mapping with fields such as name, models, prompts", line=1)])
     for change in changes:
         _apply(content, change)
     return build_recipe(content, source, lines)
@@ -92,7 +116,19 @@ def read_exponents(reader_or_writer: Any) -> None:
 read_exponents(_Loader)
 
 
-def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
+def read_plain(text: str, source: str = "recipe") -> dict[str, Any]:
+    """Read YAML text as plain values, before anything is checked. Raises `RecipeError`."""
+    return _read_yaml(text, source)[0]
+
+
+def _read_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Path_, int]]:
+    content, lines = _any_yaml(text, source)
+    if not isinstance(content, dict):
+        raise RecipeError(source, [Problem("is not a mapping with fields such as name, models, prompts", line=1)])
+    return content, lines
+
+
+def _any_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -101,7 +137,7 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
             if _written_out(node, {}) > _MOST_VALUES:
                 raise ValueError(f"with its aliases written out it has more than {_MOST_VALUES:,} values")
             _note_lines(node, (), lines, source)
-        return (loader.construct_document(node) if node is not None else None), lines
+        return (_apart(loader.construct_document(node)) if node is not None else None), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
@@ -110,6 +146,13 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path_, int]]:
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(source, [Problem(f"is not valid YAML: {error}")]) from error
+
+
+def _apart(value: Any) -> Any:
+    """Copy plain values so that what an alias stands for is there anew, and a setting changes one place alone."""
+    if isinstance(value, dict):
+        return {name: _apart(inner) for name, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
@@ -148,23 +191,43 @@ def _apply(content: dict[str, Any], change: str) -> None:
     field, equals, value = change.partition("=")
     if not equals or not field:
         raise RecipeError("--set", [Problem(f"{change!r} is not of the form a.b=value")])
-    parts: list[Any] = field.strip().split(".")
-    place: Any = content
     try:
-        for part in parts[:-1]:
-            if part == "0" and isinstance(place, dict) and "kind" in place:
-                continue  # a single operator, written without the list around it
-            if isinstance(place, dict) and place.get(part) is None:
-                place[part] = {}
-            place = place[int(part)] if isinstance(place, list) else place[part]
-        last = int(parts[-1]) if isinstance(place, list) else parts[-1]
-        if isinstance(place, list) and not -len(place) <= last < len(place):
-            raise IndexError
-        place[last] = value if value.strip() == "-" else yaml.load(value, _Loader)  # `-` is standard input
-    except (IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        set_in(content, field.strip(), value if value.strip() == "-" else yaml.load(value, _Loader))  # - is standard input
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(
             "--set", [Problem(f"{field} is no place in this recipe, or {value!r} no YAML value")]
         ) from error
+
+
+END = "+"
+"""The last part of a place that is past the end of a list."""
+
+
+def set_in(content: dict[str, Any], place: str, value: Any) -> None:
+    """Put a value at a dotted place of a recipe's plain values; `evaluation.+` is past the end of the list.
+
+    Raises an `IndexError`, `KeyError`, `ValueError` or `TypeError` where there is no such place.
+    """
+    parts = place.split(".")
+    here: Any = content
+    for part, after in pairwise(parts):
+        if part == "0" and isinstance(here, dict) and "kind" in here:
+            continue  # a single operator, written without the list around it
+        if isinstance(here, dict) and here.get(part) is None:
+            here[part] = [] if after == END else {}
+        key = int(part) if isinstance(here, list) else part
+        if after == END and isinstance(here[key], dict) and "kind" in here[key]:
+            here[key] = [here[key]]
+        here = here[key]
+    last = parts[-1]
+    if not isinstance(here, list):
+        if last == END:
+            raise IndexError(place)
+        here[last] = value
+    elif last == END:
+        here.append(value)
+    else:
+        here[int(last)] = value
 
 
 def _problems(error: ValidationError, lines: Mapping[Path_, int]) -> Iterator[Problem]:

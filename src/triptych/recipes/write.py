@@ -30,3 +30,11 @@ def recipe_yaml(recipe: Recipe) -> str:
     """Write a recipe as YAML that reads back as an equal recipe. Settings left at their default are left out."""
     content = recipe.model_dump(mode="json", exclude_unset=True)
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def flow_yaml(value: object) -> str:
+    """Write a value as YAML in one line."""
+    text: str = yaml.dump(
+        [value], Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+    return text.strip()[1:-1]  # in a list, so that no text comes in lines

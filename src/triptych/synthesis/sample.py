@@ -88,11 +88,19 @@ class Sample(Operator):
         return await self.some(case, ask)
 
     async def some(
-        self, case: Case, ask: Ask, places: range | None = None, maker: Operator | None = None
+        self,
+        case: Case,
+        ask: Ask,
+        places: range | None = None,
+        maker: Operator | None = None,
+        most: int | None = None,
     ) -> list[Response]:
-        """Make the responses of these sample indices, of all `n` if none are named; as the work of `maker`, if given."""
+        """Make the responses of these sample indices, of all `n` if none are named; as the work of `maker`, if given.
+
+        Who goes beyond `n` says how many there are at `most`, so that the seeds of one model do not run into the next's.
+        """
         if len(self.model) == 1:
-            return await self._from(self.model[0], case, ask, self._groups_for(case, places), maker)
+            return await self._from(self.model[0], case, ask, self._groups_for(case, places), maker, most)
         if self.shares:
             drawn = {index: self._drawn_model(case, index) for index in places or range(self.n)}
             wanted = [[i for i, name in drawn.items() if name == model] for model in self.model]
@@ -100,7 +108,9 @@ class Sample(Operator):
         else:
             groups = [self._groups_for(case, places)] * len(self.model)
         asked = [
-            self._from(name, case, ask, some, maker) for name, some in zip(self.model, groups, strict=True) if some
+            self._from(name, case, ask, some, maker, most)
+            for name, some in zip(self.model, groups, strict=True)
+            if some
         ]
         return [response for responses in await asyncio.gather(*asked) for response in responses]
 
@@ -140,12 +150,18 @@ class Sample(Operator):
         return self.model[-1]
 
     async def _from(
-        self, model: str, case: Case, ask: Ask, groups: list[list[_Draw]], maker: Operator | None
+        self,
+        model: str,
+        case: Case,
+        ask: Ask,
+        groups: list[list[_Draw]],
+        maker: Operator | None,
+        most: int | None,
     ) -> list[Response]:
         spec = ask.model(model)
         messages = self._messages(case.prompt)
         # In a pool, so that models of the same weights do not say the same.
-        turn = 0 if self.shares else self.model.index(model) * self.n
+        turn = 0 if self.shares else self.model.index(model) * (most or self.n)
         start = draw(case.seed, case.prompt.id) + turn if spec.send_seed else None
         requests = [self._request(case.prompt, messages, group, spec, start) for group in groups]
         outcomes = await ask(model, requests)

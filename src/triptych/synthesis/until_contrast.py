@@ -19,6 +19,10 @@ else:
     _Evaluation = nested("evaluation")
 
 
+_MOST = 10_000
+"""How far apart the seeds of a pool's models lie: not by `most`, so that raising it asks for no earlier response anew."""
+
+
 class UntilContrast(Operator):
     """Draws responses a few at a time until two of them are apart by `spread`, or until there are `most`.
 
@@ -39,7 +43,7 @@ class UntilContrast(Operator):
     """An evaluator; it sees all responses that there are so far."""
     spread: float = Field(default=0.5, gt=0, le=1)
     """How far apart the best and the worst must be, in scores between 0 and 1."""
-    most: int = Field(default=16, ge=2, le=10_000)
+    most: int = Field(default=16, ge=2, le=_MOST)
     """Most responses of a model."""
 
     @model_validator(mode="after")
@@ -58,7 +62,7 @@ class UntilContrast(Operator):
         made: list[Response] = []
         for start in range(0, self.most, self.sampler.n):
             places = range(start, min(start + self.sampler.n, self.most))
-            made += await self.sampler.some(case, ask, places, self)
+            made += await self.sampler.some(case, ask, places, self, _MOST)
             here = msgspec.structs.replace(case, responses=tuple(made))
             found = mean_verdicts(await self.evaluator.judge(here, ask), case.objective).values()
             if found and max(found) - min(found) >= self.spread - 1e-9:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, mean, smooth
 from triptych.audit.finding import FEWEST_PROMPTS, Bars, Finding
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.audit.people import by_people
 from triptych.instantiation.scores import verdicts
@@ -47,7 +48,7 @@ def ratings(data: Data) -> pl.DataFrame:
 SEVERAL_PEOPLE = Need(
     "verdicts of several people on the same thing",
     "let two or more people judge some of it",
-    lambda data: data.ratings.height > 0,
+    lambda data: data.once(ratings).height > 0,
 )
 
 
@@ -67,12 +68,13 @@ class AnnotatorAlpha(Diagnostic):
     error = (0.0, 1.0)
     source = "Krippendorff, Content Analysis, 2004"
     change = "word the criterion more sharply; keep the distribution of verdicts (soft labels), or labels by group"
+    mitigations = (pairing.soft,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each criterion."""
         import polars as pl
 
-        for (criterion,), rows in sorted(data.ratings.partition_by("criterion", as_dict=True).items(), key=str):
+        for (criterion,), rows in sorted(data.once(ratings).partition_by("criterion", as_dict=True).items(), key=str):
             units = rows.group_by(_UNIT).agg(
                 m=pl.len().cast(pl.Float64),
                 x=pl.col("rating").sum(),
@@ -109,6 +111,7 @@ class AnnotatorDistance(Diagnostic):
     good = (-1.0, 0.1)
     error = (-1.0, 0.5)
     change = "look at what this annotator was told and judged; train or leave out, or keep a label by group"
+    mitigations = (scoring.without_annotator, scoring.dawid_skene)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each annotator, and tell of the farthest."""
@@ -116,7 +119,7 @@ class AnnotatorDistance(Diagnostic):
 
         own = pl.col("rating")
         each = (
-            data.ratings.with_columns(m=pl.len().over(_UNIT), all=own.sum().over(_UNIT))
+            data.once(ratings).with_columns(m=pl.len().over(_UNIT), all=own.sum().over(_UNIT))
             .filter(pl.col("m") > 2)
             .with_columns(d=(own - (pl.col("all") - own) / (pl.col("m") - 1)).abs())
             .with_columns(farther=pl.col("d") - (pl.col("d").sum().over(_UNIT) - pl.col("d")) / (pl.col("m") - 1))

@@ -10,6 +10,7 @@ from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, logit, smooth
 from triptych.audit.finding import Curve, Finding
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import scoring
 from triptych.audit.needs import GOLD, LIBRARIES, Need
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class CalibrationSlope(Diagnostic):
     good = (0.5, 2.0)
     error = (0.1, 10.0)
     change = "calibrate the judge on gold labels"
+    mitigations = (scoring.calibrated,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Fit the model, for each judge."""
@@ -61,6 +63,7 @@ class CalibrationError(Diagnostic):
     good = (0.0, 0.1)
     error = (0.0, 0.3)
     change = "calibrate the judge on gold labels"
+    mitigations = (scoring.calibrated,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it, for each judge."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.evaluation.rollouts import Rollouts
 from triptych.instantiation.scores import verdicts
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from triptych.audit.data import Data
 
 _FEWEST_STEPS = 3
-_WANTED_SD = 0.15
 _NUMBERED = r"(?im)^[ \t>#*_]*step[ \t]+\d+\b"
 _BLANK_LINES = r"\n[^\S\n]*\n\s*"
 _LINES = r"(?m)^.*\S"
@@ -93,6 +92,7 @@ class LabelDensity(Share):
     needs = (LONG_SOLUTIONS,)
     good = (0.2, 1.0)
     change = "judge steps: rollouts from each, or a rubric with unit: step"
+    mitigations = (judging.judged_by_steps_too,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each judged response, with its labels and its steps."""
@@ -145,9 +145,10 @@ class StepScoreError(Diagnostic):
     name = "step_score_error"
     failure_mode = "E12"
     needs = (LIBRARIES, ROLLOUTS)
-    good = (0.0, _WANTED_SD)
+    good = (0.0, judging.WANTED_SD)
     error = (0.0, 0.35)
     change = "continue each step more often"
+    mitigations = (judging.more_rollouts,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each of the recipe's rollouts."""
@@ -168,7 +169,3 @@ class StepScoreError(Diagnostic):
                 said = f"The scores that {name} makes of {m} rollouts from a step have a standard error of"
                 yield self.found(found, said, subject=name, rows=worst, data=data)
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """As many rollouts as a share of one half needs."""
-        enough = math.ceil(0.25 / _WANTED_SD**2)
-        return {f"{place}.n": enough for place, name, m in _estimates(data) if name == subject and m < enough}

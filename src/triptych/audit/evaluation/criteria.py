@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Bars, Finding
-from triptych.audit.instantiation.settings import setting
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import LIBRARIES, SEVERAL_CRITERIA, Need
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class CriteriaConflict(Share):
     error = (0.0, 0.6)
     by = ("evaluator", "evaluator_id", "one", "other")
     change = "keep the criteria apart: pairs that win on both, one set of pairs for each, or a constraint"
+    mitigations = (pairing.pareto,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair of responses and of criteria, and whether they conflict."""
@@ -108,10 +109,6 @@ class CriteriaConflict(Share):
         """Name the evaluator and the criteria."""
         return f"{evaluator}: {one}, {other}", f"{evaluator} names opposite winners on {one} and on {other} for"
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Pair responses of which one is better on every criterion."""
-        return setting(data, "pairs", {"dimensions": "pareto"}, dimensions="joined")
-
 
 class CriterionDominance(Diagnostic):
     """How much of the variance of the score that the objective makes of all criteria comes from one of them: the covariance
@@ -127,6 +124,7 @@ class CriterionDominance(Diagnostic):
     needs = (LIBRARIES, SEVERAL_CRITERIA)
     good = (0.0, 0.9)
     change = "weigh the others more, rescale criteria that hardly vary, or leave out what does not count"
+    mitigations = (scoring.lighter,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each criterion, and tell of the highest."""

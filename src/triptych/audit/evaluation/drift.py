@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.estimates import Floats, cluster_sums, smooth
+from triptych.audit.estimates import Floats, cluster_sums
 from triptych.audit.finding import Bars, Finding
+from triptych.audit.mitigations import judging, scoring
 from triptych.audit.needs import LIBRARIES, Need
+from triptych.audit.stability import stability
 from triptych.audit.told_apart import every, form, told_apart
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 _MOST = 2000
 _BINS = 10
-_HALF = 0.5
 _CHANGE = "let people or a verifier judge a fresh sample of these responses, and calibrate the judge anew"
 
 
@@ -42,13 +43,13 @@ def judged_with_gold(data: Data) -> pl.DataFrame:
 PARTLY_GOLD = Need(
     "responses with gold labels and others without, judged by a model",
     "let people or a verifier judge some of what the judge judges",
-    lambda data: data.with_gold["gold"].n_unique() > 1,
+    lambda data: data.once(judged_with_gold)["gold"].n_unique() > 1,
 )
 
 
 class GoldCoverageAuc(Diagnostic):
     """How well length and format tell the responses of which gold says something from the others that a model judged: the
-    area under the ROC curve of a logistic model, cross-validated in five folds of whole prompts, on up to 2,000 of each.
+    area under the ROC curve of a logistic model, fitted on one half of the prompts and measured on the other, on up to 2,000 of each.
 
     One half where gold labels are on responses like the others. The better they are told apart, the less the judge's
     measured fidelity says of the rest.
@@ -60,12 +61,13 @@ class GoldCoverageAuc(Diagnostic):
     good = (0.0, 0.75)
     error = (0.0, 0.95)
     change = _CHANGE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all judges."""
         import polars as pl
 
-        rows = data.features.join(data.with_gold, on="response_id", maintain_order="left")
+        rows = data.features.join(data.once(judged_with_gold), on="response_id", maintain_order="left")
         kept = [every(its, _MOST) for its in rows.partition_by("gold")]
         if len(kept) < 2:
             return
@@ -80,8 +82,8 @@ class GoldCoverageAuc(Diagnostic):
 class GoldCoverageIndex(Diagnostic):
     """The population stability index of a judge's scores between responses of which gold says something and the others.
 
-    The sum over ten bins of [0, 1] of (q - p) log(q / p), less what it would be by chance: the sum of (var p + var q) / ((p
-    + q) / 2), with variances clustered by prompt. Each bin that is filled has half a response more, times the design effect
+    The sum over ten bins of [0, 1] of (q - p) log(q / p), less what it would be by chance: the sum of var(q - p) / ((p + q)
+    / 2), with variances clustered by prompt. Each bin that is filled has half a response more, times the design effect
     where responses to a prompt score alike. By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
     """
 
@@ -91,20 +93,21 @@ class GoldCoverageIndex(Diagnostic):
     good = (-math.inf, 0.25)
     error = (-math.inf, 1.0)
     change = _CHANGE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge and criterion."""
         import polars as pl
 
         scored = data.scored.filter(pl.col("model").is_not_null() & pl.col("score").is_finite()).join(
-            data.with_gold, on="response_id"
+            data.once(judged_with_gold), on="response_id"
         )
         parts = scored.partition_by("evaluator", "evaluator_id", "criterion", as_dict=True)
         for (evaluator, _, criterion), rows in sorted(parts.items(), key=str):
             if rows["gold"].n_unique() < 2:
                 continue
             sums = _binned(rows)
-            found = smooth(sums, stability_index, n=rows.height)
+            found = stability(sums, n=rows.height)
             if found is not None:
                 said = (
                     f"Where there is no gold label, the scores of {evaluator} on {criterion} are shifted by an index of"
@@ -119,41 +122,7 @@ def _binned(rows: pl.DataFrame) -> Floats:
     place = (pl.col("score") * _BINS + 1e-9).floor().clip(0, _BINS - 1)
     side = pl.when("gold").then(0).otherwise(_BINS)
     cells = {f"cell_{number}": (place + side == number).cast(pl.Float64) for number in range(2 * _BINS)}
-    return moments(cluster_sums(rows.select("prompt_id", **cells), list(cells)))
-
-
-def moments(cells: Floats) -> Floats:
-    """What `stability_index` takes, of how many responses of each prompt are in each bin of the first and the second sample."""
-    import numpy as np
-
-    parts = [cells]
-    for side in (cells[:, :_BINS], cells[:, _BINS:]):
-        n = side.sum(axis=1, keepdims=True)
-        parts += [side * side, side * n, n * n]
-    return np.concatenate(parts, axis=1)
-
-
-def stability_index(s: Floats) -> Floats:
-    """The population stability index of two samples, less what it would be by chance in samples of whole prompts."""
-    import numpy as np
-
-    filled = (s[..., :_BINS] + s[..., _BINS : 2 * _BINS]) > 0
-    shares, variances = [], []
-    for number in (0, 1):
-        counts = s[..., number * _BINS : (number + 1) * _BINS]
-        start = 2 * _BINS + number * (2 * _BINS + 1)
-        squares, products = s[..., start : start + _BINS], s[..., start + _BINS : start + 2 * _BINS]
-        n = counts.sum(-1)[..., None]
-        p, of_a_prompt = counts / n, s[..., start + 2 * _BINS][..., None] / n
-        variance = (squares - 2 * p * products + p * p * n * of_a_prompt) / n**2
-        alone = (p * (1 - p) / n).sum(-1)[..., None]
-        effect = variance.sum(-1)[..., None] / np.where(alone > 0, alone, np.inf)
-        more = _HALF * np.clip(effect, 1.0, np.maximum(of_a_prompt, 1.0))
-        variances.append(variance)
-        shares.append((counts + more) / (n + more * filled.sum(-1)[..., None]))
-    p, q = shares
-    by_chance = 2 * (variances[0] + variances[1]) / (p + q)
-    return np.where(filled, (q - p) * np.log(q / p) - by_chance, 0.0).sum(-1)
+    return cluster_sums(rows.select("prompt_id", **cells), list(cells))
 
 
 def _bars(sums: Floats) -> Bars:

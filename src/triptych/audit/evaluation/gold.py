@@ -9,6 +9,7 @@ from triptych.audit.agreement import each_evaluator
 from triptych.audit.coefficients import cohen_kappa, krippendorff_alpha
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.finding import FEWEST_PROMPTS, Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import GOLD, LIBRARIES
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class GoldAccuracy(Share):
     error = (0.5, 1.0)
     by: ClassVar[tuple[str, ...]] = ("evaluator", "evaluator_id")
     change = "take a stronger judge, a clearer rubric, or show it the reference"
+    mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each verdict on a pair with a gold label, and whether it is right."""
@@ -53,6 +55,7 @@ class GoldAccuracyBySlice(GoldAccuracy):
     error = (0.35, 1.0)
     by = ("evaluator", "evaluator_id", "tag")
     change = "take a judge that is good on these prompts, or let people judge them"
+    mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each verdict, for each tag of its prompt."""
@@ -102,6 +105,7 @@ class GoldKappa(_Coefficient):
     name = "gold_kappa"
     source = "Landis and Koch, Biometrics 33, 1977"
     called = "Cohen's kappa"
+    mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
     def coefficient(self, rows: pl.DataFrame) -> Estimate | None:
         """Cohen's kappa."""
@@ -118,6 +122,7 @@ class GoldAlpha(_Coefficient):
     good = (0.667, 1.0)
     source = "Krippendorff, Content Analysis, 2004"
     called = "Krippendorff's alpha"
+    mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
     def coefficient(self, rows: pl.DataFrame) -> Estimate | None:
         """Krippendorff's alpha."""

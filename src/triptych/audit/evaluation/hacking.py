@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
-from triptych.audit.instantiation.length import without_length
-from triptych.audit.instantiation.settings import setting
+from triptych.audit.mitigations import judging, scoring
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.instantiation.scores import verdicts
 
@@ -23,7 +22,7 @@ _NEARLY = 1e-9
 _CHANGE = "take {what} out of the score, tell the judge to disregard it, or train against the lowest of several judges"
 
 
-def proxies(data: Data) -> pl.LazyFrame:
+def proxies(data: Data) -> pl.DataFrame:
     """What each judging model says of responses of which gold says something too, all less their means over the prompt's
     responses.
 
@@ -51,13 +50,14 @@ def proxies(data: Data) -> pl.LazyFrame:
         .join(counted, on="response_id")
         .with_columns(numbers - numbers.mean().over("prompt_id", "evaluator_id"))
         .sort("evaluator", "evaluator_id", "prompt_id", "response_id")
+        .collect()
     )
 
 
 PROXY_AND_GOLD = Need(
     "scores by a model beside gold scores of the same responses",
     "let people or a verifier score some of the responses that the judge scores",
-    lambda data: data.proxies.height > 0,
+    lambda data: data.once(proxies).height > 0,
 )
 
 
@@ -73,7 +73,7 @@ class _ProxyFollows(Diagnostic):
         """Measure it for each judge."""
         import polars as pl
 
-        rows = data.proxies
+        rows = data.once(proxies)
         x, y, z = (pl.col(name) for name in ("proxy", self.feature, "gold"))
         products = {"xx": x * x, "yy": y * y, "zz": z * z, "xy": x * y, "xz": x * z, "yz": y * z}
         for (evaluator, _), its in sorted(
@@ -112,10 +112,7 @@ class ProxyFollowsLength(_ProxyFollows):
     name = "proxy_follows_length"
     feature, what = "chars", "length"
     change = _CHANGE.format(what=what)
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what length explains of the verdicts out of them."""
-        return without_length(data)
+    mitigations = (scoring.without_length, judging.disregard_length)
 
 
 class ProxyFollowsBullets(_ProxyFollows):
@@ -126,10 +123,7 @@ class ProxyFollowsBullets(_ProxyFollows):
     name = "proxy_follows_bullets"
     feature, what = "bullets", "bullet points"
     change = _CHANGE.format(what=what)
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what style explains of the verdicts out of them."""
-        return setting(data, "pairs", {"style": "residual"}, style="keep")
+    mitigations = (scoring.without_style, judging.disregard_form)
 
 
 class ProxyFollowsHedges(_ProxyFollows):
@@ -141,6 +135,7 @@ class ProxyFollowsHedges(_ProxyFollows):
     name = "proxy_follows_hedges"
     feature, what = "hedges", "hedges"
     change = _CHANGE.format(what=what)
+    mitigations = (scoring.lower_bound, scoring.calibrated)
 
 
 class ProxyFollowsFlattery(_ProxyFollows):
@@ -152,6 +147,7 @@ class ProxyFollowsFlattery(_ProxyFollows):
     name = "proxy_follows_flattery"
     feature, what = "flatteries", "flattery"
     change = _CHANGE.format(what=what)
+    mitigations = (scoring.lower_bound, scoring.calibrated)
 
 
 _SEVERAL_SCORE = Need(
@@ -176,6 +172,7 @@ class DisagreementAtTheTop(Diagnostic):
     good = (0.0, 1.5)
     error = (0.0, 5.0)
     change = "train against the mean less the standard deviation of several judges (panel: lower_bound)"
+    mitigations = (scoring.lower_bound,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all responses and criteria that two or more models scored."""
@@ -209,6 +206,3 @@ class DisagreementAtTheTop(Diagnostic):
             said = "Judges' variance on the tenth of responses that they score highest is, over that on all,"
             yield self.found(found, said, rows=most["response_id"][:10].to_list(), data=data)
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take the mean less the standard deviation of several judges."""
-        return setting(data, "pairs", {"panel": {"combine": "lower_bound"}}, panel=None)

@@ -9,6 +9,7 @@ from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, correlation, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging, scoring
 from triptych.audit.needs import GOLD, JUDGED, LIBRARIES, SCORES
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class JudgePrefersLonger(Share):
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
     change = "tell the judge to disregard length, or pair responses of like length"
+    mitigations = (scoring.without_length, judging.disregard_length)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each clear preference, and whether it goes to the longer response."""
@@ -83,6 +85,7 @@ class LengthCoefficient(_StyleCoefficient):
     change = "tell the judge to disregard length, or correct its scores for length"
     style = "longer"
     what = "one standard deviation more characters"
+    mitigations = (scoring.without_length, judging.disregard_length)
 
 
 class MarkupCoefficient(_StyleCoefficient):
@@ -92,6 +95,7 @@ class MarkupCoefficient(_StyleCoefficient):
     change = "tell the judge to disregard form, or show it plain text"
     style = "markup"
     what = "one standard deviation more markup"
+    mitigations = (scoring.without_style, judging.disregard_form)
 
 
 class AccuracyGapByLength(Diagnostic):
@@ -107,6 +111,7 @@ class AccuracyGapByLength(Diagnostic):
     good = (-0.15, 0.15)
     error = (-0.4, 0.4)
     change = "tell the judge to disregard length, or pair responses of like length"
+    mitigations = (scoring.without_length, judging.disregard_length)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Compare within fifths, for each judge."""
@@ -159,6 +164,7 @@ class ScoreLengthCorrelation(Diagnostic):
     good = (-0.4, 0.4)
     error = (-0.8, 0.8)
     change = "tell the judge to disregard length, or correct its scores for length"
+    mitigations = (scoring.without_length, judging.disregard_length)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Correlate, for each judge."""

@@ -9,6 +9,7 @@ from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import GOLD, LIBRARIES, SEVERAL_JUDGES
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class EffectiveJudges(Diagnostic):
     good = (0.5, 1.0)
     error = (0.15, 1.0)
     change = "take judges of other families, or judge with fewer"
+    mitigations = (judging.another_judge,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all judges."""

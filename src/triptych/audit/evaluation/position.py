@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Share
 from triptych.audit.finding import Finding
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import BOTH_ORDERS
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class SwapConsistency(Share):
     by = _BY
     repair = "swap_average"
     change = "take a stronger judge; judging both orders makes a tie of what it contradicts"
+    mitigations = (judging.both_orders, judging.scored_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair judged in both orders, and whether the judge stands by its verdict."""
@@ -62,6 +64,7 @@ class OrdersAsked(Share):
     failure_mode = "E1"
     by = _BY
     change = "judge each pair in both orders"
+    mitigations = (judging.both_orders,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether it was judged in both orders."""
@@ -74,7 +77,7 @@ class OrdersAsked(Share):
         return evaluator, f"{evaluator} judged both orders of"
 
     def tell(
-        self, share: Estimate, _shown: tuple[str, ...], group: tuple[str, ...], _data: Data | None
+        self, share: Estimate, shown: tuple[str, ...], group: tuple[str, ...], data: Data | None
     ) -> Finding | None:
         """Tell of a judge that was asked in one order only."""
         evaluator = group[0]
@@ -92,6 +95,7 @@ class OrdersAsked(Share):
             severity="warn",
             message=f"{evaluator} saw each of its {share.n:,} pairs in one order only: its position bias is unknown.",
             change=self.change,
+            edits=dict(self.edits(data, evaluator)) if data is not None else {},
         )
 
 
@@ -109,6 +113,7 @@ class FirstSlotRate(Share):
     by = _BY
     repair = "swap_average"
     change = "judge each pair in both orders, and take a judge that depends less on the order"
+    mitigations = (judging.both_orders, judging.scored_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair judged in both orders: how many verdicts name the first shown, of how many that are no tie."""
@@ -143,6 +148,7 @@ class FirstSlotInContradictions(Share):
     good = (0.25, 0.75)
     by = _BY
     change = "judge each pair in both orders; swapping averages a lean out, noise it does not"
+    mitigations = (judging.both_orders, judging.scored_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair whose two verdicts contradict each other."""

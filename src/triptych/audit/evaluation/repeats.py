@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import LIBRARIES, Need
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def repeated(data: Data) -> pl.DataFrame:
 REPEATED_SCORES = Need(
     "scores of the same response, given several times",
     "give the judge `repeats`, with a temperature above 0",
-    lambda data: data.repeated.height > 1,
+    lambda data: data.once(repeated).height > 1,
 )
 
 
@@ -70,13 +71,14 @@ class ScoreReliability(Diagnostic):
     error = (0.5, 1.0)
     source = "Koo and Li, J. Chiropractic Medicine 15, 2016"
     change = "take the mean of several repeats, a lower temperature, a finer rubric, or a panel"
+    mitigations = (judging.repeated, judging.cooler)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge and criterion."""
         import polars as pl
 
         by = ["evaluator", "evaluator_id", "criterion"]
-        parts = data.repeated.partition_by(by, as_dict=True)
+        parts = data.once(repeated).partition_by(by, as_dict=True)
         for (evaluator, _, criterion), rows in sorted(parts.items(), key=str):
             n = pl.col("k")
             told = rows.with_columns(one=pl.lit(1.0), kk=n * n, between=pl.col("total") ** 2 / n, prompt_id="prompt_id")

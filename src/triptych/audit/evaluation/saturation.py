@@ -9,6 +9,7 @@ from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Bars, Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import LIBRARIES, SCORES, Need
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class ScoresAtTheEnds(Share):
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
     change = "take a wider scale or a stricter rubric, read the score from log-probabilities, or compare in pairs"
+    mitigations = (judging.finer_scale, judging.expected_scores)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each score of a model, and whether it stands at an end."""
@@ -54,6 +56,7 @@ class TiedScores(Share):
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
     change = "take a wider scale, read the score from log-probabilities, repeat, or compare in pairs"
+    mitigations = (judging.finer_scale, judging.expected_scores)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """How many of a prompt's pairs are tied, for each judge and criterion."""
@@ -89,6 +92,7 @@ class TiedPairs(Share):
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
     change = "ask for a choice without a tie, or take a judge that tells these responses apart"
+    mitigations = (judging.without_ties, judging.expected_scores)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each readable verdict on a pair, and whether it is a tie."""
@@ -116,6 +120,7 @@ class ScoreLevels(Diagnostic):
     good = (2.0, float("inf"))
     error = (1.2, float("inf"))
     change = "take a wider scale or a stricter rubric, read the score from log-probabilities, or compare in pairs"
+    mitigations = (judging.finer_scale, judging.expected_scores)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Count, for each judge."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.estimates import Floats, cluster_sums, smooth
+from triptych.audit.estimates import cluster_sums, difference_of_shares, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import GOLD, JUDGED, LIBRARIES, SEVERAL_JUDGES, Need
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class SelfPreferenceGap(Diagnostic):
     good = (-0.1, 0.1)
     error = (-0.4, 0.4)
     change = "judge with a model of another family, or with a panel of several"
+    mitigations = (judging.another_judge, judging.verified_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Compare, for each judge."""
@@ -97,8 +99,8 @@ class SelfPreferenceGap(Diagnostic):
                 own_right=deserved * pl.col("right"),
                 other_right=(~deserved) * pl.col("right"),
             )
-            sums = cluster_sums(told, ["n_own", "own_right", "n_other", "other_right"])
-            found = smooth(sums, _gap, n=rows.height, within=(-1.0, 1.0))
+            sums = cluster_sums(told, ["other_right", "n_other", "own_right", "n_own"])
+            found = difference_of_shares(sums, n=rows.height)
             if found is not None:
                 unfair = rows.filter(~deserved & (pl.col("right") < 0.5))["judgement_id"].sort()[:10].to_list()
                 said = f"{judge} names the better response more often where its own family wrote it, by a share of"
@@ -117,6 +119,7 @@ class OwnFamilyAgainstOtherJudges(Diagnostic):
     good = (-0.1, 0.1)
     error = (-0.4, 0.4)
     change = "judge with a model of another family, or with a panel of several"
+    mitigations = (judging.another_judge, judging.verified_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Compare, for each judge."""
@@ -148,7 +151,3 @@ class OwnFamilyAgainstOtherJudges(Diagnostic):
                 alone = part.filter(pl.col("excess") > 0)["judgement_id"].sort()[:10].to_list()
                 said = f"{judge} prefers its own family's response more often than other judges do, by a share of"
                 yield self.found(found, said, subject=judge, rows=alone, data=data)
-
-
-def _gap(s: Floats) -> Floats:
-    return s[..., 1] / s[..., 0] - s[..., 3] / s[..., 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Share
+from triptych.audit.mitigations import judging, scoring
 from triptych.audit.needs import Need
 from triptych.instantiation.scores import verdicts
 
@@ -77,6 +78,7 @@ class RepeatAgreement(Share):
     error = (0.5, 1.0)
     by = ("evaluator", "evaluator_id")
     change = "take the mean of several repeats, a lower temperature, or a panel"
+    mitigations = (judging.repeated, judging.cooler)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each thing that was judged several times by the same judge."""
@@ -107,6 +109,7 @@ class WordingAgreement(Share):
     error = (0.5, 1.0)
     by = ("model",)
     change = "take the mean over several wordings, a panel, or a judge that depends less on words"
+    mitigations = (judging.another_judge, scoring.lower_bound)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair and order on which a model was asked in several words; over repeats the commonest choice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from triptych.audit.diagnostic import Share
+from triptych.audit.mitigations import judging
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,6 +40,7 @@ class UnparsedJudgements(_Lost):
     statuses = ("unparsed",)
     did = "gave no readable verdict in"
     change = "declare json_schema if the endpoint has it, raise max_tokens, or take another judge"
+    mitigations = (judging.longer_verdicts,)
 
 
 class JudgementsWithoutAnswer(_Lost):
@@ -48,3 +50,4 @@ class JudgementsWithoutAnswer(_Lost):
     statuses = ("failed", "refused")
     did = "failed or refused to judge in"
     change = "read the errors of these rows; raise timeout_s or max_retries, or take another judge"
+    mitigations = (judging.patient,)

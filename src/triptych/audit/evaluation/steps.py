@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import auc
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import LIBRARIES, Need
 from triptych.instantiation.scores import verdicts
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _GOOD = 0.5
 
 
-def step_ends(data: Data) -> pl.LazyFrame:
+def step_ends(data: Data) -> pl.DataFrame:
     """How each response whose steps were judged ends, as gold says. Columns: prompt_id, response_id, evaluator, evaluator_id,
     criterion; score (the mean over its steps), least, judgement_id; right (boolean)."""
     import polars as pl
@@ -40,13 +41,13 @@ def step_ends(data: Data) -> pl.LazyFrame:
         .filter(pl.col("end") != _GOOD)
         .select("response_id", right=pl.col("end") > _GOOD)
     )
-    return steps.join(ends, on="response_id")
+    return steps.join(ends, on="response_id").collect()
 
 
 JUDGED_ENDS = Need(
     "scores of steps beside gold labels of whole responses",
     "judge steps, and let people or a verifier judge the ends",
-    lambda data: data.step_ends.height > 0,
+    lambda data: data.once(step_ends).height > 0,
 )
 
 
@@ -64,10 +65,11 @@ class OutcomeAucFromSteps(Diagnostic):
     good = (0.65, 1.0)
     error = (0.5, 1.0)
     change = "gate the scores of steps by the end, score only steps that the end depends on, or take rollouts"
+    mitigations = (judging.by_rollouts,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge of steps and criterion."""
-        parts = data.step_ends.partition_by("evaluator", "evaluator_id", "criterion", as_dict=True)
+        parts = data.once(step_ends).partition_by("evaluator", "evaluator_id", "criterion", as_dict=True)
         for (evaluator, _, criterion), rows in sorted(parts.items(), key=str):
             found = auc(rows, "score", "right")
             if found is not None:
@@ -87,6 +89,7 @@ class WrongEndsWithoutBadStep(Share):
     error = (0.0, 0.7)
     by = ("evaluator", "evaluator_id", "criterion")
     change = "gate the scores of steps by the end, or take a judge that finds the first error"
+    mitigations = (judging.by_rollouts,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each wrong response, and whether no step is called bad."""
@@ -94,7 +97,7 @@ class WrongEndsWithoutBadStep(Share):
 
         praised = pl.col("least") >= _GOOD
         return (
-            data.step_ends.lazy()
+            data.once(step_ends).lazy()
             .filter(~pl.col("right"))
             .with_columns(part=praised, whole=1, id="response_id", shows=praised)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Share
+from triptych.audit.mitigations import judging
 from triptych.audit.needs import SEVERAL_RESPONSES
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class CyclicTriads(Share):
     error = (0.0, 0.15)
     by = ("evaluator", "evaluator_id")
     change = "let the judge rank the list at once, or judge each criterion by itself"
+    mitigations = (judging.ranked_at_once,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each triad of responses to a prompt."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from triptych.audit.agreement import single_verdicts
 from triptych.audit.diagnostic import Share
+from triptych.audit.mitigations import judging
 from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class JudgeVerifierAgreement(Share):
     error = (0.5, 1.0)
     by = ("evaluator", "evaluator_id", "criterion", "verifier", "verifier_id")
     change = "take a stronger judge, show it the reference, or let the verifier decide where it can"
+    mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each verdict of a judge on a pair that a verifier tells apart, and whether they agree."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 import msgspec
 
 from triptych.audit.diagnostic import Share
+from triptych.audit.mitigations import judging, sampling
 from triptych.audit.needs import Need
 from triptych.audit.people import by_people
 from triptych.evaluation.constraints.numbers import lone_number
@@ -93,6 +93,7 @@ class VerifierFalsePositives(_Leak):
     right = False
     did = "passes what people call wrong in"
     change = "add tests or checks, or let a second verifier confirm what passes"
+    mitigations = (judging.final_answer_checked,)
 
 
 class VerifierFalseNegatives(_Leak):
@@ -104,6 +105,7 @@ class VerifierFalseNegatives(_Leak):
     right = True
     did = "fails what people call right in"
     change = "ask for answers in a form that the verifier reads, or loosen the check that fails"
+    mitigations = (sampling.with_final_answer,)
 
 
 def wrong_answers(answer: str, value: Fraction) -> list[str]:
@@ -226,7 +228,7 @@ def _no_model(*_: object) -> NoReturn:
 PROBES = Need(
     "a recipe that verifies answers which are numbers",
     "audit a run whose recipe has `verify`, on prompts with a reference or a final_answer",
-    lambda data: data.probed.height > 0,
+    lambda data: data.once(probed).height > 0,
 )
 
 
@@ -242,7 +244,7 @@ class _Probe(Share):
         import polars as pl
 
         missed = pl.col("passes") != pl.col("right")
-        its = data.probed.lazy().filter(pl.col("right") == self.right)
+        its = data.once(probed).lazy().filter(pl.col("right") == self.right)
         return its.with_columns(part=missed, whole=1, id="prompt_id", shows=missed)
 
     def say(self, verifier: str) -> tuple[str, str]:  # type: ignore[override]
@@ -263,19 +265,7 @@ class PlantedWrongPassed(_Probe):
     right = False
     did = "passes planted wrong answers:"
     change = "check the final answer (verify with final_answer: true), not that the right number stands somewhere"
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Check the final answer against the reference, where there is one and nobody does."""
-        import polars as pl
-
-        if data.prompts.filter(pl.col("reference").is_not_null()).head(1).collect().is_empty():
-            return {}
-        made = data.recipe.evaluation if data.recipe is not None else ()
-        return {
-            f"evaluation.{place}.final_answer": True
-            for place, one in enumerate(made)
-            if isinstance(one, Verify) and not one.final_answer and (one.name or one.kind) == subject
-        }
+    mitigations = (judging.final_answer_checked,)
 
 
 class PlantedRightFailed(_Probe):
@@ -292,3 +282,4 @@ class PlantedRightFailed(_Probe):
     right = True
     did = "fails right answers in other ways of writing:"
     change = "check the final answer as a number (verify with final_answer: true), or tell the policy which form to answer in"
+    mitigations = (judging.final_answer_checked, sampling.with_final_answer)

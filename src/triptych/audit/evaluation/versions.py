@@ -9,6 +9,7 @@ from triptych.audit.agreement import each_evaluator
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import Floats, cluster_sums, smooth
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging, scoring
 from triptych.audit.needs import LIBRARIES, SCORES, Need
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class ProxyWithoutGold(Diagnostic):
     good = (-float("inf"), 0.1)
     error = (-float("inf"), 0.5)
     change = "stop at the version where gold stops rising; take another judge, or several"
+    mitigations = (scoring.lower_bound, scoring.calibrated, judging.another_judge)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Compare slopes, for each judge."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.estimates import cluster_sums, correlation, smooth
+from triptych.audit.estimates import bounded_mean, cluster_sums, smooth
 from triptych.audit.finding import Curve, Finding
-from triptych.audit.instantiation.settings import each_strategy, setting
+from triptych.audit.instantiation.strategies import each_strategy
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import LIBRARIES, Need
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ def members(data: Data) -> pl.DataFrame:
 
 
 class AdvantageFollowsLength(Diagnostic):
-    """Pearson's correlation, over the responses of groups, of advantage with length, both less their mean over the group; length
-    is the logarithm of 1 + characters.
+    """Spearman's rank correlation of advantage with length among the responses of a group, in the mean over groups.
 
-    Where it is not 0 the policy is taught length. A loss that divides by each response's own length (as GRPO's does) also
-    favours long bad and short good responses, whatever this is (arXiv:2503.20783).
+    So no group counts for more than another, however far apart its advantages or lengths are (a rank correlation with a
+    blocking variable: Taylor, Biometrics 43, 1987); groups all of whose advantages or lengths are alike are left out. Where
+    it is not 0 the policy is taught length. A loss that divides by each response's own length (as GRPO's does) also favours
+    long bad and short good responses, whatever this is (arXiv:2503.20783).
     """
 
     name = "advantage_follows_length"
@@ -58,24 +60,30 @@ class AdvantageFollowsLength(Diagnostic):
     good = (-0.3, 0.3)
     error = (-0.7, 0.7)
     change = "take length out of the scores, or train with a loss that does not divide by each response's length"
+    mitigations = (scoring.without_length,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
         import polars as pl
 
-        lengths = data.features.select("response_id", length=(1 + pl.col("chars")).log())
+        lengths = data.features.select("response_id", "chars")
         for strategy, rows in each_strategy(members(data).join(lengths, on="response_id")):
-            centred = rows.with_columns(pl.col("advantage", "length") - pl.col("advantage", "length").mean().over("id"))
-            found = correlation(centred, "advantage", "length")
+            each = within_groups(rows)
+            found = bounded_mean(each, "rho", (-1.0, 1.0))
             if found is not None:
-                said = f"Advantages of {strategy} groups follow the length of responses with a correlation of"
-                strong = (pl.col("advantage") * pl.col("length")).abs()
-                shown = centred.group_by("id").agg(strong.sum().alias("pull")).top_k(10, by="pull").sort("id")["id"]
-                yield self.found(found, said, subject=strategy, data=data, rows=tuple(shown))
+                said = f"Advantages in {strategy} groups follow the length of responses with a mean rank correlation of"
+                sign = 1 if found.value >= 0 else -1
+                shown = each.sort(sign * pl.col("rho"), "id", descending=[True, False])["id"].head(10)
+                yield self.found(found, said, subject=strategy, data=data, rows=tuple(shown.sort()))
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what length explains of the verdicts out of them."""
-        return setting(data, "groups", {"length": "residual"}, length="keep")
+
+def within_groups(rows: pl.DataFrame) -> pl.DataFrame:
+    """Spearman's correlation of advantage and chars within each group that has one. Columns: id, prompt_id, rho."""
+    import polars as pl
+
+    ranked = rows.with_columns(pl.col("advantage", "chars").rank("average").over("id"))
+    each = ranked.group_by("id", "prompt_id").agg(rho=pl.corr("advantage", "chars"))
+    return each.filter(pl.col("rho").is_finite()).with_columns(pl.col("rho").clip(-1, 1)).sort("id")
 
 
 class AdvantageMovedByNormaliser(Diagnostic):
@@ -95,6 +103,7 @@ class AdvantageMovedByNormaliser(Diagnostic):
     error = (0.0, 0.6)
     unit = "share"
     change = "leave the division by the standard deviation out: advantage: mean, or leave_one_out"
+    mitigations = (pairing.centred,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -120,10 +129,6 @@ class AdvantageMovedByNormaliser(Diagnostic):
                 said = f"The normaliser of {strategy} groups moves from some prompts to others"
                 shown = tuple(rows.top_k(10, by="moved").sort("id")["id"])
                 yield self.found(found, said, subject=strategy, data=data, rows=shown, plot=_by_score(groups))
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Only centre the scores."""
-        return setting(data, "groups", {"advantage": "mean"}, advantage="mean_std")
 
 
 def _moved(s: Any) -> Any:

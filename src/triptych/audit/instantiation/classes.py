@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Finding
-from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import pairing
+from triptych.audit.mitigations.mitigation import Edits, mitigation
+from triptych.audit.mitigations.places import trainer
 from triptych.audit.needs import LIBRARIES, Need
 
 if TYPE_CHECKING:
@@ -38,6 +40,14 @@ def _any_marked(data: Data) -> bool:
 MARKED = Need("responses marked good or bad", "instantiate unpaired rows", _any_marked)
 
 
+@mitigation
+def balanced(data: Data, subject: str) -> Edits:
+    """Weigh the rarer class more in KTO's loss (TRL's `desirable_weight` or `undesirable_weight`)."""
+    good, bad = _weights(data).select("w", "l").sum().row(0)
+    to = _balanced(data, good / bad) if bad and trainer(data, "KTOTrainer") else None
+    return {} if to is None else {f"method.trl.{to[0]}": float(f"{to[1]:.3g}")}
+
+
 class GoodRows(Share):
     """Share of rows of single responses that are marked good."""
 
@@ -49,6 +59,7 @@ class GoodRows(Share):
     by = ("strategy", "strategy_id")
     change = "move the thresholds good and bad, mark against the prompt's mean, or weigh the rarer class more"
     repair = "balance_labels"
+    mitigations = (pairing.against_their_mean, balanced)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each row, and whether it is marked good."""
@@ -75,18 +86,12 @@ class ClassWeightRatio(Diagnostic):
     error = (0.1, 10.0)
     source = "arXiv:2402.01306"
     repair = "balance_labels"
+    mitigations = (balanced, pairing.against_their_mean)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all rows that are marked, which are trained on together."""
-        import polars as pl
 
-        factors = _trainer(data)
-        weight = pl.col("weight")
-        rows = _marked(data).with_columns(
-            w=pl.when("good").then(weight * factors[0]).otherwise(0.0),
-            l=pl.when("good").then(0.0).otherwise(weight * factors[1]),
-        )
-        summed = rows.collect()
+        summed = _weights(data)
         found = smooth(
             cluster_sums(summed, ["w", "l"]),
             lambda s: s[..., 0] / s[..., 1],
@@ -95,18 +100,39 @@ class ClassWeightRatio(Diagnostic):
         )
         if found is not None:
             said = "What is marked good weighs, over what is marked bad,"
-            yield self.found(found, said, data=data, change=_balanced(found, factors))
+            yield self.found(found, said, data=data, change=_said(data, found.value))
 
 
-def _trainer(data: Data) -> tuple[float, float]:
+def _weights(data: Data) -> pl.DataFrame:
+    """What each row weighs. Columns: prompt_id, w (if it is marked good), l (if bad)."""
+    import polars as pl
+
+    good, bad = (_trainer(data)[name] for name in _FACTORS)
+    weight = pl.col("weight")
+    w = pl.when("good").then(weight * good).otherwise(0.0)
+    return _marked(data).select("prompt_id", w=w, l=pl.when("good").then(0.0).otherwise(weight * bad)).collect()
+
+
+_FACTORS = ("desirable_weight", "undesirable_weight")
+
+
+def _trainer(data: Data) -> dict[str, float]:
     method: Any = data.recipe.method if data.recipe is not None else None
     trl = (method.trl if method is not None else None) or {}
-    return float(trl.get("desirable_weight", 1.0)), float(trl.get("undesirable_weight", 1.0))
+    return {name: float(trl.get(name, 1.0)) for name in _FACTORS}
 
 
-def _balanced(found: Estimate, factors: tuple[float, float]) -> str:
-    if found.value <= 0:
+def _balanced(data: Data, ratio: float) -> tuple[str, float] | None:
+    """The weight of the trainer that makes up for a ratio, and what it has to be; None where none does."""
+    if ratio <= 0:
+        return None
+    good, bad = _FACTORS
+    factors = _trainer(data)
+    return (good, factors[good] * _LEAST / ratio) if ratio < _LEAST else (bad, factors[bad] * ratio / _MOST)
+
+
+def _said(data: Data, ratio: float) -> str:
+    to = _balanced(data, ratio)
+    if to is None:
         return "mark some responses good: without any there is nothing to learn from"
-    if found.value < _LEAST:
-        return f"set desirable_weight to {factors[0] * _LEAST / found.value:.3g} in the trainer"
-    return f"set undesirable_weight to {factors[1] * found.value / _MOST:.3g} in the trainer"
+    return f"set {to[0]} to {to[1]:.3g} in the trainer"

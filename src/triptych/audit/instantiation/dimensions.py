@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Share
-from triptych.audit.instantiation.settings import setting
+from triptych.audit.mitigations import pairing
 from triptych.audit.needs import PAIRS, SEVERAL_CRITERIA
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ class _OfCriteria(Share):
     by = ("strategy", "strategy_id")
     change = _CHANGE
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Keep only pairs whose chosen response is on no criterion the worse."""
-        return setting(data, "pairs", {"dimensions": "pareto"}, dimensions="joined")
-
 
 class LabelFlipsUnderWeights(_OfCriteria):
     """Share of pairs whose label would turn round if the criteria's weights were off by a factor of two: each halved or doubled,
@@ -40,6 +35,7 @@ class LabelFlipsUnderWeights(_OfCriteria):
     name = "label_flips_under_weights"
     good = (0.0, 0.15)
     error = (0.0, 0.5)
+    mitigations = (pairing.pareto,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its label turns round."""
@@ -60,6 +56,7 @@ class ParetoIncomparablePairs(_OfCriteria):
     name = "pareto_incomparable_pairs"
     good = (0.0, 0.3)
     error = (0.0, 0.7)
+    mitigations = (pairing.pareto,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its rejected response is better on some criterion."""

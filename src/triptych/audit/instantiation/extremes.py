@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import mean
 from triptych.audit.finding import Bars, Finding
-from triptych.audit.instantiation.settings import each_strategy, setting
+from triptych.audit.instantiation.strategies import each_strategy
+from triptych.audit.mitigations import pairing
 from triptych.audit.needs import LIBRARIES, PAIRS, Need
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class RejectedZScore(Diagnostic):
     error = (-3.5, math.inf)
     source = "arXiv:2502.16825"
     change = "reject the response nearest to two standard deviations below the mean: choose: best_vs_low"
+    mitigations = (pairing.not_the_worst,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -61,10 +63,6 @@ class RejectedZScore(Diagnostic):
                 said = f"Rejected responses of {strategy} pairs score, in standard deviations of their prompt from its mean,"
                 shown = tuple(pairs.bottom_k(10, by="z").sort("id")["id"])
                 yield self.found(found, said, subject=strategy, data=data, rows=shown, plot=_by_size(pairs))
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Reject what is near two standard deviations below the mean."""
-        return setting(data, "pairs", {"choose": "best_vs_low"}, choose="best_vs_worst", tier=0.0)
 
 
 def _by_size(pairs: pl.DataFrame) -> Bars:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import mean
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import judging, pairing
 from triptych.audit.needs import LIBRARIES, Need
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class StepsFoldedIntoLabel(Diagnostic):
     needs = (LIBRARIES, JUDGED_STEPS)
     good = (-math.inf, 1.0)
     change = "make stepwise rows of verdicts on steps, or pairs that share a prefix (within: prefix)"
+    mitigations = (pairing.steps_apart,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each kind of rows."""
@@ -104,6 +106,7 @@ class FineLabelsWithoutVerdicts(Share):
     error = (0.0, 0.5)
     by = ("kind",)
     change = "judge the parts: rollouts, a rubric with unit: step, or implicit_reward with tokens"
+    mitigations = (judging.judged_by_steps_too,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each row, and whether no verdict is on a part of its responses."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Share
-from triptych.audit.instantiation.settings import setting
+from triptych.audit.mitigations import pairing
 from triptych.audit.needs import Need
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ class RelationsKept(Share):
     needs = (LISTS,)
     good = (0.1, 1.0)
     change = "make rankings or groups, or pair the best with each of the others"
+    mitigations = (pairing.best_against_each,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt: how many relations its rows hold, of how many."""
@@ -66,12 +66,6 @@ class RelationsKept(Share):
         """About all training rows."""
         return "", "Of the relations that the scores of a prompt's responses hold, the training rows keep"
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Pair the best with each that is worse."""
-        one_each = ("best_vs_worst", "best_vs_random", "best_vs_low")
-        changed = [setting(data, "pairs", {"choose": "best_vs_rest"}, choose=how, tier=0.0) for how in one_each]
-        return {place: value for each in changed for place, value in each.items()}
-
 
 class ResponsesUsed(Share):
     """Share of scored responses that are in some training row, of prompts that have one. The others were paid for, and teach
@@ -82,6 +76,7 @@ class ResponsesUsed(Share):
     needs = (LISTS,)
     good = (0.2, 1.0)
     change = "sample fewer responses a prompt, or make rankings, groups or more pairs of them"
+    mitigations = (pairing.best_against_each,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each scored response, and whether a row has it."""
@@ -100,7 +95,6 @@ class ResponsesUsed(Share):
         """About all training rows."""
         return "", "Of scored responses to prompts that have a training row, one has"
 
-    edits = RelationsKept.edits
 
 
 def _relations(data: Data) -> pl.LazyFrame:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.audit import agreement
 from triptych.audit.diagnostic import Share
-from triptych.audit.instantiation.settings import setting
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import LIBRARIES, PAIRS
 from triptych.instantiation.rescale import raw_scores, unscaled
 
@@ -48,6 +47,7 @@ class ContradictoryPairs(Share):
     error = (0.0, 0.1)
     change = _CHANGE
     repair = "drop_contradictions"
+    mitigations = (pairing.without_contradictions, pairing.smoothed)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its opposite is there."""
@@ -80,6 +80,7 @@ class PreferenceCycles(Share):
         "make pairs of one score or ranking of each response, which can't go round in circles, or drop these prompts"
     )
     repair = "break_cycles"
+    mitigations = (pairing.scored_pairs,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt with enough pairs, and whether they go round in a circle."""
@@ -144,6 +145,7 @@ class SecondOpinionAgainst(Share):
     error = (0.0, 0.5)
     by = ("evaluator", "evaluator_id")
     change = "have both evaluators count (a panel), leave out pairs on which they disagree, or smooth the labels"
+    mitigations = (scoring.everybody, pairing.smoothed)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each clear preference of an evaluator on a pair that does not rest on it, and whether it is for the rejected."""
@@ -176,11 +178,6 @@ class SecondOpinionAgainst(Share):
         """Name the evaluator."""
         return evaluator, f"{evaluator}, on whom these pairs do not rest, prefers the rejected response in"
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Have everybody count who judged."""
-        made = setting(data, "pairs", {"evaluators": None})
-        return {place: value for place, value in made.items() if _names_evaluators(data, place)}
-
 
 class ScoresAgainstLabel(Share):
     """Share of training pairs whose rejected response scores higher than the chosen one, among those of known scores.
@@ -196,6 +193,7 @@ class ScoresAgainstLabel(Share):
     error = (0.0, 0.3)
     change = "look whether labels or scores are turned round, and drop or judge again what contradicts itself"
     repair = "drop_against_scores"
+    mitigations = (pairing.scored_pairs,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair whose responses score apart, and whether the rejected one is above."""
@@ -227,7 +225,3 @@ def _raw_scores(data: Data) -> pl.LazyFrame:
         return pl.LazyFrame(schema={"id": pl.String, "raw": pl.Float64})
     return raw_scores(of_one, criteria[0])
 
-
-def _names_evaluators(data: Data, place: str) -> bool:
-    number = int(place.split(".")[1])
-    return data.recipe is not None and getattr(data.recipe.instantiation[number], "evaluators", None) is not None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import auc, cluster_sums, correlation, smooth
 from triptych.audit.finding import Finding, Histogram
-from triptych.audit.instantiation.settings import each_strategy, kept_also, setting
+from triptych.audit.instantiation.strategies import each_strategy
+from triptych.audit.mitigations import pairing, scoring
 from triptych.audit.needs import LIBRARIES, MARGINS, PAIRS
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ChosenLonger(Share):
     by = ("strategy", "strategy_id")
     change = _CHANGE
     repair = "length_match"
+    mitigations = (scoring.without_length, pairing.like_length)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its chosen response is the longer one."""
@@ -53,15 +55,6 @@ class ChosenLonger(Share):
         """Name the strategy."""
         return strategy, f"The chosen response is the longer one in {strategy} pairs for"
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what length explains of the verdicts out of them."""
-        return without_length(data)
-
-
-def without_length(data: Data) -> dict[str, Any]:
-    """Take what length explains of the verdicts out of them, where pairs are made of scores."""
-    return setting(data, "pairs", {"length": "residual"}, length="keep")
-
 
 class LabelAucFromLength(Diagnostic):
     """How well length alone tells chosen from rejected responses: the chance that a chosen response of any pair is longer, in
@@ -77,6 +70,7 @@ class LabelAucFromLength(Diagnostic):
     error = (0.2, 0.8)
     change = _CHANGE
     repair = "length_match"
+    mitigations = (scoring.without_length, pairing.like_length)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -94,10 +88,6 @@ class LabelAucFromLength(Diagnostic):
                     found, said, subject=strategy, data=data, rows=_longest_apart(pairs), plot=_ratios(pairs)
                 )
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what length explains of the verdicts out of them."""
-        return without_length(data)
-
 
 class LengthEffect(Diagnostic):
     """How far apart the lengths of chosen and rejected responses are: Cohen's d, the difference of the means of the logarithms of
@@ -114,6 +104,7 @@ class LengthEffect(Diagnostic):
     source = "J. Cohen, Statistical Power Analysis, 1988"
     change = _CHANGE
     repair = "length_match"
+    mitigations = (scoring.without_length, pairing.like_length)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -126,10 +117,6 @@ class LengthEffect(Diagnostic):
             if found is not None:
                 said = f"The lengths of chosen and rejected responses of {strategy} pairs differ by a Cohen's d of"
                 yield self.found(found, said, subject=strategy, data=data, rows=_longest_apart(pairs))
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Take what length explains of the verdicts out of them."""
-        return without_length(data)
 
 
 class MarginFollowsLength(Diagnostic):
@@ -145,6 +132,7 @@ class MarginFollowsLength(Diagnostic):
     error = (-0.7, 0.7)
     change = "take length out of the scores, keep pairs of like length, or leave margins out of the loss"
     repair = "length_match"
+    mitigations = (scoring.without_length, pairing.like_length)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -158,11 +146,6 @@ class MarginFollowsLength(Diagnostic):
                     f"The margins of {strategy} pairs follow the difference of their lengths with a rank correlation of"
                 )
                 yield self.found(found, said, subject=strategy, data=data, rows=_longest_apart(rows))
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Keep pairs of like length: the middle half of all differences."""
-        band = {"of": "length_difference", "min_quantile": 0.25, "max_quantile": 0.75}
-        return without_length(data) or kept_also(data, band)
 
 
 def _cohens_d(s: Any) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, correlation, smooth
 from triptych.audit.finding import Finding, Histogram
-from triptych.audit.instantiation.settings import each_strategy, kept_also, setting
+from triptych.audit.instantiation.strategies import each_strategy
+from triptych.audit.mitigations import judging, pairing
 from triptych.audit.needs import LIBRARIES, MARGINS, Need
 from triptych.instantiation.scores import verdicts
 
@@ -55,6 +56,7 @@ class MarginVariation(Diagnostic):
     needs = (LIBRARIES, MARGINS)
     good = (-math.inf, 1.0)
     change = "pass margins on: soft_labels, weight: margin, or a loss that takes a margin; or keep those above a least margin"
+    mitigations = (pairing.by_margin,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy that tells the loss nothing of margins."""
@@ -74,10 +76,6 @@ class MarginVariation(Diagnostic):
                 )
                 yield self.found(found, said, subject=strategy, data=data, rows=_least(rows), plot=_margins(rows))
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Weigh pairs by their margins."""
-        return setting(data, "pairs", {"weight": "margin"}, weight="one")
-
 
 class WeightFollowsMargin(Diagnostic):
     """Spearman's rank correlation of weights with margins, of pairs whose weights differ.
@@ -92,6 +90,7 @@ class WeightFollowsMargin(Diagnostic):
     error = (-0.7, 1.0)
     change = "weigh pairs by their margins, or all alike"
     repair = "weight_by_margin"
+    mitigations = (pairing.rather_by_margin,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy with weights."""
@@ -103,10 +102,6 @@ class WeightFollowsMargin(Diagnostic):
             if found is not None:
                 said = f"The weights of {strategy} pairs follow their margins with a rank correlation of"
                 yield self.found(found, said, subject=strategy, data=data, rows=_least(rows))
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Weigh pairs by their margins."""
-        return setting(data, "pairs", {"weight": "margin"})
 
 
 class PairsWithinNoise(Share):
@@ -125,6 +120,7 @@ class PairsWithinNoise(Share):
     by = ("strategy", "strategy_id")
     change = "keep pairs of greater margin or certainty, judge with more repeats, or pass the doubt on as soft labels"
     repair = "drop_within_noise"
+    mitigations = (pairing.certain, judging.repeated)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair whose margin's standard error is known, and whether the margin is below twice that."""
@@ -143,10 +139,6 @@ class PairsWithinNoise(Share):
     def say(self, strategy: str, _id: str) -> tuple[str, str]:  # type: ignore[override]
         """Name the strategy."""
         return strategy, f"The margin of {strategy} pairs is below twice its standard error for"
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Keep what is likely to be more than noise: 0.977 is the chance at two standard errors."""
-        return kept_also(data, {"of": "certainty", "min": 0.977})
 
 
 def score_errors(data: Data) -> pl.LazyFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Diagnostic, Share
-from triptych.audit.estimates import mean
+from triptych.audit.estimates import bounded_mean
 from triptych.audit.finding import Finding
-from triptych.audit.instantiation.settings import each_strategy, kept_also, setting
+from triptych.audit.instantiation.strategies import each_strategy
+from triptych.audit.mitigations import pairing
 from triptych.audit.needs import LIBRARIES, PAIRS, SCORES
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ChosenBelowFloor(Share):
     by = ("strategy", "strategy_id")
     change = "keep pairs whose chosen response is good by itself, or sample from a better source"
     repair = "drop_low_chosen"
+    mitigations = (pairing.chosen_from(FLOOR),)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair with a scored chosen response, and whether its score is below the floor."""
@@ -52,10 +54,6 @@ class ChosenBelowFloor(Share):
         """Name the strategy."""
         return strategy, f"The chosen response scores below {FLOOR:g} of the scale in {strategy} pairs for"
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Keep pairs whose chosen response is above the floor."""
-        return kept_also(data, {"of": "chosen", "min": FLOOR})
-
 
 class ChosenShortfall(Diagnostic):
     """By how much chosen responses score less than the best response to their prompt, on the scale from 0 to 1, in the mean over
@@ -70,6 +68,7 @@ class ChosenShortfall(Diagnostic):
     good = (-math.inf, 0.2)
     error = (-math.inf, 0.5)
     change = "choose the best response to each prompt"
+    mitigations = (pairing.best_chosen,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -79,19 +78,11 @@ class ChosenShortfall(Diagnostic):
         pools = data.overall.with_columns(short=score.max().over("prompt_id") - score, size=pl.len().over("prompt_id"))
         placed = pools.filter(pl.col("size") > 2).select("response_id", "short")
         for strategy, pairs in each_strategy(data.pairs.join(placed, left_on="chosen", right_on="response_id")):
-            found = mean(pairs, "short")
+            found = bounded_mean(pairs, "short")
             if found is not None:
                 said = f"Chosen responses of {strategy} pairs score less than the best one to their prompt by"
                 shown = tuple(pairs.top_k(10, by="short").sort("id")["id"])
                 yield self.found(found, said, subject=strategy, data=data, rows=shown)
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Pair the best with those that are worse."""
-        changed = [setting(data, "pairs", {"choose": "best_vs_rest"}, choose=how) for how in _NOT_THE_BEST]
-        return {place: value for each in changed for place, value in each.items()}
-
-
-_NOT_THE_BEST = ("adjacent", "random_pairs", "all_pairs")
 
 
 def _absolute(data: Data) -> pl.LazyFrame:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Share
+from triptych.audit.mitigations import pairing, sampling, training
 from triptych.audit.needs import PAIRS
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class IdenticalPairs(Share):
     by = ("strategy", "strategy_id")
     change = "drop them"
     repair = "drop_near_identical"
+    mitigations = (pairing.distinct,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its two texts are the same."""
@@ -58,6 +59,7 @@ class NearIdenticalPairs(Share):
     by = ("strategy", "strategy_id")
     change = _CHANGE
     repair = "drop_near_identical"
+    mitigations = (sampling.hotter, training.likelihood_term, sampling.verbalized_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether it is nearly the same text twice."""
@@ -70,11 +72,3 @@ class NearIdenticalPairs(Share):
         """Name the strategy."""
         return strategy, f"Chosen and rejected response of {strategy} pairs share nearly all their words for"
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Sample at a higher temperature, so that responses to a prompt differ more."""
-        made: tuple[Any, ...] = data.recipe.synthesis if data.recipe is not None else ()
-        return {
-            f"synthesis.{place}.temperature": round(one.temperature + 0.3, 2)
-            for place, one in enumerate(made)
-            if getattr(one, "kind", "") == "sample" and isinstance(one.temperature, float) and one.temperature < 1.0
-        }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.estimates import cluster_sums, mean, smooth
+from triptych.audit.estimates import bounded_mean, cluster_sums, mean
 from triptych.audit.finding import Finding
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import judging, sampling, scoring, training
 from triptych.audit.needs import LIBRARIES, LOGPROBS, POLICY, RESPONSES, ROUNDS
 from triptych.audit.series import ByRound, curve, drawn
+from triptych.audit.stability import stability
 from triptych.audit.synthesis.shift import by_policy
 from triptych.audit.told_apart import every, form, told_apart
 from triptych.audit.vectors import siblings
@@ -43,6 +45,7 @@ class PolicyAge(Diagnostic):
     good = (0.0, 1.0)
     error = (0.0, 5.0)
     change = _REFRESH
+    mitigations = (training.less_replay, training.older_for_less)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on this round, and draw all of them."""
@@ -69,6 +72,7 @@ class RoundsSinceGold(Diagnostic):
     needs = (ROUNDS,)
     good = (0.0, 2.0)
     change = _RECALIBRATE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Count it for the judges of this round."""
@@ -98,6 +102,7 @@ class DiversityRatio(ByRound):
     axis = "1 - mean cosine of a prompt's responses"
     compared = "quotient"
     change = "explore more: a higher temperature, `verbalized`, prompts of middling difficulty"
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """The diversity of each prompt, by round."""
@@ -123,6 +128,7 @@ class DivergenceFromReference(Diagnostic):
     good = (-math.inf, 50.0)
     error = (-math.inf, 200.0)
     change = "raise beta, train for fewer steps, or begin anew from the reference"
+    mitigations = (training.higher_beta,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on samples that have both log-probabilities."""
@@ -144,8 +150,8 @@ class DivergenceFromReference(Diagnostic):
 class EvaluatorDrift(Diagnostic):
     """How well length and format tell this round's judged responses from those of the first round that a judge judged.
 
-    The area under the curve of a logistic model, cross-validated in five folds of whole prompts, up to 2,000 responses of
-    a round; told of each model that judges both rounds unchanged: by the same settings, under the same version. The
+    The area under the curve of a logistic model, fitted on one half of the prompts and measured on the other, up to 2,000
+    responses of a round; told of each model that judges both rounds unchanged: by the same settings, under the same version. The
     further they are apart, the less its calibration then says of now.
     """
 
@@ -156,6 +162,7 @@ class EvaluatorDrift(Diagnostic):
     error = (0.0, 0.95)
     unit = "share"
     change = _RECALIBRATE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge, and draw it by round."""
@@ -176,16 +183,16 @@ class EvaluatorDrift(Diagnostic):
 class ScoreShift(Diagnostic):
     """The population stability index of an unchanged judge's scores between the first round that it judged and this one.
 
-    The sum over ten bins of [0, 1] of (q - p) log(q / p), with half a response more in each bin, less what it would be by
-    chance: (filled bins - 1) (1/n + 1/m). By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
+    The sum over ten bins of [0, 1] of (q - p) log(q / p), less what it would be by chance (see `gold_coverage_index`). By a rule of thumb in credit scoring 0.1 is some change and 0.25 a great one.
     """
 
     name = "score_stability_index"
     failure_mode = "L3"
     needs = (LIBRARIES, ROUNDS)
-    good = (0.0, 0.25)
-    error = (0.0, 1.0)
+    good = (-math.inf, 0.25)
+    error = (-math.inf, 1.0)
     change = _RECALIBRATE
+    mitigations = (judging.verified_too, scoring.calibrated)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each judge and criterion."""
@@ -193,7 +200,7 @@ class ScoreShift(Diagnostic):
         for (evaluator, evaluator_id), first in _unchanged(scored):
             before, after = (_of(scored[place], evaluator_id) for place in (first, -1))
             for criterion in sorted(set(before["criterion"]) & set(after["criterion"])):
-                found = stability(_binned(before, criterion), _binned(after, criterion))
+                found = score_shift(before, after, criterion)
                 if found is not None:
                     said = f"The scores of {evaluator} on {criterion} have shifted since its first round by an index of"
                     yield self.found(found, said, subject=f"{evaluator}: {criterion}", data=data)
@@ -212,7 +219,9 @@ class AnchorRegression(ByRound):
     error = (-0.15, math.inf)
     axis = "score of the anchors"
     shared_prompts = True
+    within = (0.0, 1.0)
     change = "replay examples of earlier rounds (`loop.replay`), or constrain what must not get worse"
+    mitigations = (training.more_replay,)
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """The score of each response on each criterion, by round."""
@@ -246,6 +255,7 @@ class BackwardTransfer(Diagnostic):
     good = (-0.05, math.inf)
     error = (-0.15, math.inf)
     change = "replay examples of earlier rounds (`loop.replay`), or ask fewer new prompts a round"
+    mitigations = (training.more_replay,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on prompts that an earlier round has scored."""
@@ -261,7 +271,7 @@ class BackwardTransfer(Diagnostic):
             .join(first, on="prompt_id", suffix="_then")
             .with_columns(change=pl.col("score") - pl.col("score_then"))
         )
-        found = mean(told, "change")
+        found = bounded_mean(told, "change", (-1.0, 1.0))
         if found is not None:
             rows = told.sort("change", "prompt_id")["prompt_id"].head(10).to_list()
             said = "Prompts of earlier rounds score now, beside the round that they first came in,"
@@ -344,34 +354,16 @@ def _apart(data: Data, first: int, number: int, judged: Sequence[pl.DataFrame]) 
     return told_apart(both.select("prompt_id", "now"), form(both), "now")
 
 
-def _binned(scores: pl.DataFrame, criterion: str) -> pl.DataFrame:
-    """Columns: prompt_id, and for each of ten bins how many scores fall into it."""
+def score_shift(before: pl.DataFrame, after: pl.DataFrame, criterion: str) -> Estimate | None:
+    """The population stability index of two rounds' scores on a criterion, from columns criterion, prompt_id and score."""
     import polars as pl
 
-    place = (pl.col("score") * _BINS).floor().clip(0, _BINS - 1)
-    return scores.filter(pl.col("criterion") == criterion).select(
-        "prompt_id", *((place == number).cast(pl.Float64).alias(f"bin_{number}") for number in range(_BINS))
+    place = (pl.col("score") * _BINS + 1e-9).floor().clip(0, _BINS - 1)
+    both = pl.concat(
+        [
+            each.filter(pl.col("criterion") == criterion).select("prompt_id", bin=place + side * _BINS)
+            for side, each in enumerate((before, after))
+        ]
     )
-
-
-def stability(before: pl.DataFrame, after: pl.DataFrame) -> Estimate | None:
-    """The population stability index of two binned sets of scores, corrected for chance; see `ScoreShift`."""
-    import numpy as np
-    import polars as pl
-
-    bins = before.columns[1:]
-    wide = pl.concat([before.with_columns(now=pl.lit(False)), after.with_columns(now=pl.lit(True))]).select(
-        "prompt_id",
-        *(pl.when(~pl.col("now")).then(name).otherwise(0.0).alias(f"before {name}") for name in bins),
-        *(pl.when("now").then(name).otherwise(0.0).alias(f"after {name}") for name in bins),
-    )
-
-    def index(counts: Any) -> Any:
-        p, q = counts[..., : len(bins)], counts[..., len(bins) :]
-        n, m = p.sum(axis=-1, keepdims=True), q.sum(axis=-1, keepdims=True)
-        filled = ((p + q) > 0).sum(axis=-1)
-        p_, q_ = (p + 0.5) / (n + len(bins) / 2), (q + 0.5) / (m + len(bins) / 2)
-        chance = (filled - 1) * (1 / n + 1 / m)[..., 0]
-        return ((q_ - p_) * np.log(q_ / p_)).sum(axis=-1) - chance
-
-    return smooth(cluster_sums(wide, wide.columns[1:]), index, n=wide.height)
+    cells = {f"cell_{number}": (pl.col("bin") == number).cast(pl.Float64) for number in range(2 * _BINS)}
+    return stability(cluster_sums(both.select("prompt_id", **cells), list(cells)), n=both.height)

@@ -21,7 +21,7 @@ RULES: tuple[Rule, ...] = (
     *closed_loop.RULES,
     *hygiene.RULES,
 )
-DIAGNOSTICS = signal.DIAGNOSTICS
+DIAGNOSTICS = (*signal.DIAGNOSTICS, *coverage.DIAGNOSTICS)
 
 __all__ = ["DIAGNOSTICS", "PRINCIPLES", "RULES", "Broken", "Rule", "Ruling", "broken_by", "found_in_recipe", "rulings"]
 
@@ -46,6 +46,7 @@ def found_in_recipe(recipe: Recipe) -> tuple[Finding, ...]:
             prompts=0,
             severity=each.severity,
             message=each.message,
+            edits=each.edits,
         )
         for rule in RULES
         if rule.static is not None

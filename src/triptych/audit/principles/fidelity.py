@@ -28,7 +28,7 @@ def _one_order(recipe: Recipe) -> Iterator[Broken]:
             said = (
                 f"{judge.kind} sees each pair in one order only, so its position bias is unknown: set both_orders: true"
             )
-            yield Broken(gravity(recipe), said, f"{place}.both_orders")
+            yield Broken(gravity(recipe), said, f"{place}.both_orders", {f"{place}.both_orders": True})
 
 
 def _same_family(recipe: Recipe) -> Iterator[Broken]:
@@ -69,6 +69,10 @@ RULES = (
         static=_without_gold,
         modes=("E4", "E7"),
         apart=_STATUSES,
+        limits=(
+            "without gold verdicts it is a warning and no error, since the judge may be right all the same; a judge that "
+            "gold contradicts is an error by E4"
+        ),
     ),
     Rule(
         id="R3.2",
@@ -84,6 +88,14 @@ RULES = (
         modes=("E3",),
     ),
     Rule(id="R3.5", asks="judges of a panel do not err together", modes=("E14",)),
-    Rule(id="R3.6", asks="verifiers were tried on answers known to be right and wrong", modes=("E15",)),
+    Rule(
+        id="R3.6",
+        asks="verifiers were tried on answers known to be right and wrong",
+        modes=("E15",),
+        limits=(
+            "the audit itself tries `verify` on planted answers that are numbers; that other checks were not tried is no "
+            "error, since of them no answer is known to be right or wrong"
+        ),
+    ),
     Rule(id="R3.7", asks="with little to spend, more than one opinion counts", static=_single_judge),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -36,6 +36,8 @@ class Broken(msgspec.Struct, frozen=True):
     message: str
     place: str = ""
     """In the recipe, dotted."""
+    edits: dict[str, Any] = {}
+    """Settings that would have it hold, by their dotted places."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics of these modes that say nothing of the rule."""
     refused: str = ""
     """Where a recipe that breaks it can't be read at all: what is refused."""
+    limits: str = ""
+    """What of it can't be looked at, or why it is no graver."""
     unchecked: str = ""
     """Why it is not checked."""
 

@@ -59,9 +59,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 def page(report: Report) -> str:
     """Lay a report out as HTML."""
     told = [each for each in report.findings if each.severity != "info"]
-    return _template().render(
+    return template().render(
         report=report,
-        style=_read("report.css"),
+        style=read("report.css"),
         sections=[(severity, list(_groups(report, told, severity))) for severity in ("error", "warn")],
         fine=list(_groups(report, report.findings, "info")),
         stages=[(stage, _counts(report.findings, stage)) for stage in _STAGES],
@@ -81,8 +81,8 @@ def repair_page(source: str, counts: Mapping[str, int], examples: tuple[int, int
     """
     defined = definitions(DIAGNOSTICS)
     rows = [(each, defined.get(each.name), _both(each, defined.get(each.name))) for each in became]
-    return _template("repair.html").render(
-        source=source, counts=counts, examples=examples, rows=rows, style=_read("report.css")
+    return template("repair.html").render(
+        source=source, counts=counts, examples=examples, rows=rows, style=read("report.css")
     )
 
 
@@ -153,7 +153,8 @@ def _by_need(unmeasured: Sequence[Unmeasured]) -> list[tuple[str, str, list[Unme
 
 
 @cache
-def _template(name: str = "report.html") -> Template:
+def template(name: str = "report.html") -> Template:
+    """A template of this folder; all that goes into it is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -165,10 +166,10 @@ def _template(name: str = "report.html") -> Template:
         "many": _many,
     }
     made.filters |= filters
-    return made.from_string(_read(name))
+    return made.from_string(read(name))
 
 
-def _read(name: str) -> Any:
+def read(name: str) -> Any:
     """A file of this folder; the style sheet is put into the page as it is."""
     text = (files("triptych.audit.report") / name).read_text(encoding="utf-8")
     return Markup(text) if name.endswith(".css") else text

@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -14,16 +15,17 @@ import msgspec
 import triptych
 from triptych.audit.audit import DIAGNOSTICS, Audit, Unmeasured
 from triptych.audit.baseline import Baseline
-from triptych.audit.data import Data
+from triptych.audit.data import Data, whole_recipe_text
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding, Severity
+from triptych.audit.judges import Judges
 from triptych.audit.modes import MODES
 from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
 from triptych.audit.report.panels import Panels, panels
 from triptych.audit.report.shown import Shown, shown
 from triptych.operators import REPEATS, BadRow
-from triptych.store.run import SET_ASIDE, Run
+from triptych.store.run import RECIPE, SET_ASIDE, Run
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,8 +100,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How long it took to measure."""
 
 
-def report_json(report: Report) -> str:
-    """Write a report as JSON, in ASCII alone; what is not finite is null."""
+def report_json(report: Report | Judges) -> str:
+    """Write a report, or that on judges, as JSON, in ASCII alone; what is not finite is null."""
     return json.dumps(json.loads(msgspec.json.encode(report)))
 
 
@@ -109,13 +111,17 @@ _WITH_EXAMPLES = 3
 """Findings of one statistic and severity whose rows are shown."""
 
 
-def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Baseline | None = None) -> Report:
-    """Tell an audit of a run's data. `called` is what the user called it."""
+def report_of(
+    audited: Audit, data: Data, run: Run, called: str, baseline: Baseline | None = None, recipe: Path | None = None
+) -> Report:
+    """Tell an audit of a run's data. `called` is what the user called it; changes are made in the file `recipe`, or else in
+    the run's own copy."""
     known = baseline or Baseline()
     accepted = tuple(each for each in audited.findings if known.covers(each))
     told = tuple(each for each in audited.findings if not known.covers(each))
     grave = tuple(each for each in told if each.severity != "info")
-    text = run.recipe_text()
+    text = whole_recipe_text(run) if recipe is None else recipe.read_text(encoding="utf-8")
+    file = RECIPE if recipe is None else recipe.name
     return Report(
         triptych=triptych.__version__,
         data=called,
@@ -127,8 +133,8 @@ def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Basel
         accepted=accepted,
         unmeasured=audited.unmeasured,
         principles=rulings(data.recipe, audited.findings),
-        change=change(text, grave),
-        diffs=_diffs(text, grave),
+        change=change(text, grave, file),
+        diffs=_diffs(text, grave, file),
         examples=shown(data, _telling(grave)),
         panels=panels(data),
         definitions=definitions(DIAGNOSTICS),
@@ -136,11 +142,11 @@ def report_of(audited: Audit, data: Data, run: Run, called: str, baseline: Basel
     )
 
 
-def _diffs(text: str, findings: Sequence[Finding]) -> dict[str, str]:
+def _diffs(text: str, findings: Sequence[Finding], file: str) -> dict[str, str]:
     """The diff of each statistic that would change a setting."""
     with_edits = [each for each in findings if each.edits]
     names = dict.fromkeys(each.name for each in with_edits)
-    found = {name: change(text, [each for each in with_edits if each.name == name]) for name in names}
+    found = {name: change(text, [each for each in with_edits if each.name == name], file) for name in names}
     return {name: made.diff for name, made in found.items() if made is not None and made.diff}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import mean
 from triptych.audit.finding import Finding, Histogram
-from triptych.audit.instantiation.settings import each_strategy
+from triptych.audit.instantiation.strategies import each_strategy
 from triptych.audit.needs import LIBRARIES, PAIRS, Need
 from triptych.errors import MissingExtra, TriptychError
 from triptych.store.run import Run

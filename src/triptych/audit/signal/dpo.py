@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic, Share
-from triptych.audit.estimates import cluster_sums, correlation, mean, smooth
+from triptych.audit.estimates import cluster_sums, correlation, effective_share, mean, share
 from triptych.audit.finding import Finding, Histogram
-from triptych.audit.instantiation.settings import each_strategy
 from triptych.audit.instantiation.similarity import NEAR
+from triptych.audit.instantiation.strategies import each_strategy
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import pairing, sampling, training
 from triptych.audit.needs import LIBRARIES, LOGPROBS, PAIRS, Need
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class ImplicitAccuracy(Share):
     change = (
         "keep pairs whose margin exceeds what the policy knows already (a band on `potential`), or sample anew from it"
     )
+    mitigations = (pairing.by_potential,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether the policy has it right."""
@@ -136,6 +138,7 @@ class RankingAccuracy(Share):
     good = (0.2, 0.9)
     by = ("strategy", "strategy_id")
     change = "sample both responses from the policy, weigh pairs by their likelihood, or mix sources on both sides"
+    mitigations = (pairing.by_likelihood, sampling.policy_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair, and whether its chosen response is the likelier one."""
@@ -163,6 +166,7 @@ class GradientWeight(Diagnostic):
     good = (0.1, 0.9)
     error = (0.01, 0.99)
     change = "make pairs that the policy does not know yet: sample anew from it, or keep those of great potential"
+    mitigations = (pairing.by_potential,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -178,7 +182,8 @@ class GradientSampleSize(Diagnostic):
     """How many pairs DPO's gradient comes from, as a share of all: (sum of v)^2 / (n sum of v^2), where v is the pair's weight times
     sigmoid(-implicit margin).
 
-    1 where all count alike; 0.1 where it is as if a tenth of the pairs were all there is.
+    1 where all count alike; 0.1 where it is as if a tenth of the pairs were all there is. Where v has a heavy tail, or there
+    are fewer than 100 pairs, it is only said how many it may be at most (see `effective_sample_share`).
     """
 
     name = "dpo_effective_pairs"
@@ -188,28 +193,30 @@ class GradientSampleSize(Diagnostic):
     error = (0.1, 1.0)
     unit = "share"
     change = "bound the weights, lower beta, or keep pairs of moderate implicit margin"
+    mitigations = (training.lower_beta, pairing.by_potential)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
         import polars as pl
 
         for strategy, pairs in each_strategy(with_dpo(data)):
-            found = effective(pairs)
-            if found is not None:
-                said = f"DPO's gradient from {strategy} pairs comes from as many as"
+            told = effective(pairs)
+            if told is not None:
+                found, bound = told
+                said = f"DPO's gradient from {strategy} pairs comes from as many as{bound}"
                 shown = tuple(pairs.top_k(10, by=pl.col("weight") * pl.col("gradient")).sort("id")["id"])
                 yield self.found(found, said, subject=strategy, data=data, rows=shown)
 
 
-def effective(pairs: pl.DataFrame) -> Estimate | None:
-    """The effective number of pairs with columns prompt_id, weight and gradient, as a share of all."""
+def effective(pairs: pl.DataFrame) -> tuple[Estimate, str] | None:
+    """The effective number of pairs with columns prompt_id, weight and gradient, as a share of all, and whether it is a bound."""
     import polars as pl
 
     v = pairs.select("prompt_id", v=pl.col("weight").fill_null(1.0) * pl.col("gradient")).filter(
         pl.col("v").is_finite()
     )
     sums = cluster_sums(v.with_columns(vv=pl.col("v") ** 2, one=1.0), ["v", "vv", "one"])
-    return smooth(sums, lambda s: s[..., 0] ** 2 / s[..., 1] / s[..., 2], n=v.height, within=(0.0, 1.0))
+    return effective_share(sums, v["v"].to_numpy())
 
 
 class ImplicitFollowsExplicit(Diagnostic):
@@ -249,6 +256,7 @@ class GradientOnNearIdentical(Diagnostic):
     unit = "share"
     change = "drop pairs that hardly differ, or add a term for the likelihood of the chosen response to the loss"
     repair = "drop_near_identical"
+    mitigations = (training.likelihood_term, sampling.hotter)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it for each strategy."""
@@ -258,7 +266,7 @@ class GradientOnNearIdentical(Diagnostic):
         for strategy, pairs in each_strategy(with_dpo(data).join(data.similarity, on="id")):
             rows = pairs.with_columns(near=near)
             sums = cluster_sums(rows, ["near", "gradient"])
-            found = smooth(sums, lambda s: s[..., 0] / s[..., 1], n=rows.height, within=(0.0, 1.0))
+            found = share(sums, n=rows.height)
             if found is not None:
                 said = f"DPO's gradient weight of {strategy} pairs is on those that hardly differ for"
                 shown = tuple(rows.filter(pl.col("near") > 0).top_k(10, by="near").sort("id")["id"])

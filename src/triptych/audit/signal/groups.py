@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Share
 from triptych.audit.instantiation.advantages import GROUPS, members
+from triptych.audit.mitigations import pairing, sampling
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +32,7 @@ class ZeroAdvantageGroups(Share):
     by = ("strategy", "strategy_id")
     change = "sample until scores differ, take prompts of medium difficulty, or drop these groups (zero_variance: drop)"
     repair = "drop_zero_groups"
+    mitigations = (pairing.without_zero_groups, sampling.until_contrast)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each group, and whether its scores are all equal."""

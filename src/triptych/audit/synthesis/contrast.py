@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import cluster_sums, mean, smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import judging, pairing, sampling
 from triptych.audit.needs import GRADED, LIBRARIES, LOGPROBS, MARGINS, PAIRS, SEVERAL_RESPONSES
-from triptych.audit.synthesis.settings import operators
 from triptych.instantiation.scores import verdicts
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class UniqueAnswers(Share):
     needs = (SEVERAL_RESPONSES,)
     good = (0.5, 1.0)
     change = "raise the temperature, or sample from several models, system prompts or principles"
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt: how many different answers, of how many."""
@@ -64,6 +65,7 @@ class NoContrast(Share):
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
     change = "choose prompts that the policy solves sometimes, or sample more responses to each"
+    mitigations = (sampling.until_contrast, sampling.more_samples)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt of each verifier, and whether all its responses score alike."""
@@ -98,6 +100,7 @@ class PairsWithoutMargin(Share):
     by = ("strategy", "strategy_id")
     change = "raise min_margin, sample more responses to each prompt, or judge on a finer scale"
     repair = "drop_small_margins"
+    mitigations = (pairing.at_least(SMALL_MARGIN), sampling.more_samples)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair with a margin, and whether it is next to nothing."""
@@ -109,14 +112,6 @@ class PairsWithoutMargin(Share):
     def say(self, strategy: str, _id: str) -> tuple[str, str]:  # type: ignore[override]
         """Name the strategy."""
         return strategy, f"The margin of {strategy} pairs is below {SMALL_MARGIN} in"
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Leave such pairs out."""
-        return {
-            f"{place}.min_margin": SMALL_MARGIN
-            for place, one in operators(data, "instantiation", "pairs").items()
-            if one.min_margin < SMALL_MARGIN and subject in (one.choose, "")
-        }
 
 
 class WidestMargins(Share):
@@ -132,6 +127,7 @@ class WidestMargins(Share):
     error = (0.0, 0.9)
     by = ("strategy", "strategy_id")
     change = "pair with a better rejected response: another choice than the worst, or a max_margin"
+    mitigations = (pairing.not_the_worst, pairing.at_most(WIDE_MARGIN))
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair with a margin, and whether it is nearly all that there can be."""
@@ -157,6 +153,7 @@ class MarginEntropy(Diagnostic):
     needs = (LIBRARIES, PAIRS, MARGINS, GRADED)
     good = (0.1, 1.0)
     change = "judge on a finer scale, by several criteria or several judges, so that margins differ"
+    mitigations = (judging.finer_scale, judging.expected_scores)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all pairs with a margin."""
@@ -200,6 +197,7 @@ class AlignmentPotential(Diagnostic):
     needs = (LIBRARIES, PAIRS, MARGINS, LOGPROBS)
     good = (0.0, math.inf)
     change = "keep pairs by `of: potential`, or sample anew from the policy: these pairs have little left to teach"
+    mitigations = (pairing.by_potential,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over pairs with a margin whose responses have log-probabilities under policy and reference."""
@@ -247,6 +245,7 @@ class AlwaysOrNeverSolved(Share):
     change = (
         "choose prompts that the policy solves sometimes (`prompts: {kind: run, keep: ...}`), or sample more responses"
     )
+    mitigations = (sampling.until_contrast, sampling.more_samples)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt of each verifier, and whether its pass rate is 0 or 1."""
@@ -307,6 +306,7 @@ class GroupsWithoutSpread(Share):
     good = (0.0, 0.3)
     error = (0.0, 0.9)
     change = "choose prompts of middling difficulty, sample more responses to each, or judge on a finer scale"
+    mitigations = (sampling.until_contrast, sampling.more_samples)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt, and whether all scores are the same."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from triptych.audit.diagnostic import ANY, Diagnostic, Share
 from triptych.audit.estimates import bounded_mean
 from triptych.audit.finding import Finding, Histogram
+from triptych.audit.mitigations import sampling
 from triptych.audit.needs import EMBEDDINGS, LIBRARIES, SEVERAL_RESPONSES, Need
-from triptych.audit.synthesis.settings import hotter
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,10 +44,6 @@ class _Alike(Diagnostic):
         rows = told.sort("value", "prompt_id", descending=[self.worst_first, False])["prompt_id"].head(10)
         yield self.found(found, self.said, rows=rows.to_list(), plot=self._drawn(told), data=data)
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Sample at a higher temperature."""
-        return hotter(data)
-
     def _drawn(self, told: pl.DataFrame) -> Histogram:
         import numpy as np
 
@@ -68,6 +64,7 @@ class SiblingCosine(_Alike):
     said = "Two responses to one prompt have in the mean a cosine of words of"
     axis = "mean cosine of the responses to a prompt"
     worst_first = True
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> pl.DataFrame:
         """The mean cosine of each prompt's responses."""
@@ -112,6 +109,7 @@ class VendiShare(_Alike):
     said = "Of the diversity that as many responses could have, those to one prompt have a share of"
     axis = "(Vendi score - 1) / (responses - 1)"
     worst_first = False
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> pl.DataFrame:
         """The share of each prompt's responses."""
@@ -132,6 +130,7 @@ class ClusterEntropy(_Alike):
     said = "Responses to one prompt fall into clusters with a relative entropy of"
     axis = "entropy of clusters / log k"
     worst_first = False
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> pl.DataFrame:
         """The relative entropy of each prompt's responses."""
@@ -152,6 +151,7 @@ class DistinctBigrams(_Alike):
     said = "Of the pairs of words in the responses to one prompt, different ones are a share of"
     axis = "different pairs of words / all"
     worst_first = False
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> pl.DataFrame:
         """Distinct-2 of each prompt's responses."""
@@ -174,6 +174,7 @@ class NearDuplicateSiblings(Share):
     good = (0.0, 0.3)
     error = (0.0, 0.8)
     change = _HIGHER
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt: how many responses are copies, of how many that could be."""
@@ -187,6 +188,3 @@ class NearDuplicateSiblings(Share):
         """About all responses."""
         return "", "Responses that nearly repeat an earlier one to their prompt make up"
 
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Sample at a higher temperature."""
-        return hotter(data)

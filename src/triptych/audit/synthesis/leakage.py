@@ -9,6 +9,7 @@ from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import cluster_sums, smooth
 from triptych.audit.finding import Bars, Finding
 from triptych.audit.intervals import Estimate
+from triptych.audit.mitigations import sampling, scoring
 from triptych.audit.needs import LIBRARIES, PAIRS
 from triptych.audit.told_apart import FORM, every, form, right_of_pairs
 
@@ -28,7 +29,7 @@ class LabelFromSurface(Diagnostic):
 
     It is the area under the curve within pairs of a logistic model on the differences of the source (each model or other
     source that made responses, up to 20), the logarithms of characters, words and lines, and of bullets, headings, bold
-    text and code blocks; on held-out prompts, in five folds; up to 10,000 pairs. One half where they tell nothing.
+    text and code blocks; fitted on one half of the prompts and measured on the other; up to 10,000 pairs. One half where they tell nothing.
     """
 
     name = "label_auc_from_source_and_form"
@@ -38,6 +39,7 @@ class LabelFromSurface(Diagnostic):
     error = (0.0, 0.8)
     unit = "share"
     change = _BALANCE
+    mitigations = (scoring.without_style, sampling.policy_only)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all pairs whose texts are there."""
@@ -75,6 +77,7 @@ class LabelSourceInformation(Diagnostic):
     good = (0.0, 0.1)
     error = (0.0, 0.5)
     change = _BALANCE
+    mitigations = (sampling.policy_only,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all pairs whose texts are there."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from triptych.audit.diagnostic import ANY, Diagnostic, Share
 from triptych.audit.estimates import difference
 from triptych.audit.finding import Bars, Finding
+from triptych.audit.mitigations import sampling
 from triptych.audit.needs import LIBRARIES, PAIRS, PROMPTS, RESPONSES, Need
-from triptych.audit.synthesis.settings import models_of, operators
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +28,7 @@ class ResponsesWithoutAnswer(Share):
     error = (0.0, 0.5)
     by = ("model",)
     change = "read the errors of these rows; raise timeout_s or max_retries, or take another model"
+    mitigations = (sampling.patient,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each response, and whether it lacks an answer."""
@@ -81,20 +82,13 @@ class CutOff(_Defect):
     error = (0.0, 0.5)
     did = "was cut off by its limit of tokens in"
     change = "raise max_tokens, or ask for shorter answers"
+    mitigations = (sampling.longer,)
 
     def defect(self) -> pl.Expr:
         """Whether the limit ended it."""
         import polars as pl
 
         return pl.col("finish_reason") == "length"
-
-    def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
-        """Double the limit of each sampler that asks this model."""
-        return {
-            f"{place}.max_tokens": 2 * one.max_tokens
-            for place, one in operators(data, "synthesis", "sample").items()
-            if subject in models_of(data, one)
-        }
 
 
 class Looping(_Defect):
@@ -108,6 +102,7 @@ class Looping(_Defect):
     error = (0.0, 0.2)
     did = "goes round in circles in"
     change = "lower the temperature or set a repetition penalty in extra_body, and stop at the end of a turn"
+    mitigations = (sampling.less_repetitive,)
 
     def defect(self) -> pl.Expr:
         """Whether it packs better than any prose or table."""
@@ -125,6 +120,7 @@ class TemplateLeaks(_Defect):
     error = (0.0, 0.1)
     did = "leaks marks of a chat template in"
     change = "declare the right chat template, and stop at its marks"
+    mitigations = (sampling.stopped_at_marks,)
 
     def defect(self) -> pl.Expr:
         """Whether there is such a mark."""
@@ -213,6 +209,7 @@ class OtherScript(_Defect):
     error = (0.0, 0.5)
     did = "answers in another script than the prompt's in"
     change = "say in the prompt or the system prompt which language to answer in"
+    mitigations = (sampling.in_their_language,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each response, and whether the prompt's script is another one."""
@@ -252,7 +249,7 @@ class RefusalsByLabel(Diagnostic):
             )
             for side in ("rejected", "chosen")
         ]
-        gap = difference(pl.concat(sides), "refuses", "chosen")
+        gap = difference(pl.concat(sides), "refuses", "chosen", within=(0.0, 1.0))
         if gap is None:
             return
         rates = [float(side["refuses"].mean() or 0) for side in sides]  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate, ratio, student
+from triptych.audit.mitigations import pairing
 from triptych.audit.needs import GRADED, IMPORTED, LIBRARIES, MARGINS, PAIRS, PROMPTS, RESPONSES, TEST_SETS
 from triptych.audit.prompts import near_copies, seen_tests
 
@@ -36,6 +37,7 @@ class NoisyPrompts(Share):
     error = (0.0, 0.5)
     change = "keep prompts as RIP does: bounds on the rejected response's score and length, and on the margin"
     repair = "drop_noisy_prompts"
+    mitigations = (pairing.good_rejected,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt, and whether all three signs are there."""
@@ -149,6 +151,7 @@ class PromptGini(Diagnostic):
     error = (0.0, 0.9)
     change = "cap how many examples a prompt gives"
     repair = "cap_per_prompt"
+    mitigations = (pairing.capped,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all prompts that have a row."""
@@ -180,6 +183,7 @@ class EffectivePrompts(Diagnostic):
     unit = "share"
     change = "cap how many examples a prompt gives, or weigh them by one over their number"
     repair = "cap_per_prompt"
+    mitigations = (pairing.capped,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it over all prompts that have a row."""

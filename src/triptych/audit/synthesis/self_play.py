@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.estimates import bounded_mean
 from triptych.audit.finding import Finding
+from triptych.audit.mitigations import sampling, scoring, training
 from triptych.audit.needs import LIBRARIES, PAIRS, ROUNDS
 from triptych.audit.series import ByRound, drawn
 from triptych.instantiation.scores import verdicts
@@ -35,7 +36,9 @@ class AnchorGold(ByRound):
     error = (-0.1, math.inf)
     axis = "gold score of the anchors"
     shared_prompts = True
+    within = (0.0, 1.0)
     change = _ANCHOR
+    mitigations = (training.more_replay, scoring.calibrated)
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """The gold score of each response, by round."""
@@ -67,6 +70,7 @@ class GoldPrefersRejected(Diagnostic):
     error = (0.0, 0.5)
     unit = "share"
     change = _ANCHOR
+    mitigations = (scoring.calibrated, training.more_replay)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on this round, and draw all of them."""
@@ -96,6 +100,7 @@ class Novelty(Diagnostic):
     good = (0.1, 1.0)
     error = (0.02, 1.0)
     change = _EXPLORE
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on this round, and draw all from the second on."""
@@ -122,6 +127,7 @@ class MarginDecline(ByRound):
     axis = "mean margin of training pairs"
     compared = "quotient"
     change = _EXPLORE
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """The margin of each pair, by round."""
@@ -148,6 +154,7 @@ class EntropyRatio(ByRound):
     axis = "nats a token"
     compared = "quotient"
     change = _EXPLORE
+    mitigations = (sampling.hotter, sampling.verbalized_too)
 
     def values(self, data: Data) -> Sequence[pl.DataFrame]:
         """The mean surprise of each response, by round."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from triptych.audit.diagnostic import Diagnostic, Share
-from triptych.audit.estimates import cluster_sums, difference, smooth
+from triptych.audit.estimates import cluster_sums, difference, effective_share
 from triptych.audit.finding import FEWEST_PROMPTS, Finding, Histogram
+from triptych.audit.mitigations import pairing, sampling
 from triptych.audit.needs import LIBRARIES, LOGPROBS, POLICY, RESPONSES
 from triptych.audit.told_apart import told_apart
 
@@ -43,6 +44,7 @@ class OffPolicyShare(Share):
     needs = (POLICY, RESPONSES)
     good = (0.0, 0.5)
     change = _REWEIGHT
+    mitigations = (sampling.policy_too, pairing.by_likelihood)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each response, as often as it stands in an example."""
@@ -63,8 +65,8 @@ class OffPolicyShare(Share):
 class PolicyTellable(Diagnostic):
     """How well a classifier tells the data's responses from the policy's own: an area under the curve.
 
-    A logistic model on TF-IDF of words and pairs of words (see `sibling_cosine`), cross-validated in five folds of whole
-    prompts. Only prompts count that have both, one response of each kind, so that topics tell nothing. One half where the
+    A logistic model on TF-IDF of words and pairs of words (see `sibling_cosine`), fitted on one half of the
+    prompts and measured on the other (arXiv:1610.06545). Only prompts count that have both, one response of each kind, so that topics tell nothing. One half where the
     data could be the policy's.
     """
 
@@ -75,6 +77,7 @@ class PolicyTellable(Diagnostic):
     error = (0.0, 0.95)
     unit = "share"
     change = _REWEIGHT
+    mitigations = (pairing.by_likelihood, sampling.policy_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on the sampled prompts that have both kinds."""
@@ -104,6 +107,7 @@ class ExtraSurprise(Diagnostic):
     good = (-math.inf, 0.5)
     error = (-math.inf, 2.0)
     change = _REWEIGHT
+    mitigations = (pairing.by_likelihood, sampling.policy_too)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on responses with log-probabilities."""
@@ -123,7 +127,9 @@ class EffectiveSampleShare(Diagnostic):
     """The effective sample size over the number of pairs, (sum w)^2 / (n sum w^2), with the weights of WPO (arXiv:2406.11827).
 
     A pair weighs exp(log pi(y_w|x) / |y_w|) exp(log pi(y_l|x) / |y_l|): how likely the policy is to give it, by the mean
-    token. WPO's alignment of the weights is left out. Where there are no pairs, over single responses.
+    token. WPO's alignment of the weights is left out. Where there are no pairs, over single responses. What it may be at
+    least is only said of 100 rows or more whose weights have no heavy tail: a Pareto tail of shape k below 0.25 with 97.5 %
+    confidence, so that the fourth moment is finite (the k of arXiv:1507.02646).
     """
 
     name = "effective_sample_share"
@@ -133,6 +139,7 @@ class EffectiveSampleShare(Diagnostic):
     error = (0.05, 1.0)
     unit = "share"
     change = _REWEIGHT
+    mitigations = (sampling.policy_too,)
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Measure it on pairs both of whose responses have log-probabilities."""
@@ -150,14 +157,10 @@ class EffectiveSampleShare(Diagnostic):
             weighed = data.features.select("response_id", "prompt_id").join(nats, on="response_id")
             weighed = weighed.with_columns(w=(-pl.col("nats")).exp())
         weighed = weighed.with_columns(ww=pl.col("w") ** 2, one=1.0)
-        found = smooth(
-            cluster_sums(weighed, ["w", "ww", "one"]),
-            lambda s: s[..., 0] ** 2 / (s[..., 2] * s[..., 1]),
-            n=weighed.height,
-            within=(0.0, 1.0),
-        )
-        if found is not None:
-            said = "Weighed by how likely the policy finds them, the rows count as many as"
+        told = effective_share(cluster_sums(weighed, ["w", "ww", "one"]), weighed["w"].to_numpy())
+        if told is not None:
+            found, bound = told
+            said = f"Weighed by how likely the policy finds them, the rows count as many as{bound}"
             yield self.found(found, said, plot=_weights(weighed), data=data)
 
 

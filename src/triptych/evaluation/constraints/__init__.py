@@ -36,6 +36,7 @@ from triptych.evaluation.constraints.language import Language
 from triptych.evaluation.constraints.length import Characters, Lines, Paragraphs, Sentences, Words
 from triptych.evaluation.constraints.parts import Sections, Separator
 from triptych.evaluation.constraints.structured import Json, JsonSchema, Regex
+from triptych.evaluation.constraints.unit_tests import UnitTests
 
 Constraint = Annotated[
     Words
@@ -67,7 +68,8 @@ Constraint = Annotated[
     | JsonSchema
     | Regex
     | Language
-    | FinalAnswer,
+    | FinalAnswer
+    | UnitTests,
     Field(discriminator="kind"),
 ]
 """Any constraint, told apart by its `kind`."""

@@ -8,13 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 _LONG = 100_000
 
 
-class Check(msgspec.Struct, frozen=True):
+class Check(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """The outcome of one checkable constraint on one text."""
 
     passed: bool
     """Whether the text satisfies the constraint."""
     found: str
     """What was found, for a person: "14 words; at most 12 wanted"."""
+    share: float | None = None
+    """How much of it is satisfied, from 0 to 1, where that is asked for."""
 
 
 class Checkable(BaseModel):
