@@ -386,6 +386,22 @@ def test_choices_of_people_agree_whichever_response_was_shown_first():
     assert only(AnnotatorAlpha(), judgements=said).value == pytest.approx(expected)
 
 
+def test_somebody_who_contradicts_herself_is_not_several_people():
+    said, ratings = [], []
+    for number in range(60):
+        a, b = (response(f"p_{number}", place) for place in (0, 1))
+        said += [judged([a, b], by="ann", model=None, ranks=ranks) for ranks in ((1, 2), (2, 1))]
+        ratings.append(said_by("ann", a, number % 2))
+    for diagnostic in (AnnotatorAlpha(), AnnotatorDistance()):
+        assert diagnostic.lacks(data_of(judgements=said)) is not None
+    # What she says at other times counts as one rating, the mean.
+    again = [said_by("ann", response(f"p_{number}", 0), 1 - number % 2, repeat=1) for number in range(60)]
+    ben = [said_by("ben", response(f"p_{number}", 0), number % 2) for number in range(60)]
+    expected = krippendorff.alpha([[n % 2 for n in range(60)], [0.5] * 60], level_of_measurement="interval")
+    found = only(AnnotatorAlpha(), judgements=[*said, *ratings, *again, *ben])
+    assert (found.value, found.n) == (pytest.approx(expected), 120)
+
+
 def test_an_annotator_of_another_mind_is_told_and_named():
     rng, said = random.Random(9), []
     farther = []

@@ -6,6 +6,7 @@ import math
 import random
 import statistics
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -154,6 +155,13 @@ def test_pairs_that_go_round_in_circles_are_told(round_ones):
     found = only(PreferenceCycles(), responses=made + two, examples=examples)
     assert (found.value, found.n) == (round_ones / 40, 40)
     assert found.severity == ("warn" if round_ones else "info")
+
+
+def test_a_long_chain_of_pairs_is_no_circle():
+    r = [response("p", place) for place in range(300)]
+    chain = [pair(w, l) for w, l in pairwise(r)]  # noqa: E741
+    assert only(PreferenceCycles(), responses=r, examples=chain).value == 0
+    assert only(PreferenceCycles(), responses=r, examples=[*chain, pair(r[-1], r[0])]).value == 1
 
 
 @pytest.mark.parametrize(("against", "severity"), [(6, "info"), (50, "error")])

@@ -13,7 +13,7 @@ from triptych.audit.evaluation.position import FirstSlotRate, OrdersAsked, SwapC
 from triptych.audit.evaluation.statuses import JudgementsWithoutAnswer, UnparsedJudgements
 from triptych.audit.evaluation.verifier import JudgeVerifierAgreement
 from triptych.audit.finding import Finding
-from triptych.audit.instantiation.length import ChosenLonger
+from triptych.audit.instantiation.length import ChosenLonger, LabelAucFromLength, LengthEffect
 from triptych.audit.intervals import ratio, wilson
 from triptych.audit.run import findings_of_blocks
 from triptych.audit.synthesis.contrast import NoContrast, UniqueAnswers
@@ -229,7 +229,7 @@ def test_the_judge_prefers_the_longer_response():
     assert (found.value, found.n, found.failure_mode, found.severity) == (0.9, 40, "E2", "warn")
 
 
-def pair(chosen, rejected, margin=0.5):
+def pair(chosen, rejected, margin=0.5, **more):
     return make_example(
         kind="pair",
         prompt_id=chosen.prompt_id,
@@ -237,6 +237,7 @@ def pair(chosen, rejected, margin=0.5):
         margin=margin,
         strategy="best_vs_worst",
         strategy_id="o",
+        **more,
     )
 
 
@@ -247,9 +248,41 @@ def test_the_chosen_response_is_longer():
         made += [short, long]
         examples.append(pair(long, short) if number < 49 else pair(short, long))
     tied = [response("p_tie", 0, "x"), response("p_tie", 1, "xyz")]
-    examples.append(pair(*tied, margin=0.0))
+    examples.append(pair(*tied, margin=0.0, labels=(0.5, 0.5)))
     found = only(ChosenLonger(), responses=made + tied, examples=examples)
     assert (found.value, found.n, found.failure_mode, found.severity) == (0.98, 50, "I5", "error")
+
+
+def test_prompts_whose_rows_are_those_of_one_are_too_few_to_tell():
+    """570 pairs of one prompt, 24 of as many others: by their rows they count as (570 + 24)^2 / (570^2 + 24) prompts."""
+    made, examples = [], []
+    for number in range(594):
+        prompt = f"p_{max(number - 569, 0)}"
+        short, long = response(prompt, 2 * number, "x" * (1 + number % 7)), response(prompt, 2 * number + 1, "x" * 20)
+        made += [short, long]
+        examples.append(pair(long, short) if number < 570 else pair(short, long))
+    for diagnostic in (ChosenLonger(), LabelAucFromLength(), LengthEffect()):
+        found = only(diagnostic, responses=made, examples=examples)
+        assert (found.severity, found.few, found.prompts) == ("info", True, 25)
+        assert found.effective_prompts == pytest.approx(594**2 / (570**2 + 24))
+        assert "25 prompts that count as 1.09 by their rows, too few to tell" in found.message
+    alike = [each for each in examples[-24:] for _ in range(3)]
+    found = only(ChosenLonger(), responses=made, examples=alike)
+    assert (found.effective_prompts, found.few) == (pytest.approx(24), False)
+
+
+def test_intervals_of_shares_hold_the_truth_where_prompts_differ_in_size():
+    """Three prompts of 100 rows and forty of one, whose shares are drawn: by the number of prompts 78 % would hold it."""
+    rng = random.Random(6)
+    sizes = [100] * 3 + [1] * 40
+    held = 0
+    for _ in range(600):
+        rates = [rng.betavariate(4, 1) for _ in sizes]
+        parts = [sum(rng.random() < rate for _ in range(n)) for rate, n in zip(rates, sizes, strict=True)]
+        products = [sum(a * b for a, b in zip(x, y, strict=True)) for x, y in ((parts, parts), (parts, sizes), (sizes, sizes))]
+        found = ratio(len(sizes), sum(parts), sum(sizes), *products)
+        held += found.low <= 0.8 <= found.high
+    assert held / 600 > 0.87
 
 
 def test_statuses_are_counted_for_each_model_and_evaluator():

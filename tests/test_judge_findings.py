@@ -17,7 +17,7 @@ from triptych.audit.agreement import preferences
 from triptych.audit.audit import audit
 from triptych.audit.coefficients import cohen_kappa, gwet_ac1, krippendorff_alpha
 from triptych.audit.data import Data
-from triptych.audit.estimates import bounded_mean, logit, smooth
+from triptych.audit.estimates import auc, bounded_mean, logit, smooth
 from triptych.audit.evaluation import DIAGNOSTICS
 from triptych.audit.evaluation.calibration import CalibrationError, CalibrationSlope
 from triptych.audit.evaluation.gold import GoldAccuracy, GoldAccuracyBySlice, GoldAlpha, GoldKappa
@@ -99,6 +99,22 @@ def test_kappa_and_ac1_are_those_that_irrcac_publishes_for_100_abstracts():
     counts = np.column_stack([(first == label) * 1 + (second == label) * 1 for label in range(3)])
     assert cohen_kappa(first, second, clusters).value == pytest.approx(0.7964094, abs=5e-8)
     assert gwet_ac1(counts, clusters).value == pytest.approx(0.8493305, abs=5e-8)
+
+
+def test_a_label_that_nobody_gives_counts_for_nothing():
+    """350 units of each label by the one rater, of which the other gets 420 of all 700 right, as many of each."""
+    said = [(truth, truth if i < 210 else 1 - truth) for truth in (0, 1) for i in range(350)]
+    shares = [sum(pair.count(label) for pair in said) / 1400 for label in (0, 1)]
+    agreed, chance = sum(a == b for a, b in said) / 700, sum(p * (1 - p) for p in shares) / (2 - 1)
+    by_hand = (agreed - chance) / (1 - chance)
+    assert by_hand == pytest.approx(0.2)
+    clusters = np.arange(700)
+    for labels in ((0, 1), (0, 1, 2), (-1, 0, 1)):
+        counts = np.array([[pair.count(label) for label in labels] for pair in said])
+        assert gwet_ac1(counts, clusters).value == pytest.approx(by_hand)
+        assert krippendorff_alpha(counts, clusters).value == pytest.approx(0.2 + 0.8 / 1400)  # Scott's pi, and its correction
+    assert cohen_kappa(*np.array(said).T, clusters).value == pytest.approx(0.2)
+    assert gwet_ac1(np.array([[0, 2, 0]] * 30), np.arange(30)) is None
 
 
 def test_alpha_and_kappa_are_those_of_the_libraries():
@@ -234,6 +250,56 @@ def test_of_many_responses_to_a_prompt_the_same_few_are_compared_whoever_scored_
     seen = {one.id for one in made[::2]} & set(least)
     both = of_all.join(of_some, on=["a", "b"])
     assert both.height == len(seen) * (len(seen) - 1) / 2
+
+
+def clustered(seed, clusters=80, size=12):
+    """Rows of clusters that have nearly all in common: x, and y of which x tells something."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=clusters).repeat(size) + 0.2 * rng.normal(size=clusters * size)
+    z = 0.7 * x + 1.5 * rng.normal(size=clusters).repeat(size)
+    y = z + 0.2 * rng.normal(size=clusters * size) > 0
+    return pl.DataFrame({"prompt_id": np.arange(clusters).repeat(size), "x": x, "y": y, "w": rng.normal(size=clusters * size)})
+
+
+def test_the_interval_of_an_auc_is_that_of_a_bootstrap_of_clusters():
+    rows = clustered(6)
+    one = auc(rows, "x", "y")
+    metrics = pytest.importorskip("sklearn.metrics")
+    assert one.value == pytest.approx(metrics.roc_auc_score(rows["y"], rows["x"]))
+    rng = np.random.default_rng(7)
+    parts = np.arange(rows.height).reshape(80, -1)
+    x, y = rows["x"].to_numpy(), rows["y"].to_numpy()
+    drawn = [parts[rng.integers(0, 80, 80)].ravel() for _ in range(400)]
+    low, high = np.quantile([metrics.roc_auc_score(y[at], x[at]) for at in drawn], [0.025, 0.975])
+    assert one.high - one.low == pytest.approx(high - low, rel=0.25)
+    apart = auc(rows.with_columns(prompt_id=np.arange(rows.height)), "x", "y")
+    assert one.high - one.low > 2.5 * (apart.high - apart.low)
+
+
+def test_the_interval_of_a_logistic_coefficient_is_that_of_the_sandwich_of_clusters():
+    rows = clustered(8)
+    found = logit(rows.with_columns(pl.col("y").cast(pl.Float64)), "y", ["x", "w"])
+    b = np.array([found["x"].value, found["w"].value])
+    x, y = rows.select("x", "w").to_numpy(), rows["y"].to_numpy().astype(float)
+    p = 1 / (1 + np.exp(-x @ b))
+    scores = (x * (y - p)[:, None]).reshape(80, -1, 2).sum(axis=1)
+    assert scores.sum(axis=0) == pytest.approx([0, 0], abs=1e-5)  # the coefficients are the best ones
+    bread = np.linalg.inv((x * (p * (1 - p))[:, None]).T @ x)
+    n = rows.height
+    variance = np.diag(bread @ scores.T @ scores @ bread) * 80 / 79 * (n - 1) / (n - 2)
+    from scipy.stats import t
+
+    for each, by_hand in zip((found["x"], found["w"]), t.ppf(0.975, 79) * np.sqrt(variance), strict=True):
+        assert (each.high - each.low) / 2 == pytest.approx(by_hand, rel=1e-3)
+    rng = np.random.default_rng(9)
+    parts = np.arange(n).reshape(80, -1)
+    drawn = []
+    for _ in range(100):
+        at = parts[rng.integers(0, 80, 80)].ravel()
+        again = rows[at].with_columns(pl.col("y").cast(pl.Float64), prompt_id=np.arange(n))
+        drawn.append(logit(again, "y", ["x", "w"])["x"].value)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert found["x"].high - found["x"].low == pytest.approx(high - low, rel=0.35)
 
 
 def test_the_accuracy_gap_compares_within_fifths():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 import polars as pl
@@ -75,16 +77,95 @@ def test_contradictions_go_with_both_their_sides_and_nothing_else_does(planted, 
     assert [row["id"] for row in rows(done)] == innocent
 
 
-def test_pairs_that_the_order_decides_go_where_orders_are_averaged(planted, tmp_path):
-    run = planted("judge_names_the_first")
+def test_contradictions_of_prompts_that_differ_in_white_space_and_case_alone_are_found_and_go(planted, tmp_path):
+    def asked_again_the_other_way_round(world):
+        for number in range(12):
+            twin, pair = world.questions[number], world.pairs[number]
+            world.questions.append(type(twin)(f" {twin.text.upper()}  ", list(twin.answers)))
+            world.pairs.append(type(pair)(len(world.questions) - 1, pair.rejected, pair.chosen, pair.margin))
+
+    clean_run = planted()
+    assert finding(clean_run, "contradictory_pairs").value == 0
+    before = [row["id"] for row in rows(clean_run)]
+    shutil.rmtree(clean_run.path)
+    run = planted(change=asked_again_the_other_way_round)
+    assert finding(run, "contradictory_pairs").value == 24 / len(rows(run))
+    done, _ = repair_run(run, tmp_path / "new", ["drop_contradictions"])
+    assert [row["id"] for row in rows(done)] == before[12:]
+
+
+def test_pairs_in_circles_go_until_an_order_agrees_with_all_that_stay(planted, tmp_path):
+    """Ten prompts whose five answers go 0 over 1 ... over 4, but for 4 over 0; ten where three go round, and 3 and 4 hang on."""
+    orders = [
+        [(w, l) for w in range(5) for l in range(w + 1, 5) if (w, l) != (0, 4)] + [(4, 0)],  # noqa: E741
+        [(0, 1), (1, 2), (2, 0), (0, 3), (3, 4)],
+    ]
+    kept = [[(0, 2), (0, 3), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4)], [(0, 3), (3, 4)]]
+
+    def round_and_round(world):
+        first = world.pairs[0]
+        world.pairs = [p for p in world.pairs if p.question >= 20]
+        for number in range(20):
+            answer = world.questions[number].answers[0]
+            world.questions[number].answers = [replace(answer, text=f"{answer.text} {i}") for i in range(5)]
+            world.pairs += [replace(first, question=number, chosen=w, rejected=l) for w, l in orders[number % 2]]  # noqa: E741
+        for said in (world.scores, world.choices, world.checks, world.people):
+            said.clear()
+        world.labels, world.groups, world.stepwise, world.logprobs = [], [], [], {}
+
+    run = planted(change=round_and_round)
+    before = finding(run, "preference_cycles")
+    assert (before.value, before.repair) == (1.0, "break_cycles")
+    done, _ = repair_run(run, tmp_path / "new", ["break_cycles"])
+    text = texts(run)
+    left = Counter()
+    for row in rows(done)[-sum(map(len, kept)) * 10 :]:
+        left[tuple(int(text[id][-1]) for id in row["response_ids"])] += 1
+    assert left == Counter([pair for some in kept for pair in some] * 10)
+    assert len(rows(done)) == len(rows(run)) - 10 * (3 + 3)
+    assert finding(done, "preference_cycles").value == 0
+
+
+def rest_on(run, *judges):
+    """Let each pair rest on what some judges say of its two responses together; of none if there are none."""
+    said = run.judgements().filter(pl.col("response_ids").list.len() == 2, pl.col("evaluator").is_in(judges)).collect()
+    by_pair = {}
+    for row in said.iter_rows(named=True):
+        by_pair.setdefault(frozenset(row["response_ids"]), []).append(row["id"])
+    ids = [by_pair.get(frozenset(row["response_ids"]), []) for row in rows(run)]
+    table = run.examples().collect().with_columns(judgement_ids=pl.Series(ids, dtype=pl.List(pl.String)))
+    table.write_parquet(run.path / "examples.parquet")
+
+
+def steady(run, judge):
+    """The pairs of which a judge names the same winner in every order."""
     said = {}
-    for row in run.judgements().filter(pl.col("evaluator") == "gamma").collect().iter_rows(named=True):
+    for row in run.judgements().filter(pl.col("evaluator") == judge).collect().iter_rows(named=True):
         winner = row["response_ids"][row["ranks"].index(1)]
         said.setdefault(frozenset(row["response_ids"]), set()).add(winner)
-    stands = [row["id"] for row in rows(run) if len(said[frozenset(row["response_ids"])]) == 1]
+    return [row["id"] for row in rows(run) if len(said[frozenset(row["response_ids"])]) == 1]
+
+
+def test_pairs_that_the_order_decides_go_where_orders_are_averaged(planted, tmp_path):
+    run = planted("judge_names_the_first")
+    rest_on(run, "gamma")
+    stands = steady(run, "gamma")
     assert 0 < len(stands) < len(rows(run))
     done, _ = repair_run(run, tmp_path / "new", ["swap_average"])
     assert [row["id"] for row in rows(done)] == stands
+
+
+@pytest.mark.parametrize("judges", [(), ("delta",), ("gamma", "delta")])
+def test_a_judge_that_sways_takes_no_label_away_that_does_not_rest_on_it_alone(planted, tmp_path, judges):
+    def asked_another(world):
+        if "delta" in judges:
+            world.choices += [replace(c, judge="delta", winner=min(c.first, c.second)) for c in world.choices]
+
+    run = planted("judge_names_the_first", change=asked_another)
+    rest_on(run, *judges)
+    assert len(steady(run, "gamma")) < len(rows(run))
+    _, log = repair_run(run, tmp_path / "new", ["swap_average"])
+    assert log.changes == ()
 
 
 def test_rows_that_would_teach_a_cut_off_text_go(planted, tmp_path):
@@ -162,6 +243,7 @@ def test_prompts_that_are_alike_become_one_family_and_a_split_keeps_them_togethe
 
 def test_a_repair_of_clean_data_changes_nothing_much_and_of_a_repaired_set_nothing_at_all(planted, tmp_path):
     run = planted("pairs_that_contradict")
+    rest_on(run, "gamma")
     names = ["drop_contradictions", "length_match", "swap_average"]
     once, _ = repair_run(run, tmp_path / "once", names)
     twice, log = repair_run(once, tmp_path / "twice", names)
@@ -180,6 +262,7 @@ def test_the_same_repair_gives_the_same_bytes_and_the_log_is_in_the_folder(plant
 
 def test_a_repair_that_would_leave_nothing_is_refused(planted, tmp_path):
     run = planted("judge_names_the_first", 1.0)
+    rest_on(run, "gamma")
     with pytest.raises(RunFolderError, match="nothing would be left"):
         repair_run(run, tmp_path / "new", ["swap_average"])
 

@@ -21,7 +21,7 @@ from test_findings import judged, lazy, pair, response, verified
 from triptych.audit.audit import audit
 from triptych.audit.data import Data
 from triptych.audit.embeddings import embedded
-from triptych.audit.features import packs, scripts
+from triptych.audit.features import features, packs, scripts
 from triptych.audit.loop import DIAGNOSTICS as LOOP
 from triptych.audit.loop.drift import (
     AnchorRegression,
@@ -60,6 +60,7 @@ from triptych.audit.synthesis.no_answer import (
     OtherScript,
     Refusals,
     RefusalsByLabel,
+    SharedAnswers,
     TemplateLeaks,
 )
 from triptych.audit.synthesis.prompts import (
@@ -542,6 +543,48 @@ def test_defects_of_texts_are_counted_for_each_source():
     assert only(CutOff(), data(responses=made)).value == 1.0  # of those whose end is known
 
 
+def test_refusals_and_marks_of_templates_are_known_in_the_words_in_which_they_come():
+    refusals = [
+        "I'm unable to help with this.",
+        "I’m not able to do that.",
+        "I am not comfortable with this.",
+        "I don't feel comfortable answering this.",
+        "I cannot assist with that request.",
+        "I can not say.",
+        "Unfortunately, I'm unable to tell you that.",
+        "No, I won't help you with that.",
+        "I will not write this.",
+        "I must respectfully decline.",
+        "I'm afraid I can't do that.",
+        "I'm really sorry, but no.",
+        "Sorry, but I can't.",
+        "My apologies, that is beyond me.",
+        "As a large language model, I have no opinion.",
+        "As an AI, I do not eat.",
+        "That's not something I can help with.",
+    ]
+    answers = [
+        "I can help with that.",
+        "I'm able to do that.",
+        "I am not sure whether it is 3 or 4.",
+        "I think I should begin with the units.",
+        "No, I think it is the third.",
+        "I'm going to the shop, said Ann.",
+        "Declining balances are written off.",
+        "As an airline, they fly.",
+        "She said: I'm sorry.",
+    ]
+    leaks = [
+        *("A.<|im_end|>", "A.<|User|>hello", "A.<|eot_id|>", "A<|reserved_special_token_7|>", "A <｜end▁of▁sentence｜>"),
+        *("A.<end_of_utterance>", "<start_of_turn>model", "[INST] A", "A</s>", "<bos>A", "### Response: A", "A\nHuman: B"),
+    ]
+    clean = ["x |> f <| y", "if a<|b|", "<end> of it", "the end_of_line mark", "a < b || c > d", "<b>bold</b>", "a Human: me"]
+    marked = features(lazy("responses", [answer("p", n, text) for n, text in enumerate([*refusals, *answers])]))
+    assert marked["refuses"].to_list() == [True] * len(refusals) + [False] * len(answers)
+    marked = features(lazy("responses", [answer("p", n, text) for n, text in enumerate([*leaks, *clean])]))
+    assert marked["leaks_template"].to_list() == [True] * len(leaks) + [False] * len(clean)
+
+
 def test_how_short_a_text_packs_is_what_zlib_says():
     import zlib
 
@@ -564,6 +607,26 @@ def test_answers_in_another_script_than_the_prompts():
         pl.Series(["שלום לכם חברים יקרים", "日本語で答えてください、お願い", "plain English text", "12345", None])
     )
     assert told.to_list() == ["Hebrew", "East Asian", "Latin", None, None]
+
+
+def test_one_text_in_answer_to_many_prompts_is_told_and_short_answers_are_not():
+    rng = random.Random(18)
+    canned = "I can certainly help you with this. Please tell me more about it."
+
+    def says_often(n, i):
+        if i == 0 and n < 30:
+            return canned.upper() if n % 2 else f" {canned} "
+        return ["yes", "42", "The class is: positive."][n % 3] if i == 1 else says(rng, 30)
+
+    found = only(SharedAnswers(), data(responses=sampled(60, 3, says_often)))
+    assert (found.value, found.n, found.failure_mode, found.severity) == (30 / 120, 120, "S10", "warn")
+    own = sampled(60, 3, lambda n, i: canned.replace("this", f"number {n}"))  # the same thrice, but for one prompt
+    assert only(SharedAnswers(), data(responses=own)).value == 0
+    again = [prompt(f"{'What is' if n % 2 else 'what  IS'} number {n // 2}") for n in range(60)]
+    made = [answer(one.id, 0, canned.replace("this", f"number {n // 2}")) for n, one in enumerate(again)]
+    assert only(SharedAnswers(), data(prompts=again, responses=made)).value == 0  # prompts that ask the same
+    unspaced = sampled(40, 1, lambda n, i: "对不起，我不能回答这个问题，因为它涉及到一些敏感的内容。" if n < 10 else "是")
+    assert only(SharedAnswers(), data(responses=unspaced)).n == 10
 
 
 def test_refusals_among_chosen_and_rejected():

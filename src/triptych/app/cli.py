@@ -333,10 +333,10 @@ def repair(
 
     \b
     NAME is one of drop_defective, drop_test_prompts, drop_copied_prompts,
-    drop_noisy_prompts, drop_duplicates, drop_contradictions, drop_near_identical,
-    swap_average, drop_small_margins, drop_within_noise, drop_low_chosen,
-    cap_per_prompt, length_match, drop_zero_groups, balance_labels,
-    weight_by_margin, resplit.
+    drop_noisy_prompts, drop_duplicates, drop_contradictions, break_cycles,
+    drop_against_scores, drop_near_identical, swap_average, drop_small_margins,
+    drop_within_noise, drop_low_chosen, cap_per_prompt, length_match,
+    drop_zero_groups, balance_labels, weight_by_margin, resplit.
     """
     from triptych.app.repair import repair_command
 

@@ -104,7 +104,7 @@ def _trust(summary: Summary) -> str:
         if finding.change and finding.severity != "info":
             lines += textwrap.wrap(finding.change, _WIDTH, initial_indent=" " * 8 + "-> ", subsequent_indent=" " * 11)
     others = [finding for finding in summary.findings if finding not in telling]
-    few = sum(finding.prompts < FEWEST_PROMPTS for finding in others)
+    few = sum(finding.few for finding in others)
     if len(others) > few:
         lines.append(f"  {many(len(others) - few, 'other check')} found nothing; --json lists them all")
     if few:

@@ -77,13 +77,14 @@ def gwet_ac1(counts: Array, clusters: Array) -> Estimate | None:
     """Gwet's AC1 (British J. Mathematical and Statistical Psychology 61, 2008), of units rated by any number of raters.
 
     Chance agreement is that of Gwet: sum of p (1 - p) over labels / (labels - 1), with p the mean share of raters who give
-    the label. It does not fall apart where nearly all say the same, as kappa and alpha do. `counts` as in `krippendorff_alpha`.
+    the label. It does not fall apart where nearly all say the same, as kappa and alpha do. `counts` as in `krippendorff_alpha`;
+    a label that nobody gives counts for nothing. None where fewer than two labels are given.
     """
     import numpy as np
 
     counts, clusters = np.asarray(counts, dtype=float), np.asarray(clusters)
     rated = counts.sum(1) > 0
-    counts, clusters = counts[rated], clusters[rated]
+    counts, clusters = counts[rated][:, counts.any(0)], clusters[rated]
     m, labels = counts.sum(1), counts.shape[1]
     several = m > 1
     agreed = np.where(several, (counts * (counts - 1)).sum(1) / np.where(several, m * (m - 1), 1), 0.0)

@@ -259,6 +259,21 @@ class Data:
             sides[0], left_on="chosen", right_on="chosen_response_id", how="inner", maintain_order="left"
         ).join(sides[1], left_on="rejected", right_on="rejected_response_id", how="inner", maintain_order="left")
 
+    @property
+    def rests_on(self) -> pl.LazyFrame:
+        """Whose verdicts, on what, the label of a training pair rests on. Columns: id (of the pair), evaluator_id, criterion."""
+        import polars as pl
+
+        by_whom = self.judgements.select("evaluator_id", "criterion", judgement_ids="id")
+        return (
+            self.examples.filter(pl.col("kind") == "pair")
+            .select("id", "judgement_ids")
+            .explode("judgement_ids")
+            .join(by_whom, on="judgement_ids")
+            .select("id", "evaluator_id", "criterion")
+            .unique()
+        )
+
     @cached_property
     def similarity(self) -> pl.DataFrame:
         """How alike the responses of up to 10,000 pairs are; see `triptych.audit.similarity`. Columns: id, similarity."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from triptych.audit.finding import FEWEST_PROMPTS, OURS, Finding, Plot, Severity
+from triptych.audit.finding import OURS, Finding, Plot, Severity, too_few
 from triptych.audit.intervals import Estimate, shares, sums
 from triptych.audit.mitigations.mitigation import Mitigation, proposed
 from triptych.audit.needs import Need
@@ -79,6 +79,7 @@ class Diagnostic(ABC):
             high=estimate.high if math.isfinite(estimate.high) else None,
             n=estimate.n,
             prompts=estimate.prompts,
+            effective_prompts=estimate.effective_prompts,
             threshold=self._threshold(estimate.value),
             threshold_source=self.source,
             severity=severity,
@@ -93,8 +94,10 @@ class Diagnostic(ABC):
     def _verdict(self, estimate: Estimate, outside: bool) -> tuple[Severity, str]:
         least, most = self.good
         wanted = self.range_of(self.good)
-        if estimate.prompts < FEWEST_PROMPTS:
-            return "info", f"from {estimate.prompts} prompt{'s' * (estimate.prompts != 1)}, too few to tell"
+        if too_few(estimate.prompts, estimate.effective_prompts):
+            worth = estimate.effective_prompts
+            by_rows = "" if worth is None or worth > 0.95 * estimate.prompts else f" that count as {short(worth)} by their rows"
+            return "info", f"from {estimate.prompts} prompt{'s' * (estimate.prompts != 1)}{by_rows}, too few to tell"
         if estimate.high < least or estimate.low > most:
             grave = estimate.high < self.error[0] or estimate.low > self.error[1]
             return "error" if grave else "warn", f"where {wanted} is expected"

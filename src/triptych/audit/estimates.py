@@ -38,6 +38,7 @@ def smooth(
     within: tuple[float, float] = (-math.inf, math.inf),
     prior: Floats = None,
     root: bool = False,
+    rows_at: int | None = None,
 ) -> Estimate | None:
     """A smooth function of sums over prompts, with the interval that the jackknife gives; None where it is not defined.
 
@@ -50,6 +51,9 @@ def smooth(
     `prior` has rows like those of `sums`. They are added for the interval only, as prompts that might have been: where what
     has not been seen yet would matter, as with a rare label, the interval would be too narrow without them (Agresti and
     Caffo, American Statistician 54, 2000).
+
+    `rows_at` is the column of `sums` that counts rows, if there is one: then the degrees of freedom are those of the
+    effective number of prompts (see `Estimate`).
     """
     import numpy as np
 
@@ -57,6 +61,8 @@ def smooth(
     prompts = len(sums)
     if prompts == 0:
         return None
+    effective = None if rows_at is None else effective_clusters(sums[:, rows_at])
+    clusters = prompts if effective is None else effective
     total = sums.sum(axis=0)
     low, high = within
     with np.errstate(all="ignore"):
@@ -72,18 +78,27 @@ def smooth(
         left_out = np.asarray(statistic(total - sums), dtype=float)
     left_out = left_out[np.isfinite(left_out)]
     if _at_an_end(centre, within) and math.isfinite(high - low):
-        return _wilson(value, within, prompts, n, prompts)
+        return _wilson(value, within, clusters, n, prompts, effective)
     k = len(left_out)
     if k < 2:
-        return Estimate(value, low, high, n, prompts)
+        return Estimate(value, low, high, n, prompts, effective)
     if not root and any(_at_an_end(each, within) for each in (centre, left_out.min(), left_out.max())):
-        return _beside_an_end(value, left_out, within, n, prompts)
+        return _beside_an_end(value, left_out, within, n, prompts, effective)
     scale, back = _scale(within, root)
     with np.errstate(all="ignore"):
         error = _jackknife(scale(left_out))
-        middle, reach = float(scale(np.asarray(centre))), student(min(k, prompts) - 1) * error
+        middle, reach = float(scale(np.asarray(centre))), student(min(k, clusters) - 1) * error
     first, last = float(back(middle - reach)), float(back(middle + reach))
-    return Estimate(value, min(first, value), max(last, value), n, prompts)
+    return Estimate(value, min(first, value), max(last, value), n, prompts, effective)
+
+
+def effective_clusters(sizes: Floats) -> float:
+    """How many clusters of equal size tell as much as those of some sizes (see `Estimate`)."""
+    import numpy as np
+
+    sizes = np.asarray(sizes, dtype=float)
+    squares = float((sizes**2).sum())
+    return min(float(sizes.sum()) ** 2 / squares, float(len(sizes))) if squares > 0 else float(len(sizes))
 
 
 def _at_an_end(value: float, within: tuple[float, float]) -> bool:
@@ -96,16 +111,18 @@ def _jackknife(left_out: Floats) -> float:
     return math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
 
 
-def _wilson(value: float, within: tuple[float, float], effective: float, n: int, prompts: int) -> Estimate:
+def _wilson(
+    value: float, within: tuple[float, float], rows: float, n: int, prompts: int, effective: float | None
+) -> Estimate:
     """Wilson's interval for the value's place within its range, as if that were a share of an effective number of rows."""
     low, high = within
     place = min(max((value - low) / (high - low), 0.0), 1.0)
-    first, last = wilson(place, _fewer(effective, prompts))
-    return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts)
+    first, last = wilson(place, _fewer(rows, prompts if effective is None else effective))
+    return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts, effective)
 
 
 def _beside_an_end(
-    value: float, left_out: Floats, within: tuple[float, float], n: int, prompts: int
+    value: float, left_out: Floats, within: tuple[float, float], n: int, prompts: int, effective: float | None
 ) -> Estimate:
     """The interval where the value, or that without some prompt, stands at an end of the range.
 
@@ -115,15 +132,15 @@ def _beside_an_end(
     low, high = within
     error = _jackknife(left_out)
     if error == 0:
-        return Estimate(value, low, high, n, prompts)
+        return Estimate(value, low, high, n, prompts, effective)
     if math.isfinite(high - low):
-        effective = (value - low) * (high - value) / error**2 or float(prompts)
-        return _wilson(value, within, min(effective, float(n)), n, prompts)
-    reach = student(len(left_out) - 1) * error
-    return Estimate(value, max(value - reach, low), min(value + reach, high), n, prompts)
+        rows = (value - low) * (high - value) / error**2 or float(prompts)
+        return _wilson(value, within, min(rows, float(n)), n, prompts, effective)
+    reach = student(min(len(left_out), prompts if effective is None else effective) - 1) * error
+    return Estimate(value, max(value - reach, low), min(value + reach, high), n, prompts, effective)
 
 
-def _fewer(n: float, prompts: int) -> float:
+def _fewer(n: float, prompts: float) -> float:
     """How many rows Wilson's interval should be told of, so that it is as wide as Student's t asks for."""
     return n * (_Z / student(prompts - 1)) ** 2
 
@@ -149,9 +166,9 @@ def share(sums: Floats, *, n: int) -> Estimate | None:
     seen = prompts / (prompts - 1) * float(((part - value * whole) ** 2).sum())
     unseen = _TENTH * float(whole.mean()) ** 2 * (value**2 + (1 - value) ** 2)
     effective = value * (1 - value) * float(whole.sum()) ** 2 / (seen + unseen)
-    least = float(whole.sum()) ** 2 / float((whole**2).sum())
-    low, high = wilson(value, _fewer(max(effective, least), prompts))
-    return Estimate(value, low, high, n, prompts)
+    least = effective_clusters(whole)
+    low, high = wilson(value, _fewer(max(effective, least), least))
+    return Estimate(value, low, high, n, prompts, least)
 
 
 def effective_share(sums: Floats, weights: Floats) -> tuple[Estimate, str] | None:
@@ -232,7 +249,7 @@ def _scale(
 def mean(rows: pl.DataFrame, column: str, cluster: str = "prompt_id") -> Estimate | None:
     """The mean of a column over rows."""
     rows = rows.select(cluster, value=column).drop_nulls().with_columns(one=1.0)
-    return smooth(cluster_sums(rows, ["value", "one"], cluster), lambda s: s[..., 0] / s[..., 1], n=rows.height)
+    return smooth(cluster_sums(rows, ["value", "one"], cluster), lambda s: s[..., 0] / s[..., 1], n=rows.height, rows_at=1)
 
 
 def correlation(
@@ -253,7 +270,7 @@ def correlation(
         return (sxy - sx * sy / n) / ((sxx - sx**2 / n) * (syy - sy**2 / n)) ** 0.5
 
     sums = cluster_sums(centred, ["x", "y", "xx", "yy", "xy", "one"], cluster)
-    return smooth(sums, pearson, n=rows.height, within=(-1.0, 1.0))
+    return smooth(sums, pearson, n=rows.height, within=(-1.0, 1.0), rows_at=5)
 
 
 def auc(rows: pl.DataFrame, score: str, label: str, cluster: str = "prompt_id") -> Estimate | None:
@@ -278,15 +295,16 @@ def auc(rows: pl.DataFrame, score: str, label: str, cluster: str = "prompt_id") 
     placed = np.where(label_, below(score_, other[0]), 1 - below(score_, other[1]))
     value = float(placed[label_].mean())
     pulls = np.where(label_, (placed - value) / positives, (placed - value) / negatives)
-    by_cluster = rows.select(cluster).with_columns(pull=pl.Series(pulls)).group_by(cluster).agg(pl.col("pull").sum())
+    by_cluster = rows.select(cluster, pull=pl.Series(pulls)).group_by(cluster).agg(pl.col("pull").sum(), pl.len())
     clusters = by_cluster.height
     if clusters < 2:
         return Estimate(value, 0.0, 1.0, rows.height, clusters)
     variance = clusters / (clusters - 1) * float((by_cluster["pull"] ** 2).sum())
+    worth = effective_clusters(by_cluster["len"].to_numpy())
     # As an effective number of rows, so that Wilson's interval keeps it in [0, 1] (as in `ratio`).
-    effective = min(float(rows.height), value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else clusters
-    low, high = wilson(value, _fewer(effective, clusters))
-    return Estimate(value, low, high, rows.height, clusters)
+    effective = min(float(rows.height), value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else worth
+    low, high = wilson(value, _fewer(effective, worth))
+    return Estimate(value, low, high, rows.height, clusters, worth)
 
 
 def bounded_mean(
@@ -303,7 +321,7 @@ def bounded_mean(
     if found is None:
         return None
     middle, first, last = (low + (high - low) * end for end in (found.value, found.low, found.high))
-    return Estimate(middle, first, last, found.n, found.prompts)
+    return Estimate(middle, first, last, found.n, found.prompts, found.effective_prompts)
 
 
 def difference(
@@ -424,9 +442,10 @@ def logit(rows: pl.DataFrame, y: str, x: Sequence[str], cluster: str = "prompt_i
             return {}
     if not fitted.converged or not np.isfinite(fitted.bse).all() or np.abs(model.exog @ fitted.params).max() > 25:
         return {}
-    reach = student(clusters - 1) * fitted.bse
+    worth = effective_clusters(rows.group_by(cluster).len()["len"].to_numpy())
+    reach = student(worth - 1) * fitted.bse
     return {
-        name: Estimate(float(value), float(value - half), float(value + half), rows.height, clusters)
+        name: Estimate(float(value), float(value - half), float(value + half), rows.height, clusters, worth)
         for name, value, half in zip(names, fitted.params, reach, strict=True)
     }
 

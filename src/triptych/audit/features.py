@@ -15,8 +15,16 @@ _HEADING = r"(?m)^#{1,6}\s"
 _BOLD = r"\*\*[^*\n]+\*\*"
 _CODE = r"(?m)^\s*```"
 _REFUSAL = (
-    r"(?i)^\W*(?:i['’]?m (?:very |really |so )?sorry|sorry,|i (?:can(?:no|['’])t|am (?:not able|unable)|won['’]t|must decline)|"
-    r"as an ai\b|i apologi[sz]e|unfortunately,? i (?:can|am))"
+    r"(?i)^\W*(?:(?:no|unfortunately|regrettably),? )?(?:"
+    r"i['’]?m (?:very |really |so |truly |terribly )?sorry|sorry[,.]|sorry but\b|my apologies|i apologi[sz]e|"
+    r"(?:i(?:['’]m| am) afraid (?:that )?)?i can(?:no|['’]| no)t\b|"
+    r"i(?:['’]m| am) (?:not comfortable|(?:unable|not (?:able|allowed|permitted|willing|programmed|designed|in a position)) to)\b|"
+    r"i (?:do not|don['’]t) (?:feel (?:comfortable|right)|think i (?:can|should|ought))\b|"
+    r"i (?:won['’]t|will not|refuse|(?:respectfully )?decline|wouldn['’]t be able)\b|"
+    r"i(?:['’]d| would) (?:rather|prefer) not\b|i (?:must|(?:will )?have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b|"
+    r"(?:that|this)(?:['’]s| is) not something (?:that )?i\b|"
+    r"as an? (?:ai\b|(?:large )?language model)|i(?:['’]m| am) (?:just|only) an ai\b)|"
+    r"(?i)^\W*unfortunately,? i (?:can|am)"
 )
 _HEDGE = (
     r"(?i)\b(?:perhaps|maybe|might|possibly|it seems|i think|i believe|probably|likely|could be|generally|typically)\b"
@@ -26,7 +34,7 @@ _FLATTERY = (
     r"\byou(?:['’]re| are) (?:absolutely|completely|so|totally) right\b"
 )
 _TEMPLATE = (
-    r"<\|[a-z_]{2,20}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>|"
+    r"<[|｜][A-Za-z0-9_▁]{2,40}[|｜]>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|begin|end)_of_(?:turn|utterance|text|message)>|<(?:bos|eos)>|"
     r"(?m)^###? (?:Human|Assistant|Instruction|Response):|^(?:Human|Assistant|USER|ASSISTANT): "
 )
 

@@ -17,6 +17,11 @@ FEWEST_PROMPTS = 20
 _STAGES: dict[str, Stage] = {"S": "synthesis", "E": "evaluation", "I": "instantiation", "L": "loop", "R": "principle"}
 
 
+def too_few(prompts: int, effective: float | None) -> bool:
+    """Whether prompts, and those that they are worth by their rows, are fewer than `FEWEST_PROMPTS`."""
+    return prompts < FEWEST_PROMPTS or (effective is not None and round(effective) < FEWEST_PROMPTS)
+
+
 class Histogram(msgspec.Struct, frozen=True, tag="histogram"):
     """How often values fall between neighbouring edges."""
 
@@ -70,6 +75,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """How many rows, pairs or prompts it is measured on."""
     prompts: int
     """How many prompts these come from."""
+    effective_prompts: float | None = None
+    """How many prompts with as many rows each tell as much: (sum n)^2 / sum n^2 for n rows of a prompt; null where not known."""
     threshold: float | None = None
     threshold_source: str = ""
     severity: Severity = "info"
@@ -87,6 +94,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The repair that needs no new call (see `triptych.audit.repairs`)."""
     plot: Plot | None = None
     """What shows it to the eye."""
+
+    @property
+    def few(self) -> bool:
+        """Whether it saw too few prompts to tell, or nearly all of its rows are those of a few."""
+        return too_few(self.prompts, self.effective_prompts)
 
     @property
     def stage(self) -> Stage:

@@ -25,6 +25,9 @@ class Estimate(msgspec.Struct, frozen=True):
     """Of how many rows."""
     prompts: int
     """From how many prompts: the clusters."""
+    effective_prompts: float | None = None
+    """How many prompts with as many rows each tell as much: (sum n)^2 / sum n^2 for n rows of a prompt (Kish, Survey Sampling,
+    1965). One prompt with nearly all rows makes it nearly 1, however many there are. None where it is not known."""
 
 
 def sums(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:
@@ -80,16 +83,18 @@ def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> 
     ch. 6 and 9). It gives an effective sample size, corrected for the number of clusters by Student's t (Korn
     and Graubard, Survey Methodology 24, 1998), which goes into Wilson's interval (JASA 22, 1927). Franco,
     Little, Louis and Slud (J. Survey Statistics and Methodology 7, 2019) compare such intervals. Where all
-    rows agree the variance can't be seen, and each prompt counts as one row.
+    rows agree the variance can't be seen, and each prompt counts as one row. The number of clusters is the
+    effective one, by their sizes.
     """
     value = y / m
-    effective = float(prompts)
+    clusters = min(m * m / mm, float(prompts))
+    effective = clusters
     if prompts > 1 and 0 < value < 1:
         variance = prompts / (prompts - 1) * max(yy - 2 * value * ym + value * value * mm, 0.0) / (m * m)
         effective = min(m, value * (1 - value) / variance) if variance > 0 else m
-    effective *= (_Z / student(prompts - 1)) ** 2
+    effective *= (_Z / student(clusters - 1)) ** 2
     low, high = wilson(value, effective)
-    return Estimate(value, low, high, round(m), prompts)
+    return Estimate(value, low, high, round(m), prompts, clusters)
 
 
 def wilson(value: float, n: float) -> tuple[float, float]:
@@ -100,7 +105,7 @@ def wilson(value: float, n: float) -> tuple[float, float]:
     return max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
 
 
-def student(freedom: int) -> float:
+def student(freedom: float) -> float:
     """The 97.5 % point of Student's t (expansion 26.7.5 of Abramowitz and Stegun, 1964)."""
     z, v = _Z, max(freedom, 1)
     return (

@@ -26,7 +26,7 @@ def ratings(data: Data) -> pl.DataFrame:
     """What people say of things that two or more of them judged: of a response by itself, or of which of two is better.
 
     Columns: prompt_id, criterion, about (what was judged), evaluator, evaluator_id, rating (a score in [0, 1]; of two
-    responses 1 or 0 for the one or the other, 0.5 for a tie), judgement_id.
+    responses 1 or 0 for the one or the other, 0.5 for a tie; the mean of what they said at several times), judgement_id (one).
     """
     import polars as pl
 
@@ -38,7 +38,8 @@ def ratings(data: Data) -> pl.DataFrame:
         said.join(shown, on="judgement_id")
         .filter((pl.col("shown").list.len() == 1) | (pair & (pl.col("response_id") == least)))
         .with_columns(about=pl.col("shown").list.sort().list.join(" "))
-        .select(*_UNIT, "evaluator", "evaluator_id", "judgement_id", rating="verdict")
+        .group_by(*_UNIT, "evaluator", "evaluator_id", maintain_order=True)
+        .agg(pl.col("judgement_id").min(), rating=pl.col("verdict").mean())
         .filter(pl.len().over(_UNIT) > 1)
         .collect()
     )
@@ -118,9 +119,7 @@ class AnnotatorDistance(Diagnostic):
 
         own = pl.col("rating")
         each = (
-            data.once(ratings).group_by(*_UNIT, "evaluator", "evaluator_id")
-            .agg(own.mean(), pl.col("judgement_id").min())
-            .with_columns(m=pl.len().over(_UNIT), all=own.sum().over(_UNIT))
+            data.once(ratings).with_columns(m=pl.len().over(_UNIT), all=own.sum().over(_UNIT))
             .filter(pl.col("m") > 2)
             .with_columns(d=(own - (pl.col("all") - own) / (pl.col("m") - 1)).abs())
             .with_columns(farther=pl.col("d") - (pl.col("d").sum().over(_UNIT) - pl.col("d")) / (pl.col("m") - 1))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from triptych.audit import agreement
 from triptych.audit.diagnostic import Share
 from triptych.audit.mitigations import pairing, scoring
-from triptych.audit.needs import PAIRS
+from triptych.audit.needs import LIBRARIES, PAIRS
 from triptych.instantiation.rescale import raw_scores, unscaled
 
 if TYPE_CHECKING:
@@ -16,22 +16,28 @@ if TYPE_CHECKING:
     from triptych.audit.data import Data
 
 _CHANGE = "drop what contradicts itself, have somebody judge it again, or smooth the labels"
-_ROUNDS = 64
-"""Longer chains of pairs than that are no longer followed, so that nothing runs for ever."""
 
 
-def _as_texts(data: Data) -> pl.LazyFrame:
-    """Pairs by what their responses say, apart from case and white space: w and l are equal for equal texts."""
+def as_texts(data: Data) -> pl.LazyFrame:
+    """Pairs by what they say: the prompt apart from case, white space and the marks at the ends of words, the responses apart
+    from case and white space.
+
+    Columns: id, prompt_id, asks, w (chosen), l (rejected); numbers that are equal for equal texts.
+    """
     import polars as pl
 
-    named = {"w": "chosen_alike", "l": "rejected_alike"}
-    return data.pair_features.lazy().select("id", "prompt_id", "strategy", **named).filter(pl.col("w") != pl.col("l"))
+    asked = data.asked.lazy().select("prompt_id", "asks")
+    pairs = data.pair_features.lazy().select("id", "prompt_id", w="chosen_alike", l="rejected_alike")
+    return pairs.join(asked, on="prompt_id", how="left").with_columns(
+        asks=pl.coalesce("asks", pl.col("prompt_id").hash())
+    )
 
 
 class ContradictoryPairs(Share):
     """Share of pairs whose opposite is in the data too: the same two texts in answer to the same prompt, the other one chosen.
 
-    Texts that differ in case and white space alone count as the same. The two pull in opposite directions, and teach nothing.
+    Texts that differ in case and white space alone count as the same, prompts also where the marks at the ends of words differ.
+    The two pull in opposite directions, and teach nothing.
     """
 
     name = "contradictory_pairs"
@@ -47,9 +53,9 @@ class ContradictoryPairs(Share):
         """Each pair, and whether its opposite is there."""
         import polars as pl
 
-        pairs = _as_texts(data)
-        opposite = pairs.select("prompt_id", w="l", l="w", part=pl.lit(1)).unique()
-        return pairs.join(opposite, on=["prompt_id", "w", "l"], how="left").with_columns(
+        pairs = as_texts(data).filter(pl.col("w") != pl.col("l"))
+        opposite = pairs.select("asks", w="l", l="w", part=pl.lit(1)).unique()
+        return pairs.join(opposite, on=["asks", "w", "l"], how="left").with_columns(
             part=pl.col("part").fill_null(0), whole=1, shows=pl.col("part").is_not_null()
         )
 
@@ -67,30 +73,27 @@ class PreferenceCycles(Share):
 
     name = "preference_cycles"
     failure_mode = "I6"
-    needs = (PAIRS,)
+    needs = (LIBRARIES, PAIRS)
     good = (0.0, 0.05)
     error = (0.0, 0.3)
     change = (
         "make pairs of one score or ranking of each response, which can't go round in circles, or drop these prompts"
     )
-    repair = "drop_contradictions"
+    repair = "break_cycles"
     mitigations = (pairing.scored_pairs,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each prompt with enough pairs, and whether they go round in a circle."""
         import polars as pl
 
-        edges = _as_texts(data).select("id", "prompt_id", "w", "l").unique(["prompt_id", "w", "l"]).collect()
-        opposite = edges.select("prompt_id", w="l", l="w")
-        edges = edges.join(opposite, on=["prompt_id", "w", "l"], how="anti")
+        edges = edges_of(data)
         texts = pl.concat_list("w", "l").explode().n_unique()
-        wide = edges.group_by("prompt_id").agg(pl.len(), texts.alias("texts"))
-        wide = wide.filter((pl.col("len") > 2) & (pl.col("texts") > 2)).select("prompt_id")
-        circles = _circles(edges.join(wide, on="prompt_id", how="semi"))
-        found = circles.group_by("prompt_id").agg(pl.col("id").min(), part=pl.lit(1))
+        wide = edges.group_by("asks").agg(pl.len(), texts.alias("texts"), pl.col("prompt_id").min())
+        wide = wide.filter((pl.col("len") > 2) & (pl.col("texts") > 2)).select("asks", "prompt_id")
+        found = in_circles(edges).group_by("asks").agg(pl.col("id").min(), part=pl.lit(1))
         return (
             wide.lazy()
-            .join(found.lazy(), on="prompt_id", how="left")
+            .join(found.lazy(), on="asks", how="left")
             .with_columns(pl.col("part").fill_null(0), whole=1, shows=pl.col("id").is_not_null())
         )
 
@@ -99,18 +102,31 @@ class PreferenceCycles(Share):
         return "", "The pairs of a prompt go round in a circle for"
 
 
-def _circles(edges: pl.DataFrame) -> pl.DataFrame:
-    """What is left of pairs when those are taken away, again and again, whose winner never loses or whose loser never wins.
+def edges_of(data: Data) -> pl.DataFrame:
+    """Of pairs that say the same one, without those whose opposite is there. Columns: as in `as_texts`."""
+    import polars as pl
 
-    Something is left of exactly those prompts whose pairs go round in a circle.
-    """
-    for _ in range(_ROUNDS):
-        losers, winners = edges.select("prompt_id", w="l"), edges.select("prompt_id", l="w")
-        left = edges.join(losers, on=["prompt_id", "w"], how="semi").join(winners, on=["prompt_id", "l"], how="semi")
-        if left.height == edges.height:
-            break
-        edges = left
-    return edges
+    key = ["asks", "w", "l"]
+    edges = as_texts(data).filter(pl.col("w") != pl.col("l")).unique(key).collect()
+    return edges.join(edges.select("asks", w="l", l="w"), on=key, how="anti")
+
+
+def in_circles(edges: pl.DataFrame) -> pl.DataFrame:
+    """The pairs that stand in a circle: those whose two texts lie in one strongly connected component."""
+    import numpy as np
+    import polars as pl
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ends = [edges.select(pl.struct("asks", text=side).hash()).to_series() for side in ("w", "l")]
+    place: Any = np.unique(pl.concat(ends).to_numpy(), return_inverse=True)[1]
+    w, l = place[: edges.height], place[edges.height :]  # noqa: E741
+    size = int(place.max()) + 1 if place.size else 0
+    if not size:
+        return edges
+    graph = coo_matrix((np.ones(edges.height), (w, l)), shape=(size, size))
+    component = connected_components(graph, directed=True, connection="strong")[1]
+    return edges.filter(pl.Series(component[w] == component[l]))
 
 
 class SecondOpinionAgainst(Share):
@@ -143,15 +159,7 @@ class SecondOpinionAgainst(Share):
             b=pl.max_horizontal("chosen", "rejected"),
             label=pl.when(a_chosen).then(1.0).otherwise(-1.0),
         )
-        by_whom = data.judgements.select("evaluator_id", judgement_ids="id")
-        rests_on = (
-            data.examples.filter(pl.col("kind") == "pair")
-            .select("id", "judgement_ids")
-            .explode("judgement_ids")
-            .join(by_whom, on="judgement_ids")
-            .select("id", "evaluator_id")
-            .unique()
-        )
+        rests_on = data.rests_on.select("id", "evaluator_id").unique()
         true = data.by_gold.select("evaluator_id").unique()
         on_gold = rests_on.join(true, on="evaluator_id", how="semi").select("id").unique()
         against = pl.col("prefers") != pl.col("label")
@@ -196,7 +204,11 @@ class ScoresAgainstLabel(Share):
         rows = rows.join(raw, left_on="rejected", right_on="id", how="left", suffix="_b")
         apart = pl.coalesce(pl.col("margin").fill_nan(None), pl.col("raw") - pl.col("raw_b"))
         against = pl.col("apart") < 0
-        return rows.with_columns(apart=apart).filter(pl.col("apart") != 0).with_columns(part=against, whole=1, shows=against)
+        return (
+            rows.with_columns(apart=apart)
+            .filter(pl.col("apart") != 0)
+            .with_columns(part=against, whole=1, shows=against)
+        )
 
     def say(self) -> tuple[str, str]:  # type: ignore[override]
         """About all pairs."""

@@ -113,7 +113,7 @@ class LengthEffect(Diagnostic):
         for strategy, pairs in each_strategy(data.pair_features):
             w, l = ((1 + pl.col(f"{side}_chars")).log() for side in ("chosen", "rejected"))  # noqa: E741
             rows = pairs.select("prompt_id", w=w, l=l).with_columns(ww=pl.col("w") ** 2, ll=pl.col("l") ** 2, one=1.0)
-            found = smooth(cluster_sums(rows, ["w", "l", "ww", "ll", "one"]), _cohens_d, n=rows.height)
+            found = smooth(cluster_sums(rows, ["w", "l", "ww", "ll", "one"]), _cohens_d, n=rows.height, rows_at=4)
             if found is not None:
                 said = f"The lengths of chosen and rejected responses of {strategy} pairs differ by a Cohen's d of"
                 yield self.found(found, said, subject=strategy, data=data, rows=_longest_apart(pairs))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
+from triptych.audit.finding import Finding, Severity
 from triptych.audit.modes import MODES
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def on_data(rule: Rule, recipe: Recipe | None, findings: Sequence[Finding]) -> R
     broken = [] if rule.static is None or recipe is None else list(rule.static(recipe))
     mine = [each for each in findings if each.failure_mode in rule.modes and each.name not in rule.apart]
     told = [each for each in mine if each.severity != "info"]
-    sure = [each for each in mine if each.prompts >= FEWEST_PROMPTS]
+    sure = [each for each in mine if not each.few]
     by_recipe = [BY_RECIPE] * any(each.severity != "info" for each in broken)
     rests_on = tuple(dict.fromkeys([*by_recipe, *(each.name for each in mine)]))
     if broken or told:

@@ -1,7 +1,7 @@
 """Mitigations that need no new call."""
 
 from triptych.audit.repairs.balance import BalanceLabels, DropZeroGroups
-from triptych.audit.repairs.contradictions import DropAgainstScores, DropContradictions, SwapAverage
+from triptych.audit.repairs.contradictions import BreakCycles, DropAgainstScores, DropContradictions, SwapAverage
 from triptych.audit.repairs.defective import DropDefective
 from triptych.audit.repairs.duplicates import CapPerPrompt, DropDuplicates
 from triptych.audit.repairs.families import Resplit
@@ -25,6 +25,7 @@ REPAIRS: dict[str, Repair | Resplit] = {
         DropNoisyPrompts(),
         DropDuplicates(),
         DropContradictions(),
+        BreakCycles(),
         DropAgainstScores(),
         DropNearIdentical(),
         SwapAverage(),

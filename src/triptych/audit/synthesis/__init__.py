@@ -28,6 +28,7 @@ from triptych.audit.synthesis.no_answer import (
     Refusals,
     RefusalsByLabel,
     ResponsesWithoutAnswer,
+    SharedAnswers,
     TemplateLeaks,
 )
 from triptych.audit.synthesis.prompts import (
@@ -89,4 +90,5 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     Refusals(),
     RefusalsByLabel(),
     OtherScript(),
+    SharedAnswers(),
 )

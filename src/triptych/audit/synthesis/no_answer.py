@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from triptych.audit.data import Data
 
+_LEAST_WORDS, _LEAST_UNSPACED = 8, 20
+
 
 class ResponsesWithoutAnswer(Share):
     """Share of a model's responses that failed or were refused."""
@@ -110,7 +112,8 @@ class Looping(_Defect):
 
 
 class TemplateLeaks(_Defect):
-    """Share of a source's responses that hold marks of a chat template, such as `<|im_end|>`, `[INST]` or `### Human:`."""
+    """Share of a source's responses that hold marks of a chat template, such as `<|im_end|>`, `<end_of_utterance>`, `[INST]` or
+    `### Human:`."""
 
     name = "template_leaks"
     good = (0.0, 0.005)
@@ -143,7 +146,7 @@ class EmptyAnswers(_Defect):
 
 
 class Refusals(_Defect):
-    """Share of a source's responses that begin as refusals do, in English: `I'm sorry`, `I can't`, `As an AI`.
+    """Share of a source's responses that begin as refusals do, in English: `I'm sorry`, `I can't`, `I'm unable to`, `As an AI`.
 
     Where prompts ask for harm, refusing is right: judge it by your prompts.
     """
@@ -160,6 +163,36 @@ class Refusals(_Defect):
         import polars as pl
 
         return pl.col("refuses")
+
+
+class SharedAnswers(_Defect):
+    """Share of a source's responses of eight words and more that say word for word what a response to another prompt says.
+
+    Case and white space do not count, nor do they or the marks at the ends of words between prompts. Shorter texts are left out:
+    a number, yes or no, or the name of a class rightly answers many prompts. In East Asian scripts, which put no spaces between
+    words, 20 characters count as eight words.
+    """
+
+    name = "shared_answers"
+    repair = ""
+    good = (0.0, 0.1)
+    error = (0.0, 0.5)
+    did = "says word for word what answers another prompt in"
+    change = "read what is said over and over, and drop it where it answers nothing; sample with another system prompt"
+
+    def rows(self, data: Data) -> pl.LazyFrame:
+        """Each response that is long enough, and whether another prompt has the same."""
+        import polars as pl
+
+        spaced = pl.col("script").is_null() | (pl.col("script") != "East Asian")
+        long = (pl.col("words") >= _LEAST_WORDS) | (~spaced & (pl.col("chars") >= _LEAST_UNSPACED))
+        told = data.features.lazy().filter(long).select("response_id", "prompt_id", "model", "alike")
+        told = told.join(data.asked.lazy().select("prompt_id", "asks"), on="prompt_id", how="left")
+        told = told.with_columns(asks=pl.coalesce("asks", pl.col("prompt_id").hash()))
+        several = pl.col("asks").min().over("alike") != pl.col("asks").max().over("alike")
+        return told.select(
+            "prompt_id", id="response_id", source=pl.col("model").fill_null(""), part=several, whole=1, shows=several
+        )
 
 
 class OtherScript(_Defect):
