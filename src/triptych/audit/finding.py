@@ -13,13 +13,15 @@ OURS = "Triptych's default"
 """Source of a threshold that no publication fixes."""
 FEWEST_PROMPTS = 20
 """With fewer prompts a statistic says too little, whatever it is."""
+FEWEST_EFFECTIVE = 10
+"""With fewer prompts by their rows (see `Finding.effective_prompts`) intervals no longer hold what they promise."""
 
 _STAGES: dict[str, Stage] = {"S": "synthesis", "E": "evaluation", "I": "instantiation", "L": "loop", "R": "principle"}
 
 
 def too_few(prompts: int, effective: float | None) -> bool:
-    """Whether prompts, and those that they are worth by their rows, are fewer than `FEWEST_PROMPTS`."""
-    return prompts < FEWEST_PROMPTS or (effective is not None and round(effective) < FEWEST_PROMPTS)
+    """Whether there are too few prompts, or too few by their rows."""
+    return prompts < FEWEST_PROMPTS or (effective is not None and effective < FEWEST_EFFECTIVE)
 
 
 class Histogram(msgspec.Struct, frozen=True, tag="histogram"):
