@@ -11,8 +11,10 @@ import pytest
 
 import triptych as tp
 from triptych.app.cli import _guarded, cli
+from triptych.audit import audit as auditing
 from triptych.audit.baseline import Accepted, Baseline, read_baseline
 from triptych.audit.finding import Finding
+from triptych.audit.synthesis.no_answer import EmptyAnswers
 from triptych.errors import RunFolderError
 
 
@@ -54,6 +56,27 @@ def test_a_file_is_audited_as_it_lies_there(biased, tmp_path):
     assert told["verdict"]["errors"] == sum(each["severity"] == "error" for each in told["findings"])
     assert told["rows"] == {"prompts": 40, "responses": 80, "judgements": 40, "examples": 40}
     assert list(tmp_path.iterdir()) == [biased]  # nothing is left behind
+
+
+class Broken(EmptyAnswers):
+    """It fails."""
+
+    def measure(self, data):
+        raise ZeroDivisionError("by hand")
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("warn", 9), ("error", 9)])
+def test_a_diagnostic_that_fails_is_said_and_lets_no_gate_open(tmp_path, monkeypatch, fail_on, code):
+    others = tuple(each for each in auditing.DIAGNOSTICS if each.name in {"chosen_longer", "repeated_rows"})
+    monkeypatch.setattr(auditing, "DIAGNOSTICS", (*others, Broken()))
+    file = longer_wins(tmp_path / "rows.jsonl", 20)
+    said = "1 diagnostic failed, which is a defect in Triptych: empty_answers."
+    ended, out, err = run("audit", file, "--fail-on", fail_on, "--quiet")
+    assert (ended, said in out) == (code, True)
+    assert ("1 diagnostic failed" in err) == (code == 9)
+    assert "empty_answers (S10): ZeroDivisionError: by hand" in run("audit", file)[1]
+    told = report(file)
+    assert (told["verdict"]["failed"], said in told["verdict"]["said"]) == (1, True)
 
 
 def test_a_run_folder_is_audited_in_python_and_on_the_command_line_alike(biased, tmp_path):
@@ -198,7 +221,11 @@ def test_rows_that_repeat_one_another_are_found_though_an_import_keeps_one_of_th
 
 
 def test_rows_that_can_not_be_read_are_told_with_the_reason_of_the_first(tmp_path):
-    rows = [a_pair(0), a_pair(0), *(a_pair(number, chosen=None) if number % 2 else a_pair(number) for number in range(1, 31))]
+    rows = [
+        a_pair(0),
+        a_pair(0),
+        *(a_pair(number, chosen=None) if number % 2 else a_pair(number) for number in range(1, 31)),
+    ]
     data = rows_to(tmp_path / "rows.jsonl", rows)
     said = "15 of 32 rows could not be used and are not in this; row 3: chosen is null."
     assert said in report(data, "--as", "trl")["verdict"]["said"]

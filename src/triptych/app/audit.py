@@ -81,7 +81,7 @@ def audit_command(
         say(_head(report) if quiet else report_text(report))
         if not quiet and not asked.anything:
             say("This was the quick audit, which calls no model; --policy and --embeddings make it the full one.")
-    fail(report.data, report.verdict.errors, report.verdict.warnings, fail_on)
+    fail(report.data, report.verdict.errors, report.verdict.warnings, fail_on, failed=report.verdict.failed)
 
 
 def _beside(data: str) -> Path:
@@ -265,10 +265,15 @@ def _unmeasured(unmeasured: Sequence[Unmeasured]) -> str:
     """What could not be measured, in a line for each thing that it would need."""
     if not unmeasured:
         return ""
+    failed = [each for each in unmeasured if each.defect]
     lacking: dict[tuple[str, str], list[str]] = {}
     for each in unmeasured:
+        if each.defect:
+            continue
         lacking.setdefault((each.lacks, each.how), []).append(f"{each.name} ({each.failure_mode})")
     lines = ["Not measured"]
+    lines += ["  as they failed, which is a defect in Triptych; please report it"] * bool(failed)
+    lines += [line for each in failed for line in _wrapped(f"{each.name} ({each.failure_mode}): {each.lacks}", " " * 8)]
     for (lacks, how), names in lacking.items():
         to_get = f" ({how})" if how not in ("", "-") else ""
         lines.append(f"  for want of {one_line(lacks, 80)}{to_get}")

@@ -11,7 +11,6 @@ from triptych.audit import evaluation, instantiation, loop, principles, signal, 
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding
-from triptych.audit.needs import LIBRARIES
 from triptych.audit.run import by_severity
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -74,7 +73,7 @@ def audit(
             lacks = each.lacks(data)
             found = [] if lacks is not None else list(each.measure(data))
         except Exception as error:
-            said = LIBRARIES.what if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+            said = f"{type(error).__name__}: {error}"
             unmeasured.append(Unmeasured(each.name, each.failure_mode, said[:300], "please report it", defect=True))
             continue
         findings += found

@@ -39,6 +39,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Diagnostics that found something to look at,"""
     diagnostics: int
     """of how many there are."""
+    failed: int = 0
+    """Diagnostics that failed, which is a defect in Triptych."""
     said: str
     """A sentence."""
 
@@ -72,8 +74,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     recipe: str
     """The recipe's name."""
     verdict: Verdict
-    """In a line: `said`, the gravest `severity`, how many `errors`, `warnings` and `accepted` ones, and how many of the
-    `diagnostics` were `measured`."""
+    """In a line: `said`, the gravest `severity`, how many `errors`, `warnings` and `accepted` ones, how many of the
+    `diagnostics` were `measured`, and how many `failed`."""
     rows: dict[str, int]
     """How many each table has."""
     findings: tuple[Finding, ...]
@@ -164,6 +166,8 @@ def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out:
     measured = len(DIAGNOSTICS) - len({each.name for each in audited.unmeasured})
     severity: Severity | Literal["unknown"] = "error" if errors else "warn" if warnings else "info"
     severity = severity if number else "unknown"
+    failed = [each.name for each in audited.unmeasured if each.defect]
+    said = _sentence(severity, errors, warnings, accepted, measured, _of_what(told))
     return Verdict(
         severity=severity,
         errors=errors,
@@ -171,8 +175,22 @@ def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out:
         accepted=accepted,
         measured=measured,
         diagnostics=len(DIAGNOSTICS),
-        said=_sentence(severity, errors, warnings, accepted, measured, _of_what(told)) + left_out,
+        failed=len(failed),
+        said=said + _failed(failed) + left_out,
     )
+
+
+_MOST_FAILED = 3
+"""Diagnostics that failed that the verdict names."""
+
+
+def _failed(names: Sequence[str]) -> str:
+    """What could not be looked at, as Triptych failed."""
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_FAILED} more" if len(names) > _MOST_FAILED else ""
+    named = f"{', '.join(names[:_MOST_FAILED])}{more}"
+    return f" {_many(len(names), 'diagnostic')} failed, which is a defect in Triptych: {named}."
 
 
 def _left_out(run: Run) -> str:
