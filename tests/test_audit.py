@@ -15,7 +15,7 @@ from triptych.audit import audit as auditing
 from triptych.audit.baseline import Accepted, Baseline, read_baseline
 from triptych.audit.finding import Finding
 from triptych.audit.synthesis.no_answer import EmptyAnswers
-from triptych.errors import RunFolderError
+from triptych.errors import RunFolderError, TriptychError
 
 
 def run(*words: object) -> tuple[int, str, str]:
@@ -77,6 +77,19 @@ def test_a_diagnostic_that_fails_is_said_and_lets_no_gate_open(tmp_path, monkeyp
     assert "empty_answers (S10): ZeroDivisionError: by hand" in run("audit", file)[1]
     told = report(file)
     assert (told["verdict"]["failed"], said in told["verdict"]["said"]) == (1, True)
+
+
+def test_an_evaluator_that_is_gold_and_judged_nothing_is_refused(biased, tmp_path):
+    made = tp.import_data(biased, out=tmp_path / "run").path
+    said = "no evaluator here is called 'nobody'; there are trl"
+    commands = (["audit", biased], ["audit", made], ["judges", made], ["repair", biased, "--out", tmp_path / "new"])
+    for words in commands:
+        code, out, err = run(*words, "--gold", "nobody", *(["--quiet"] if words[0] != "judges" else []))
+        assert (code, out, said in err) == (1, "", True), (words, err)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(TriptychError, match=said):
+        tp.audit_run(biased, gold=["trl", "nobody"])
+    assert tp.audit_run(biased, gold=["trl"]).findings
 
 
 def test_a_run_folder_is_audited_in_python_and_on_the_command_line_alike(biased, tmp_path):

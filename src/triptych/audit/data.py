@@ -13,6 +13,7 @@ from triptych.audit.features import features
 from triptych.audit.intervals import Estimate
 from triptych.audit.prompts import prompt_features
 from triptych.audit.similarity import pair_similarity
+from triptych.errors import TriptychError
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
@@ -51,6 +52,9 @@ _OF_TEXTS_AND_VERDICTS = (
 )
 """Tables that don't depend on the examples."""
 
+
+_MOST_NAMES = 20
+"""Evaluators that an error names."""
 
 _BETWEEN_WORDS = r"""(?:[.,;:!?…"'“”‘’)\]]+(?:\s|$)|(?:^|\s)["'“‘(\[]+|\s)+"""
 
@@ -126,8 +130,10 @@ class Data:
     ) -> Data:
         """Take a run's tables; of a round of a loop, also those of the rounds before it, once they are asked for.
 
-        Raises `RunFolderError` where a table is missing, `RecipeError` where the recipe is broken.
+        Raises `RunFolderError` where a table is missing, `RecipeError` where the recipe is broken, `TriptychError` where
+        `gold` names an evaluator that judged nothing here.
         """
+        _judged(run, gold or ())
         tables = {name: run.table(name) for name in TABLES}
         return cls(
             tables,
@@ -140,7 +146,7 @@ class Data:
             test_sets=test_sets,
             rows_read=run.manifest.rows,
             rows_repeated=run.manifest.repeated,
-            rounds=lambda: [cls.of(each, gold=gold, policy=policy) for each in _rounds_before(run)],
+            rounds=lambda: [cls.of(each, gold=_of_those(each, gold), policy=policy) for each in _rounds_before(run)],
         )
 
     def with_examples(self, examples: pl.DataFrame) -> Data:
@@ -463,6 +469,31 @@ class Data:
         from triptych.audit.evaluation.verifier_leaks import probed
 
         return probed(self)
+
+
+def _evaluators(run: Run) -> list[str]:
+    """The names of those who judged anything in a run."""
+    import polars as pl
+
+    return sorted(run.judgements().select(pl.col("evaluator").unique()).collect()["evaluator"].drop_nulls())
+
+
+def _of_those(run: Run, gold: Sequence[str] | None) -> Sequence[str] | None:
+    """The evaluators of `gold` that judged anything in a run: in an earlier round they need not all have."""
+    if gold is None:
+        return None
+    there = _evaluators(run)
+    return [name for name in gold if name in there]
+
+
+def _judged(run: Run, gold: Sequence[str]) -> None:
+    """Refuse evaluators that judged nothing: what is compared with nobody is silently not measured."""
+    names = _evaluators(run) if gold else []
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    there = f"there are {', '.join(names[:_MOST_NAMES])}{more}" if names else "nobody judged anything"
+    for name in gold:
+        if name not in names:
+            raise TriptychError(f"no evaluator here is called {name!r}; {there}")
 
 
 def _rounds_before(run: Run) -> list[Run]:
