@@ -80,7 +80,7 @@ def audit(
         if lacks is not None:
             unmeasured.append(Unmeasured(each.name, each.failure_mode, lacks.what, lacks.how))
         elif not found:
-            unmeasured.append(Unmeasured(each.name, each.failure_mode, "rows that it could look at", "-"))
+            unmeasured.append(Unmeasured(each.name, each.failure_mode, *each.nothing_to_count()))
     tables = {name: getattr(data, name) for name in ("prompts", "responses", "judgements", "examples")}
     heights = pl.collect_all([table.select(pl.len()) for table in tables.values()])
     return Audit(

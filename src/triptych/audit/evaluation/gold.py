@@ -49,6 +49,10 @@ class GoldAccuracyBySlice(GoldAccuracy):
     """The same share within the prompts that have a tag, for up to twenty tags with 20 prompts or more, the commonest first."""
 
     name = "gold_accuracy_by_slice"
+    counts = (
+        "tags that 20 or more judged prompts have",
+        "tag prompts with what they are about",
+    )
     good = (0.6, 1.0)
     error = (0.35, 1.0)
     by = ("evaluator", "evaluator_id", "tag")

@@ -125,6 +125,10 @@ class ProxyFollowsBullets(_ProxyFollows):
 
     name = "proxy_follows_bullets"
     feature, what = "bullets", "bullet points"
+    counts = (
+        "scored responses that differ in bullet points",
+        "none is needed where no response has any of it",
+    )
     change = _CHANGE.format(what=what)
 
     def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
@@ -140,6 +144,10 @@ class ProxyFollowsHedges(_ProxyFollows):
 
     name = "proxy_follows_hedges"
     feature, what = "hedges", "hedges"
+    counts = (
+        "scored responses that differ in hedges",
+        "none is needed where no response has any of it",
+    )
     change = _CHANGE.format(what=what)
 
 
@@ -151,6 +159,10 @@ class ProxyFollowsFlattery(_ProxyFollows):
 
     name = "proxy_follows_flattery"
     feature, what = "flatteries", "flattery"
+    counts = (
+        "scored responses that differ in flattery",
+        "none is needed where no response has any of it",
+    )
     change = _CHANGE.format(what=what)
 
 
