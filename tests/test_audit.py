@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 
 import msgspec
 import pytest
@@ -90,6 +91,35 @@ def test_an_evaluator_that_is_gold_and_judged_nothing_is_refused(biased, tmp_pat
     with pytest.raises(TriptychError, match=said):
         tp.audit_run(biased, gold=["trl", "nobody"])
     assert tp.audit_run(biased, gold=["trl"]).findings
+
+
+def rows_of_table(out):
+    return [line for line in out.splitlines() if re.match(r" {2}(ERROR|WARN| {5}) [SEIL]\d", line)]
+
+
+def test_a_single_row_gives_no_certainty(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "p", "chosen": "aa b c", "rejected": "b"}) + "\n")
+    out = run("audit", file)[1]
+    said = (
+        "Nothing can be said with fewer than 20 prompts. All statistics rest on fewer than 20 prompts, too few to tell."
+    )
+    assert out.count(said) == 2  # at the top and at the end
+    assert "Nothing wrong" not in out
+    rows = [line for line in rows_of_table(out) if "repeated_rows" not in line]
+    assert len(rows) > 15
+    assert all("too few to tell: 1 prompt" in line and "expected" not in line for line in rows)
+    assert report(file)["verdict"]["severity"] == "unknown"
+
+
+def test_a_few_prompts_beside_many_rows_say_little_of_the_prompts_alone(tmp_path):
+    row = json.dumps({"prompt": "p", "chosen": "aa b c", "rejected": "b"}) + "\n"
+    (tmp_path / "same.jsonl").write_text(500 * row)
+    verdict = report(tmp_path / "same.jsonl")["verdict"]
+    assert (verdict["severity"], verdict["errors"]) == ("error", 1)
+    assert verdict["said"].endswith(" All statistics rest on fewer than 20 prompts, too few to tell.")
+    many = longer_wins(tmp_path / "many.jsonl", 20)
+    assert "too few" not in report(many)["verdict"]["said"]
 
 
 def test_a_run_folder_is_audited_in_python_and_on_the_command_line_alike(biased, tmp_path):

@@ -19,7 +19,7 @@ from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import percent, short
-from triptych.audit.finding import Finding, Severity
+from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
 from triptych.audit.signal import Scoring
 from triptych.engines.asking import Asked, full_data, read_tests
@@ -225,6 +225,8 @@ def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
     value, reach = _numbers(finding, defined is not None and defined.unit == "share")
     subject = one_line(finding.subject, _SUBJECT)
     told = "" if expected in ("", "any") else f"  expected {expected}"
+    if finding.value is not None and finding.prompts < FEWEST_PROMPTS and finding.severity == "info":
+        told = f"  too few to tell: {many(finding.prompts, 'prompt')}"
     line = (
         f"  {_STATES[finding.severity]:<5} {finding.failure_mode:<4} {finding.name:<{width}}  {subject:<{subjects}}  "
         f"{value:>8}  {reach:<18}{told}"

@@ -16,7 +16,7 @@ from triptych.audit.audit import DIAGNOSTICS, Audit, Unmeasured
 from triptych.audit.baseline import Baseline
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.finding import Finding, Severity
+from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
 from triptych.audit.modes import MODES
 from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
@@ -30,7 +30,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of it in a line."""
 
     severity: Severity | Literal["unknown"]
-    """That of the gravest finding that no baseline accepts; `unknown` where nothing could be measured."""
+    """That of the gravest finding that no baseline accepts; `unknown` where nothing could be measured, or on too few
+    prompts alone."""
     errors: int
     warnings: int
     accepted: int
@@ -162,12 +163,13 @@ def _closed(ends: tuple[float, float]) -> tuple[float | None, float | None]:
 def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out: str) -> Verdict:
     errors = sum(each.severity == "error" for each in told)
     warnings = sum(each.severity == "warn" for each in told)
-    number = len({each.name for each in audited.findings})
+    number = len({each.name for each in audited.findings} - _COUNTED)
     measured = len(DIAGNOSTICS) - len({each.name for each in audited.unmeasured})
     severity: Severity | Literal["unknown"] = "error" if errors else "warn" if warnings else "info"
-    severity = severity if number else "unknown"
+    unsure = {each.name for each in audited.findings} - _sure(audited.findings)
+    severity = "unknown" if severity == "info" and len(unsure) == number else severity
     failed = [each.name for each in audited.unmeasured if each.defect]
-    said = _sentence(severity, errors, warnings, accepted, measured, _of_what(told))
+    said = _sentence(severity, errors, warnings, accepted, measured, _of_what(told)) + _too_few(len(unsure), number)
     return Verdict(
         severity=severity,
         errors=errors,
@@ -178,6 +180,23 @@ def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out:
         failed=len(failed),
         said=said + _failed(failed) + left_out,
     )
+
+
+_COUNTED = frozenset({"orphan_rows", "repeated_rows"})
+"""They count all rows there are, and estimate nothing from prompts."""
+
+
+def _sure(findings: Iterable[Finding]) -> set[str]:
+    """The statistics that rest on prompts enough, or need none."""
+    return {each.name for each in findings if each.prompts >= FEWEST_PROMPTS or each.value is None} | _COUNTED
+
+
+def _too_few(unsure: int, of: int) -> str:
+    """How many statistics say nothing, since they rest on too few prompts."""
+    if not unsure:
+        return ""
+    which = "All statistics rest" if unsure == of else f"{unsure} of {of} statistics rest{'s' * (unsure == 1)}"
+    return f" {which} on fewer than {FEWEST_PROMPTS} prompts, too few to tell."
 
 
 _MOST_FAILED = 3
@@ -222,8 +241,10 @@ def _of_what(told: tuple[Finding, ...]) -> str:
 
 
 def _sentence(severity: str, errors: int, warnings: int, accepted: int, measured: int, of: str) -> str:
-    if severity == "unknown":
+    if severity == "unknown" and not measured:
         return "Nothing could be measured on these data."
+    if severity == "unknown":
+        return f"Nothing can be said with fewer than {FEWEST_PROMPTS} prompts."
     counts = [_many(errors, "error")] * bool(errors) + [_many(warnings, "warning")] * bool(warnings)
     known = f"; {accepted} more accepted by the baseline" if accepted else ""
     if counts:
