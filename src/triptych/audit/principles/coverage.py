@@ -50,7 +50,20 @@ RULES = (
         static=_groups_of_two,
         refused="pairs and groups of a single response are refused when a recipe is read",
     ),
-    Rule(id="R2.2", asks="the responses to a prompt differ", modes=("S2",)),
+    Rule(
+        id="R2.2",
+        asks="the responses to a prompt differ",
+        modes=("S2",),
+        statistics=(
+            "unique_answers",
+            "sibling_cosine",
+            "sibling_cosine_of_embeddings",
+            "vendi_share",
+            "cluster_entropy",
+            "distinct_2",
+            "near_duplicate_siblings",
+        ),
+    ),
     Rule(
         id="R2.3",
         asks="every declared category of prompts has enough of them with a usable contrast",
@@ -58,9 +71,21 @@ RULES = (
     ),
     Rule(
         id="R2.4",
-        asks="responses that the policy did not make are weighed by how likely they are under it",
+        asks="responses are the policy's own, or weighed by how likely they are under it",
         static=_offline_uncorrected,
         modes=("S1",),
+        statistics=("off_policy_share", "policy_auc_from_text", "extra_nats_per_token", "effective_sample_share"),
     ),
-    Rule(id="R2.5", asks="the label can't be told from the generator, the length or the format", modes=("S5", "I5")),
+    Rule(
+        id="R2.5",
+        asks="the label can't be told from the generator, the length or the format",
+        modes=("S5", "I5"),
+        statistics=(
+            "label_auc_from_source_and_form",
+            "label_source_information",
+            "chosen_longer",
+            "label_auc_from_length",
+            "chosen_length_effect",
+        ),
+    ),
 )
