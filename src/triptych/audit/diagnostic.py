@@ -46,6 +46,9 @@ class Diagnostic(ABC):
     repair: ClassVar[str] = ""
     """The repair that needs no new call, by its name."""
 
+    told_by: ClassVar[str] = ""
+    """The statistic that tells the same fact: where that one is a warning, this one is no second one."""
+
     @abstractmethod
     def measure(self, data: Data) -> Iterable[Finding]:
         """Measure it, for each evaluator, model or strategy that it is about."""

@@ -22,6 +22,7 @@ class JudgeVerifierAgreement(Share):
     """
 
     name = "judge_verifier_agreement"
+    told_by = "gold_accuracy"
     failure_mode = "E4"
     counts = (
         "verdicts of a model on responses that a program tells apart",

@@ -243,6 +243,7 @@ class AlwaysOrNeverSolved(Share):
     """
 
     name = "always_or_never_solved"
+    told_by = "no_contrast"
     failure_mode = "S4"
     needs = (SEVERAL_RESPONSES,)
     counts = (

@@ -173,6 +173,7 @@ class EffectivePrompts(Diagnostic):
     """
 
     name = "effective_prompts_share"
+    told_by = "gini_of_rows_per_prompt"
     failure_mode = "S9"
     needs = (LIBRARIES, RESPONSES)
     good = (0.5, 1.0)
