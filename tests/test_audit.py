@@ -122,6 +122,37 @@ def test_a_few_prompts_beside_many_rows_say_little_of_the_prompts_alone(tmp_path
     assert "too few" not in report(many)["verdict"]["said"]
 
 
+@pytest.mark.parametrize("words", [["--policy", "nobody"], ["--embeddings", "nobody"], ["--reference", "ref"]])
+def test_what_is_wrong_with_a_file_names_the_file(biased, words):
+    code, _, err = run("audit", biased, *words, "--calls", biased.with_suffix(".sqlite"))
+    assert code == 2
+    assert str(biased) in err
+    assert "triptych-" not in err
+
+
+@pytest.mark.parametrize("option", ["--html", "--write-baseline"])
+def test_a_file_that_can_not_be_written_is_refused_before_anything_is_measured(biased, tmp_path, monkeypatch, option):
+    monkeypatch.setattr("triptych.app.audit.audit", lambda *_, **__: pytest.fail("it was measured"))
+    code, out, err = run("audit", biased, option, tmp_path / "none" / "made")
+    assert (code, out) == (3, "")
+    assert "can't write" in err
+    monkeypatch.setattr("triptych.app.repair.audit", lambda *_, **__: pytest.fail("it was measured"))
+    assert run("repair", biased, "--out", tmp_path / "new", "--html", tmp_path / "none" / "made")[0] == 3
+    assert list(tmp_path.iterdir()) == [biased]
+
+
+def test_labels_alone_are_no_scores_of_rejected_responses(biased, tmp_path):
+    told = report(biased)
+    assert "rejected_score" not in {each["name"] for each in told["findings"]}
+    (lacks,) = [each for each in told["unmeasured"] if each["name"] == "rejected_score"]
+    assert "scores" in lacks["lacks"]
+    scored = tmp_path / "scored.jsonl"
+    rows = [json.loads(line) | {"score_chosen": 4, "score_rejected": n % 3} for n, line in enumerate(biased.open())]
+    scored.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = [each for each in report(scored, "--scale", 0, 4)["findings"] if each["name"] == "rejected_score"]
+    assert found["value"] == pytest.approx(sum(n % 3 / 4 for n in range(40)) / 40)
+
+
 def test_a_run_folder_is_audited_in_python_and_on_the_command_line_alike(biased, tmp_path):
     made = tp.import_data(biased, out=tmp_path / "run")
     found = json.loads(msgspec.json.encode(tp.audit_run(made).findings))

@@ -27,7 +27,7 @@ from triptych.engines.audit import is_run, opened
 from triptych.errors import TriptychError
 from triptych.models.calls import Counts
 from triptych.recipes.load import parse_recipe
-from triptych.store.run import Run, write_whole
+from triptych.store.run import Run, check_writable, write_whole
 
 _WIDTH = 110
 _SUBJECT = 40
@@ -59,6 +59,7 @@ def audit_command(
 ) -> None:
     """Audit, show what was found, write what was asked for, and end with the exit code that was asked for."""
     known = read_baseline(baseline) if baseline is not None else None
+    check_writable(html, write_baseline_to)
     silent = quiet or as_json
     test_sets = tests_of(tests)
     if asked.anything and asked.calls is None and not is_run(data):
@@ -136,7 +137,7 @@ def _outlook(run: Run, asked: Asked) -> str:
     rows, total = both.select(pl.len(), (pl.col("asks") + pl.col("says")).sum()).collect().row(0)
     tokens = (total or 0) / _CHARS_A_TOKEN
     names = [name for name in (asked.policy, asked.reference) if name is not None]
-    declared = parse_recipe(run.recipe_text(), str(run.path)).models
+    declared = parse_recipe(run.recipe_text(), run.called).models
     prices = [declared[name].price for name in names if name in declared]
     money = sum(price.usd(round(tokens), 0, 0) for price in prices if price is not None)
     return f"at most {many(rows * len(names), 'call')}, about {count(tokens * len(names))} tokens, {usd(money)}"

@@ -137,7 +137,7 @@ class Data:
         tables = {name: run.table(name) for name in TABLES}
         return cls(
             tables,
-            recipe=parse_recipe(run.recipe_text(), str(run.path)),
+            recipe=parse_recipe(run.recipe_text(), run.called),
             gold=gold,
             logprobs=logprobs,
             ches=ches,
