@@ -6,15 +6,18 @@ import ast
 import contextlib
 import io
 import json
+import re
 
 import msgspec
 import pytest
 
 import triptych as tp
 from triptych.app.cli import _guarded, cli
+from triptych.audit import audit as auditing
 from triptych.audit.baseline import Accepted, Baseline, read_baseline
 from triptych.audit.finding import Finding
-from triptych.errors import RunFolderError
+from triptych.audit.synthesis.no_answer import EmptyAnswers
+from triptych.errors import RunFolderError, TriptychError
 
 
 def run(*words: object) -> tuple[int, str, str]:
@@ -55,6 +58,100 @@ def test_a_file_is_audited_as_it_lies_there(biased, tmp_path):
     assert told["verdict"]["errors"] == sum(each["severity"] == "error" for each in told["findings"])
     assert told["rows"] == {"prompts": 40, "responses": 80, "judgements": 40, "examples": 40}
     assert list(tmp_path.iterdir()) == [biased]  # nothing is left behind
+
+
+class Broken(EmptyAnswers):
+    """It fails."""
+
+    def measure(self, data):
+        raise ZeroDivisionError("by hand")
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("warn", 9), ("error", 9)])
+def test_a_diagnostic_that_fails_is_said_and_lets_no_gate_open(tmp_path, monkeypatch, fail_on, code):
+    others = tuple(each for each in auditing.DIAGNOSTICS if each.name in {"chosen_longer", "repeated_rows"})
+    monkeypatch.setattr(auditing, "DIAGNOSTICS", (*others, Broken()))
+    file = longer_wins(tmp_path / "rows.jsonl", 20)
+    said = "1 diagnostic failed, which is a defect in Triptych: empty_answers."
+    ended, out, err = run("audit", file, "--fail-on", fail_on, "--quiet")
+    assert (ended, said in out) == (code, True)
+    assert ("1 diagnostic failed" in err) == (code == 9)
+    assert "empty_answers (S10): ZeroDivisionError: by hand" in run("audit", file)[1]
+    told = report(file)
+    assert (told["verdict"]["failed"], said in told["verdict"]["said"]) == (1, True)
+
+
+def test_an_evaluator_that_is_gold_and_judged_nothing_is_refused(biased, tmp_path):
+    made = tp.import_data(biased, out=tmp_path / "run").path
+    said = "no evaluator here is called 'nobody'; there are trl"
+    commands = (["audit", biased], ["audit", made], ["judges", made], ["repair", biased, "--out", tmp_path / "new"])
+    for words in commands:
+        code, out, err = run(*words, "--gold", "nobody", *(["--quiet"] if words[0] != "judges" else []))
+        assert (code, out, said in err) == (1, "", True), (words, err)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(TriptychError, match=said):
+        tp.audit_run(biased, gold=["trl", "nobody"])
+    assert tp.audit_run(biased, gold=["trl"]).findings
+
+
+def rows_of_table(out):
+    return [line for line in out.splitlines() if re.match(r" {2}(ERROR|WARN| {5}) [SEIL]\d", line)]
+
+
+def test_a_single_row_gives_no_certainty(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "p", "chosen": "aa b c", "rejected": "b"}) + "\n")
+    out = run("audit", file)[1]
+    said = (
+        "Nothing can be said with fewer than 20 prompts. All statistics rest on fewer than 20 prompts, too few to tell."
+    )
+    assert out.count(said) == 2  # at the top and at the end
+    assert "Nothing wrong" not in out
+    rows = [line for line in rows_of_table(out) if "repeated_rows" not in line]
+    assert len(rows) > 15
+    assert all("too few to tell: 1 prompt" in line and "expected" not in line for line in rows)
+    assert report(file)["verdict"]["severity"] == "unknown"
+
+
+def test_a_few_prompts_beside_many_rows_say_little_of_the_prompts_alone(tmp_path):
+    row = json.dumps({"prompt": "p", "chosen": "aa b c", "rejected": "b"}) + "\n"
+    (tmp_path / "same.jsonl").write_text(500 * row)
+    verdict = report(tmp_path / "same.jsonl")["verdict"]
+    assert (verdict["severity"], verdict["errors"]) == ("error", 1)
+    assert verdict["said"].endswith(" All statistics rest on fewer than 20 prompts, too few to tell.")
+    many = longer_wins(tmp_path / "many.jsonl", 20)
+    assert "too few" not in report(many)["verdict"]["said"]
+
+
+@pytest.mark.parametrize("words", [["--policy", "nobody"], ["--embeddings", "nobody"], ["--reference", "ref"]])
+def test_what_is_wrong_with_a_file_names_the_file(biased, words):
+    code, _, err = run("audit", biased, *words, "--calls", biased.with_suffix(".sqlite"))
+    assert code == 2
+    assert str(biased) in err
+    assert "triptych-" not in err
+
+
+@pytest.mark.parametrize("option", ["--html", "--write-baseline"])
+def test_a_file_that_can_not_be_written_is_refused_before_anything_is_measured(biased, tmp_path, monkeypatch, option):
+    monkeypatch.setattr("triptych.app.audit.audit", lambda *_, **__: pytest.fail("it was measured"))
+    code, out, err = run("audit", biased, option, tmp_path / "none" / "made")
+    assert (code, out) == (3, "")
+    assert "can't write" in err
+    monkeypatch.setattr("triptych.app.repair.audit", lambda *_, **__: pytest.fail("it was measured"))
+    assert run("repair", biased, "--out", tmp_path / "new", "--html", tmp_path / "none" / "made")[0] == 3
+    assert list(tmp_path.iterdir()) == [biased]
+
+
+def test_labels_alone_are_no_scores_of_rejected_responses(biased, tmp_path):
+    told = report(biased)
+    assert "rejected_score" not in {each["name"] for each in told["findings"]}
+    (lacks,) = [each for each in told["unmeasured"] if each["name"] == "rejected_score"]
+    assert "scores" in lacks["lacks"]
+    scored = tmp_path / "scored.jsonl"
+    rows = [json.loads(line) | {"score_chosen": 4, "score_rejected": n % 3} for n, line in enumerate(biased.open())]
+    scored.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = [each for each in report(scored, "--scale", 0, 4)["findings"] if each["name"] == "rejected_score"]
+    assert found["value"] == pytest.approx(sum(n % 3 / 4 for n in range(40)) / 40)
 
 
 def test_a_run_folder_is_audited_in_python_and_on_the_command_line_alike(biased, tmp_path):
@@ -227,7 +324,11 @@ def test_rows_that_repeat_one_another_are_found_though_an_import_keeps_one_of_th
 
 
 def test_rows_that_can_not_be_read_are_told_with_the_reason_of_the_first(tmp_path):
-    rows = [a_pair(0), a_pair(0), *(a_pair(number, chosen=None) if number % 2 else a_pair(number) for number in range(1, 31))]
+    rows = [
+        a_pair(0),
+        a_pair(0),
+        *(a_pair(number, chosen=None) if number % 2 else a_pair(number) for number in range(1, 31)),
+    ]
     data = rows_to(tmp_path / "rows.jsonl", rows)
     said = "15 of 32 rows could not be used and are not in this; row 3: chosen is null."
     assert said in report(data, "--as", "trl")["verdict"]["said"]

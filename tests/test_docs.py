@@ -361,7 +361,7 @@ def principles_table(_: str) -> str:
     rows = []
     for rule in RULES:
         looked_at = ["the recipe"] if rule.static is not None else []
-        looked_at += [f"findings of {', '.join(rule.modes)}"] if rule.modes else []
+        looked_at += [", ".join(f"`{name}`" for name in rule.statistics)] if rule.statistics else []
         looked_at += [rule.refused] if rule.refused else []
         told = "; ".join(looked_at) or f"not checked: {rule.unchecked}"
         rows.append((rule.id, PRINCIPLES[rule.principle], rule.asks, f"{told} ({rule.limits})" if rule.limits else told))

@@ -328,8 +328,8 @@ def test_gold_accuracy_kappa_and_alpha_are_what_counting_gives():
     places = [(1, -1)[i % 2] for i in range(len(plain))]  # shown first, then second
     said, true = ([row[k] * place for row, place in zip(plain, places, strict=True)] for k in (3, 1))
     assert only(GoldKappa(), data).value == pytest.approx(metrics.cohen_kappa_score(said, true))
-    assert only(GoldKappa(), data).severity != "info"
-    assert only(GoldAlpha(), data).severity == "warn"
+    assert {only(each, data).severity for each in (GoldKappa(), GoldAlpha())} == {"info"}
+    assert "for you to judge" in only(GoldAlpha(), data).message
     fine, _ = judge_world(120, 7, skill=4.0)
     assert {f.severity for d in (GoldAccuracy(), GoldKappa(), GoldAlpha()) for f in found(d, fine)} == {"info"}
 
@@ -346,6 +346,39 @@ def test_accuracy_is_told_by_tag():
     easy, hard = found(GoldAccuracyBySlice(), data_of(made, said, prompts=prompts))
     assert (easy.subject, easy.value, easy.severity) == ("judge: easy", 1.0, "info")
     assert (hard.subject, hard.value, hard.severity) == ("judge: hard", 0.1, "error")
+    done = audit(data_of(made, said, prompts=prompts), FIDELITY)
+    every = {each.subject: each.severity for each in done.findings if each.name.startswith("gold_accuracy")}
+    assert every["judge"] == "warn"  # of 55 %
+    assert every["judge: hard"] == "error"  # graver than what is said of all
+
+
+FIDELITY = tuple(each for each in DIAGNOSTICS if each.failure_mode == "E4")
+
+
+def test_a_judge_that_is_often_wrong_is_one_warning_whatever_is_counted():
+    prompts, made, said = [], [], []
+    for number in range(200):
+        prompt = make_prompt((Message("user", f"{number}"),), tags=("odd",) if number % 2 else ("even",))
+        a, b = response(prompt.id, 0), response(prompt.id, 1)
+        said += [person(a, b, 1), *both_orders(a, b, *(("a", "a") if number % 20 < 10 else ("b", "b")))]
+        prompts.append(prompt)
+        made += [a, b]
+    done = audit(data_of(made, said, prompts=prompts), FIDELITY)
+    assert [each.name for each in done.findings if each.severity != "info"] == ["gold_accuracy"]
+    even = next(each for each in done.findings if each.subject == "judge: even")
+    assert even.message.endswith("gold_accuracy says so already.")
+    assert {each.name for each in done.findings} >= {"gold_kappa", "gold_alpha"}
+
+
+def test_seventy_per_cent_right_of_balanced_labels_are_a_kappa_and_an_alpha_of_two_fifths():
+    rights = [n % 10 < 7 for n in range(2000)]
+    true = np.array([1 if (n // 10) % 2 else -1 for n in range(2000)])
+    said = np.where(rights, true, -true)
+    clusters = np.arange(2000)
+    counts = np.column_stack([(said == k) + 1.0 * (true == k) for k in (-1, 1)])
+    assert cohen_kappa(said, true, clusters).value == pytest.approx(0.4)
+    assert krippendorff_alpha(counts, clusters).value == pytest.approx(0.4, abs=0.001)
+    assert GoldAccuracy.good[0] == 0.7
 
 
 # --- own family, circles, calibration, scales

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 import triptych as tp
 from test_audit import run as triptych
 from test_findings import judged, response, told
+from triptych.audit.audit import DIAGNOSTICS
 from triptych.audit.data import Data
 from triptych.audit.finding import Finding
 from triptych.audit.principles import PRINCIPLES, RULES, broken_by, rulings
@@ -172,9 +174,12 @@ def test_an_audit_is_gated_on_the_rules_that_the_recipe_breaks_until_a_baseline_
     assert triptych("audit", tmp_path / "run", "--baseline", tmp_path / "known.json", "--fail-on", "warn")[0] == 0
 
 
-def finding(mode, severity="info", prompts=50, name="s"):
+NAMES = {"E1": "swap_consistency", "E2": "judge_prefers_longer", "S2": "unique_answers"}
+
+
+def finding(mode, severity="info", prompts=50, name=None):
     fields = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 50, "message": f"{mode} said.", "severity": severity}
-    return Finding(name=name, failure_mode=mode, prompts=prompts, **fields)
+    return Finding(name=name or NAMES[mode], failure_mode=mode, prompts=prompts, **fields)
 
 
 def ruled(rule, findings, one=None):
@@ -196,7 +201,7 @@ def test_a_rule_about_data_is_decided_by_the_findings_of_its_failure_modes(findi
     told = ruled("R2.2", findings)
     assert (told.state, told.severity) == (state, severity)
     if state == "broken":
-        assert told.rests_on == ("s",)
+        assert told.rests_on == ("unique_answers",)
         assert told.evidence[-1] == "S2 said."
 
 
@@ -274,6 +279,55 @@ def test_groups_of_equal_advantages_are_no_contrast():
 def test_prompts_without_tags_are_not_ruled_on():
     assert ThinTags().lacks(Data({})).what.startswith("tags")
     assert ruled("R2.3", []).state == "unmeasured"
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.modes], ids=lambda rule: rule.id)
+def test_a_rule_rests_on_statistics_that_are_there_and_are_of_its_failure_modes(rule):
+    there = {each.name: each.failure_mode for each in DIAGNOSTICS}
+    assert {there[name] for name in rule.statistics} == set(rule.modes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "mode", "name"),
+    [
+        ("R1.2", "S3", "widest_margins"),
+        ("R1.2", "S3", "implicit_accuracy"),
+        ("R1.2", "I3", "margin_variation"),
+        ("R2.4", "S1", "ranking_accuracy"),
+        ("R2.5", "I5", "margin_follows_length"),
+        ("R3.1", "E4", "unparsed_judgements"),
+        ("R3.3", "E2", "markup_coefficient"),
+        ("R4.1", "I1", "steps_folded_into_label"),
+        ("R4.2", "E12", "step_score_error"),
+        ("R4.4", "E12", "label_density"),
+        ("R5.1", "E11", "criterion_dominance"),
+        ("R5.3", "I3", "pairs_within_noise"),
+        ("R6.1", "L1", "rounds_since_gold"),
+        ("R6.3", "E10", "proxy_follows_bullets"),
+        ("R6.3", "S7", "margin_ratio"),
+        ("R6.4", "S6", "gold_prefers_rejected"),
+        ("R7.2", "I6", "second_opinion_against_label"),
+        ("R7.3", "S9", "gini_of_rows_per_prompt"),
+        ("R7.3", "S9", "effective_prompts_share"),
+    ],
+)
+def test_a_statistic_that_measures_something_else_decides_no_rule(rule, mode, name):
+    assert {each.name: each.failure_mode for each in DIAGNOSTICS}[name] == mode
+    told = ruled(rule, [finding(mode, "error", name=name)])
+    assert told.state != "broken"
+    assert told.rests_on == ()
+
+
+def test_many_rows_of_one_prompt_are_no_prompt_that_copies_another(tmp_path):
+    rows = [{"prompt": "Why?", "chosen": f"Since {n} is odd.", "rejected": f"No {n}."} for n in range(400)]
+    words = ["red", "blue", "green", "seven", "nine", "tree", "house", "sea", "hill", "moon"]
+    rows += [
+        {"prompt": f"{a} {b} {c} {a} {c}?", "chosen": f"Yes, {b} {c}.", "rejected": f"{a}, no."}
+        for a, b, c in itertools.islice(itertools.permutations(words, 3), 0, 720, 30)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = json.loads(triptych("audit", tmp_path / "rows.jsonl", "--json")[1])
+    assert {each["name"] for each in told["findings"] if each["severity"] != "info"} >= {"effective_prompts_share"}
+    rule = next(each for each in told["principles"] if each["rule"] == "R7.3")
+    assert (rule["state"], rule["severity"]) == ("holds", "info"), rule
 
 
 def test_what_is_not_checked_says_why():

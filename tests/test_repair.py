@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 import triptych as tp
 from planted.faults import FAULTS
 from planted.world import clean, save
+from test_audit import run as triptych
 from triptych.audit.audit import audit
 from triptych.audit.data import Data
 from triptych.engines.repair import LOG, Repaired, repair_run
@@ -366,10 +368,44 @@ def test_the_help_names_every_repair():
 def test_sums_that_differ_in_a_sign_alone_are_two_prompts(planted, tmp_path):
     def sums(world):
         for number, question in enumerate(world.questions):
-            question.text = f"What is {number // 2} {'+-'[number % 2]} 5? Say nothing else but the number that comes out."
+            question.text = (
+                f"What is {number // 2} {'+-'[number % 2]} 5? Say nothing else but the number that comes out."
+            )
 
     run = planted(change=sums)
     _, log = repair_run(run, tmp_path / "new", ["drop_duplicates", "drop_copied_prompts", "resplit"])
     assert log.counts == {"drop_copied_prompts": 0, "drop_duplicates": 0, "resplit": 0}
     found = {each.name: each.value for each in audit(Data.of(run)).findings}
     assert found["same_question_apart"] == 0
+
+
+def file_of_pairs(path):
+    rows = []
+    for n in range(40):
+        sides = (f"Yes, it is {n}.", f"No, {n}.")
+        chosen, rejected = sides if n < 30 else sides[::-1]
+        rows.append({"prompt": f"Question {n}?", "chosen": chosen, "rejected": rejected})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_repair_of_a_file_names_the_file_and_can_be_made_again(tmp_path):
+    file = file_of_pairs(tmp_path / "rows.jsonl")
+    for _ in range(2):
+        code, _, err = triptych("repair", file, "--out", tmp_path / "new", "--only", "length_match")
+        assert code == 0, err
+    assert msgspec.json.decode((tmp_path / "new" / LOG).read_bytes(), type=Repaired).of == str(file)
+    code, _, err = triptych(
+        "repair", file_of_pairs(tmp_path / "b.jsonl"), "--out", tmp_path / "new", "--only", "resplit"
+    )
+    assert code == 3
+    assert "rows.jsonl" in err
+    assert "triptych-" not in err
+
+
+def test_a_repair_that_changed_nothing_says_so(tmp_path):
+    file = file_of_pairs(tmp_path / "rows.jsonl")
+    out = triptych("repair", file, "--out", tmp_path / "new", "--only", "drop_duplicates")[1]
+    assert "40 of 40 training examples are left" in out
+    assert "nothing was changed" in out
+    assert "nothing was changed" not in triptych("repair", file, "--out", tmp_path / "b", "--only", "length_match")[1]

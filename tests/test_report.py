@@ -129,7 +129,9 @@ def parsed(html):
 def test_a_repair_is_one_page_with_each_finding_before_and_after():
     before, after = finding(subject=HOSTILE), finding(subject=HOSTILE, severity="info")
     gone = finding(name="unheard_of", value=None, low=None, high=None, message=HOSTILE)
-    rows = [Became(each.name, each.failure_mode, each.subject, each, then) for each, then in ((before, after), (gone, None))]
+    rows = [
+        Became(each.name, each.failure_mode, each.subject, each, then) for each, then in ((before, after), (gone, None))
+    ]
     made = Page(repair_page(HOSTILE, {"length_match": 7, "resplit": 1}, (1200, 1193), rows))
     assert made.all("script", "img", "b", "iframe", "object", "embed") == []
     assert all(not name.startswith("on") for _, attributes in made.tags for name in attributes)
@@ -259,6 +261,39 @@ def test_in_a_browser_no_script_runs_nothing_is_fetched_and_a_phone_need_not_scr
     assert client == 360
     assert scrolled <= 360
     assert scripts == 0
+
+
+@IN_A_BROWSER
+@pytest.mark.parametrize("width", [320, 360, 700])
+def test_in_a_browser_a_repair_need_not_be_scrolled_sideways_and_breaks_no_number(tmp_path, width):
+    names = ("label_auc_from_source_and_form", "effective_prompts_share", "pairs_within_noise", "swap_consistency")
+    rows = []
+    for name in names:
+        subject = "a-judge-of-a-long-name-such-as-models-have-2024-08-06/and-a-template"
+        before = finding(name=name, subject=subject, severity="warn", value=0.123456, low=0.112345, high=0.134567)
+        rows.append(
+            Became(name, "E1", subject, before, finding(name=name, subject=subject, value=0.98, severity="info"))
+        )
+    counts = {"drop_contradictions": 12345, "length_match": 7}
+    (tmp_path / "repair.html").write_text(repair_page("rows.jsonl", counts, (1200, 1193), rows))
+    seen = browser.look(tmp_path / "repair.html", f"[{WIDTHS}, {PARTS}]", width=width)
+    (scrolled, client, _), cut = seen.value
+    assert (client, scrolled <= width) == (width, True), scrolled
+    assert cut == []
+
+
+PARTS = r"""(() => {
+  const broken = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walk.nextNode());) for (const word of node.data.matchAll(/[\d.,]+|warning|error/g)) {
+    if (node.parentElement.closest("svg, bdi, style, code")) continue;
+    const range = document.createRange();
+    range.setStart(node, word.index); range.setEnd(node, word.index + word[0].length);
+    const boxes = [...range.getClientRects()];
+    if (new Set(boxes.map(box => Math.round(box.top))).size > 1 || boxes.some(box => box.right > innerWidth)) broken.push(word[0]);
+  }
+  return broken; })()"""
+"""Numbers and severities that stand in two lines, or beyond the edge."""
 
 
 CONTRAST = """(() => {

@@ -21,7 +21,7 @@ from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
 from triptych.audit.data import Data, whole_recipe_text
 from triptych.audit.diagnostic import percent, short
-from triptych.audit.finding import Finding, Severity
+from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
 from triptych.audit.report import Report, page, report_json, report_of
 from triptych.audit.report.changes import as_option, mended
 from triptych.audit.signal import Scoring
@@ -31,7 +31,7 @@ from triptych.errors import TriptychError
 from triptych.models.calls import Counts
 from triptych.operators import suggestion
 from triptych.recipes.load import find_recipe, load_recipe, parse_recipe
-from triptych.store.run import Run, write_whole
+from triptych.store.run import Run, check_writable, write_whole
 
 _WIDTH = 110
 _SUBJECT, _NEED = 40, 130
@@ -67,6 +67,7 @@ def audit_command(
 ) -> None:
     """Audit, show what was found, write what was asked for, and end with the exit code that was asked for."""
     known = read_baseline(baseline) if baseline is not None else None
+    check_writable(html, write_baseline_to)
     silent = quiet or as_json
     test_sets = tests_of(tests)
     if asked.anything and asked.calls is None and not is_run(data):
@@ -93,7 +94,7 @@ def audit_command(
         say(_head(report) if quiet else report_text(report))
         if not quiet and not asked.anything:
             say("This was the quick audit, which calls no model; --policy and --embeddings make it the full one.")
-    fail(report.data, report.verdict.errors, report.verdict.warnings, fail_on)
+    fail(report.data, report.verdict.errors, report.verdict.warnings, fail_on, failed=report.verdict.failed)
 
 
 def _beside(data: str) -> Path:
@@ -166,7 +167,7 @@ def _outlook(run: Run, asked: Asked) -> str:
     rows, total = both.select(pl.len(), (pl.col("asks") + pl.col("says")).sum()).collect().row(0)
     tokens = (total or 0) / _CHARS_A_TOKEN
     names = [name for name in (asked.policy, asked.reference) if name is not None]
-    declared = parse_recipe(run.recipe_text(), str(run.path)).models
+    declared = parse_recipe(run.recipe_text(), run.called).models
     prices = [declared[name].price for name in names if name in declared]
     money = sum(price.usd(round(tokens), 0, 0) for price in prices if price is not None)
     return f"at most {many(rows * len(names), 'call')}, about {count(tokens * len(names))} tokens, {usd(money)}"
@@ -257,6 +258,8 @@ def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
     value, reach = _numbers(finding, defined is not None and defined.unit == "share")
     subject = one_line(finding.subject, _SUBJECT)
     told = "" if expected in ("", "any") else f"  expected {expected}"
+    if finding.value is not None and finding.prompts < FEWEST_PROMPTS and finding.severity == "info":
+        told = f"  too few to tell: {many(finding.prompts, 'prompt')}"
     line = (
         f"  {_STATES[finding.severity]:<5} {finding.failure_mode:<4} {finding.name:<{width}}  {subject:<{subjects}}  "
         f"{value:>8}  {reach:<18}{told}"

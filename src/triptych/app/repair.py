@@ -21,7 +21,7 @@ from triptych.audit.side_by_side import Became, side_by_side
 from triptych.engines.audit import opened
 from triptych.engines.repair import LOG, Repaired, repair_run
 from triptych.errors import TriptychError
-from triptych.store.run import Run, write_whole
+from triptych.store.run import Run, check_writable, write_whole
 
 
 class _Told(msgspec.Struct):
@@ -46,6 +46,7 @@ def repair_command(
 ) -> None:
     """Repair a run or a file, and show what changed and what the audit says now."""
     silent = quiet or as_json
+    check_writable(html)
     test_sets = tests_of(tests)
     with telling(quiet=silent) as importing, opened(source, as_, progress=importing, **options) as run:
         done, log, became = _repaired(run, out, findings, only, gold, test_sets, quiet=silent)
@@ -101,6 +102,8 @@ def _told(file: str) -> tuple[Finding, ...]:
 
 def _say(run: Run, log: Repaired, became: Sequence[Became]) -> None:
     say(f"{run.path}: {count(log.examples_after)} of {many(log.examples_before, 'training example')} are left")
+    if not any(log.counts.values()):
+        say("  nothing was changed: its examples are those that were there before")
     for name, changed in log.counts.items():
         noun = "prompt" if name == "resplit" else "example"
         say(f"  {name:<20} changed {many(changed, noun)}")

@@ -11,7 +11,6 @@ from triptych.audit import evaluation, instantiation, loop, principles, signal, 
 from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import Finding
-from triptych.audit.needs import LIBRARIES
 from triptych.audit.run import by_severity
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -48,6 +47,34 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+_GRAVITY = ("info", "warn", "error")
+
+
+def _told_once(findings: Sequence[Finding], diagnostics: Sequence[Diagnostic]) -> list[Finding]:
+    """Findings, of which those are no warnings that say what a warning as grave says already of the same subject.
+
+    A subject may have a part of its own, such as `judge: tag` of `judge`.
+    """
+    told_by = {each.name: each.told_by for each in diagnostics if each.told_by}
+    grave: dict[str, dict[str, int]] = {}
+    for each in findings:
+        of = grave.setdefault(each.name, {})
+        of[each.subject] = max(of.get(each.subject, 0), _GRAVITY.index(each.severity))
+
+    def known(each: Finding) -> bool:
+        said = grave.get(told_by.get(each.name, ""), {})
+        by = max((said.get(each.subject, 0), *(g for s, g in said.items() if each.subject.startswith(f"{s}: "))))
+        return 0 < _GRAVITY.index(each.severity) <= by
+
+    return [_as_figure(each, told_by[each.name]) if known(each) else each for each in findings]
+
+
+def _as_figure(finding: Finding, by: str) -> Finding:
+    """A finding for people to read that is no warning of its own."""
+    said = f"{finding.message.removesuffix('.')}; {by} says so already."
+    return msgspec.structs.replace(finding, severity="info", message=said, change="", edits={}, repair="")
+
+
 def audit(
     data: Data,
     diagnostics: Sequence[Diagnostic] | None = None,
@@ -74,19 +101,19 @@ def audit(
             lacks = each.lacks(data)
             found = [] if lacks is not None else list(each.measure(data))
         except Exception as error:
-            said = LIBRARIES.what if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+            said = f"{type(error).__name__}: {error}"
             unmeasured.append(Unmeasured(each.name, each.failure_mode, said[:300], "please report it", defect=True))
             continue
         findings += found
         if lacks is not None:
             unmeasured.append(Unmeasured(each.name, each.failure_mode, lacks.what, lacks.how))
         elif not found:
-            unmeasured.append(Unmeasured(each.name, each.failure_mode, "rows that it could look at", "-"))
+            unmeasured.append(Unmeasured(each.name, each.failure_mode, *each.nothing_to_count()))
     tables = {name: getattr(data, name) for name in ("prompts", "responses", "judgements", "examples")}
     heights = pl.collect_all([table.select(pl.len()) for table in tables.values()])
     return Audit(
         rows={name: height.item() for name, height in zip(tables, heights, strict=True)},
-        findings=tuple(by_severity(findings)),
+        findings=tuple(by_severity(_told_once(findings, diagnostics))),
         unmeasured=tuple(unmeasured),
         seconds=round(time.monotonic() - started, 3),
     )

@@ -14,7 +14,7 @@ from triptych.audit.features import features
 from triptych.audit.intervals import Estimate
 from triptych.audit.prompts import prompt_features
 from triptych.audit.similarity import pair_similarity
-from triptych.errors import RecipeError
+from triptych.errors import RecipeError, TriptychError
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
@@ -55,6 +55,9 @@ _OF_TEXTS_AND_VERDICTS = (
 )
 """Tables that don't depend on the examples."""
 
+
+_MOST_NAMES = 20
+"""Evaluators that an error names."""
 
 _BETWEEN_WORDS = r"""(?:[.,;:!?…"'“”‘’)\]]+(?:\s|$)|(?:^|\s)["'“‘(\[]+|\s)+"""
 
@@ -133,13 +136,15 @@ class Data:
     ) -> Data:
         """Take a run's tables; of a round of a loop, also those of the rounds before it, once they are asked for.
 
-        Raises `RunFolderError` where a table is missing, `RecipeError` where the recipe is broken.
+        Raises `RunFolderError` where a table is missing, `RecipeError` where the recipe is broken, `TriptychError` where
+        `gold` names an evaluator that judged nothing here.
         """
+        _judged(run, gold or ())
         tables = {name: run.table(name) for name in TABLES}
         return cls(
             tables,
-            recipe=parse_recipe(run.recipe_text(), str(run.path)),
-            whole_recipe=parse_recipe(whole_recipe_text(run), str(run.path)),
+            recipe=parse_recipe(run.recipe_text(), run.called),
+            whole_recipe=parse_recipe(whole_recipe_text(run), run.called),
             gold=gold,
             logprobs=logprobs,
             ches=ches,
@@ -148,7 +153,7 @@ class Data:
             test_sets=test_sets,
             rows_read=run.manifest.rows,
             rows_repeated=run.manifest.repeated,
-            rounds=lambda: [cls.of(each, gold=gold, policy=policy) for each in _rounds_before(run)],
+            rounds=lambda: [cls.of(each, gold=_of_those(each, gold), policy=policy) for each in _rounds_before(run)],
         )
 
     def with_examples(self, examples: pl.DataFrame) -> Data:
@@ -469,6 +474,31 @@ def whole_recipe_text(run: Run) -> str:
 def _is_round(run: Run) -> bool:
     head, _, number = run.path.name.rpartition("-")
     return head == "round" and number.isdecimal()
+
+
+def _evaluators(run: Run) -> list[str]:
+    """The names of those who judged anything in a run."""
+    import polars as pl
+
+    return sorted(run.judgements().select(pl.col("evaluator").unique()).collect()["evaluator"].drop_nulls())
+
+
+def _of_those(run: Run, gold: Sequence[str] | None) -> Sequence[str] | None:
+    """The evaluators of `gold` that judged anything in a run: in an earlier round they need not all have."""
+    if gold is None:
+        return None
+    there = _evaluators(run)
+    return [name for name in gold if name in there]
+
+
+def _judged(run: Run, gold: Sequence[str]) -> None:
+    """Refuse evaluators that judged nothing: what is compared with nobody is silently not measured."""
+    names = _evaluators(run) if gold else []
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    there = f"there are {', '.join(names[:_MOST_NAMES])}{more}" if names else "nobody judged anything"
+    for name in gold:
+        if name not in names:
+            raise TriptychError(f"no evaluator here is called {name!r}; {there}")
 
 
 def _rounds_before(run: Run) -> list[Run]:

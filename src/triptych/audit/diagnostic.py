@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from triptych.audit.data import Data
 
 ANY = (-math.inf, math.inf)
+KIND = "rows of the kind that it counts"
+"""What is not there where a diagnostic says no more of what it counts."""
 
 
 class Diagnostic(ABC):
@@ -29,6 +32,8 @@ class Diagnostic(ABC):
     """What it looks for, such as `E1`."""
     needs: ClassVar[tuple[Need, ...]] = ()
     """What must be there for it to be measured."""
+    counts: ClassVar[tuple[str, str]] = ("", "")
+    """What it counts, and how to get that: said where all that it `needs` is there, and still nothing that it counts."""
     good: ClassVar[tuple[float, float]] = ANY
     """The range in which the value should lie."""
     error: ClassVar[tuple[float, float]] = ANY
@@ -44,6 +49,9 @@ class Diagnostic(ABC):
     repair: ClassVar[str] = ""
     """The repair that needs no new call, by its name."""
 
+    told_by: ClassVar[str] = ""
+    """The statistic that tells the same fact: where that one is a warning, this one is no second one."""
+
     @abstractmethod
     def measure(self, data: Data) -> Iterable[Finding]:
         """Measure it, for each evaluator, model or strategy that it is about."""
@@ -51,6 +59,12 @@ class Diagnostic(ABC):
     def lacks(self, data: Data) -> Need | None:
         """Name the first thing that it needs and `data` does not have."""
         return next((need for need in self.needs if not need.met(data)), None)
+
+    def nothing_to_count(self) -> tuple[str, str]:
+        """Say what is not there where it finds nothing to measure, and how to get it."""
+        what, how = self.counts
+        definition = " ".join((inspect.getdoc(self) or "").partition("\n\n")[0].split())
+        return what or KIND, how or f"it measures: {definition}"
 
     def edits(self, data: Data, subject: str) -> Mapping[str, Any]:
         """Which settings of the recipe would mitigate it, by their dotted places; asked where something is found."""

@@ -59,7 +59,7 @@ def full_data(
     and `RecipeError` where a model is not declared, or a reference is named without a policy.
     """
     if asked.reference is not None and asked.policy is None:
-        raise RecipeError(str(run.path), [Problem("a reference is compared with a policy: name one", "--policy")])
+        raise RecipeError(run.called, [Problem("a reference is compared with a policy: name one", "--policy")])
     data = Data.of(run, gold=gold, test_sets=test_sets)
     declared: dict[str, Any] = dict(data.recipe.models if data.recipe is not None else {}) | dict(asked.models)
     log = Path(asked.calls) if asked.calls is not None else own_log(run)
@@ -97,7 +97,7 @@ def _some(embeddings: pl.DataFrame | None) -> pl.DataFrame | None:
 def _embeds(run: Run, name: str, declared: Mapping[str, Any]) -> ModelSpec:
     if name not in declared:
         said = f"model {name!r} is not declared{suggestion(name, declared)}"
-        raise RecipeError(str(run.path), [Problem(said, "--embeddings")])
+        raise RecipeError(run.called, [Problem(said, "--embeddings")])
     found: ModelSpec = declared[name]
     return found
 

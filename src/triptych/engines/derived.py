@@ -18,7 +18,7 @@ def not_in_place(run: Run, out: Path) -> None:
     if out.resolve() == run.path.resolve() or (before is not None and not before.verdicts_of):
         what = "imported data" if run.manifest.imported else "a run that calls were made for"
         raise RunFolderError(f"{out} holds {what}; name another folder for the new examples")
-    if before is not None and before.verdicts_of != str(run.path.resolve()):
+    if before is not None and before.verdicts_of != run.origin:
         raise RunFolderError(f"{out} holds examples made of {before.verdicts_of}; name another folder")
 
 

@@ -143,7 +143,8 @@ def imported_run(path: str | Path, as_: str | None = None, **options: object) ->
     """A run folder of imported data that lasts as long as it is needed, for going on to an export."""
     folder = Path(tempfile.mkdtemp(prefix="triptych-"))
     try:
-        yield import_data(path, as_, out=folder / "run", **options)  # type: ignore[arg-type]
+        run = import_data(path, as_, out=folder / "run", **options)  # type: ignore[arg-type]
+        yield Run(run.path, run.manifest, str(path))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -49,7 +49,7 @@ def instantiate(
     _as_it_was_judged(run, recipe)
     not_in_place(run, out)
     manifest, lock = claim(out, recipe=recipe.name, recipe_id=recipe.id, imported=run.manifest.imported)
-    manifest.verdicts_of = str(run.path.resolve())
+    manifest.verdicts_of = run.origin
     try:
         write_manifest(out, manifest)  # first: by it the folder is known, should we be killed
         parts = out / ".parts"

@@ -44,7 +44,7 @@ class Repaired(msgspec.Struct, frozen=True):
     """What a repair did."""
 
     of: str
-    """The folder that it was made of."""
+    """The folder, or the file, that it was made of."""
     seed: int
     counts: dict[str, int]
     """How many examples (or prompts) each repair changed, in the order in which they were applied."""
@@ -74,7 +74,7 @@ def repair_run(
     manifest, lock = claim(
         out, recipe=run.manifest.recipe, recipe_id=run.manifest.recipe_id, imported=run.manifest.imported
     )
-    manifest.verdicts_of = str(run.path.resolve())
+    manifest.verdicts_of = run.origin
     try:
         write_manifest(out, manifest)
         parts = out / ".parts"
@@ -125,7 +125,7 @@ def _repaired(run: Run, data: Data, names: Sequence[str]) -> tuple[pl.DataFrame,
         changes += changed
     if before.height and not examples.height:
         raise RunFolderError("nothing would be left; name fewer repairs")
-    done = Repaired(str(run.path.resolve()), seed, counts, before.height, examples.height, tuple(changes))
+    done = Repaired(run.origin, seed, counts, before.height, examples.height, tuple(changes))
     return examples, prompts, done
 
 

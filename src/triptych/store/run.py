@@ -79,9 +79,16 @@ class _WrittenRecipe(msgspec.Struct):
 class Run:
     """A run folder, open for reading. The tables are lazy Polars frames."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, called: str | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self.called: str = str(path) if called is None else called
+        """What its user calls it: the folder, or the file that was imported into a folder for a while."""
+
+    @property
+    def origin(self) -> str:
+        """Where it is, whole: the folder, or that file."""
+        return self.called if self.called == "-" else str(Path(self.called).resolve())
 
     def table(self, name: str) -> pl.LazyFrame:
         """Read one of `prompts`, `responses`, `judgements`, `examples`."""
@@ -210,6 +217,17 @@ def place_tables(parts: Path, folder: Path) -> None:
     (folder / "prompts.parquet").unlink(missing_ok=True)
     for name in ("responses", "judgements", "examples", "prompts"):
         os.replace(parts / f"{name}.parquet", folder / f"{name}.parquet")
+
+
+def check_writable(*files: str | Path | None) -> None:
+    """Raise `RunFolderError` where a file can't be written, before what is to be written there is worked for."""
+    for file in (Path(each) for each in files if each is not None):
+        new = file.with_name(f".{file.name}.new")
+        try:
+            new.touch()
+            new.unlink()
+        except OSError as error:
+            raise RunFolderError(f"can't write {file}: {error.strerror or error}") from error
 
 
 def write_whole(file: Path, content: bytes) -> None:

@@ -90,6 +90,10 @@ class LabelDensity(Share):
     name = "label_density"
     failure_mode = "E12"
     needs = (LONG_SOLUTIONS,)
+    counts = (
+        "responses of several steps, some of them judged",
+        "judge steps: rollouts, or a rubric with unit: step",
+    )
     good = (0.2, 1.0)
     change = "judge steps: rollouts from each, or a rubric with unit: step"
     mitigations = (judging.judged_by_steps_too,)

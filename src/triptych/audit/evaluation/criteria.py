@@ -71,6 +71,10 @@ class CriteriaConflict(Share):
     name = "criteria_conflict"
     failure_mode = "E11"
     needs = (_TWO_CRITERIA,)
+    counts = (
+        "responses to one prompt that two criteria of an evaluator clearly tell apart",
+        "let a judge judge two criteria or more of several responses to a prompt",
+    )
     good = (0.0, 0.15)
     error = (0.0, 0.6)
     by = ("evaluator", "evaluator_id", "one", "other")
@@ -122,6 +126,10 @@ class CriterionDominance(Diagnostic):
     name = "criterion_dominance"
     failure_mode = "E11"
     needs = (LIBRARIES, SEVERAL_CRITERIA)
+    counts = (
+        "scores on two criteria that differ, over several prompts",
+        "let a judge score two criteria or more",
+    )
     good = (0.0, 0.9)
     change = "weigh the others more, rescale criteria that hardly vary, or leave out what does not count"
     mitigations = (scoring.lighter,)

@@ -48,9 +48,17 @@ class GoldAccuracy(Share):
 
 
 class GoldAccuracyBySlice(GoldAccuracy):
-    """The same share within the prompts that have a tag, for up to twenty tags with 20 prompts or more, the commonest first."""
+    """The same share within the prompts that have a tag, for up to twenty tags with 20 prompts or more, the commonest first.
+
+    Where the judge is as far from gold on all prompts, `gold_accuracy` alone is a warning.
+    """
 
     name = "gold_accuracy_by_slice"
+    told_by = "gold_accuracy"
+    counts = (
+        "tags that 20 or more judged prompts have",
+        "tag prompts with what they are about",
+    )
     good = (0.6, 1.0)
     error = (0.35, 1.0)
     by = ("evaluator", "evaluator_id", "tag")
@@ -75,9 +83,6 @@ class GoldAccuracyBySlice(GoldAccuracy):
 class _Coefficient(Diagnostic):
     failure_mode = "E4"
     needs = (LIBRARIES, GOLD)
-    good = (0.4, 1.0)
-    error = (0.0, 1.0)
-    change = "take a stronger judge, a clearer rubric, or show it the reference"
     called: str
 
     def measure(self, data: Data) -> Iterator[Finding]:
@@ -98,12 +103,13 @@ class _Coefficient(Diagnostic):
 class GoldKappa(_Coefficient):
     """Cohen's kappa of a judge's verdicts with gold labels: which place the better response has among the two shown.
 
-    Agreement that the judge's own lean to one place would give by chance is taken off. 0.4 is where Landis and Koch
-    (Biometrics 33, 1977) let moderate agreement begin. Of responses scored apart the places are in the order of their ids.
+    Agreement that the judge's own lean to one place would give by chance is taken off. Of responses scored apart the places
+    are in the order of their ids. It is a figure, not a warning of its own: where either place is as often the better one
+    and neither is favoured, it is twice `gold_accuracy` less 1, so that the 70 % expected there are 0.4 here, where Landis
+    and Koch (Biometrics 33, 1977) let moderate agreement begin; a lean to one place is told by `first_slot_rate`.
     """
 
     name = "gold_kappa"
-    source = "Landis and Koch, Biometrics 33, 1977"
     called = "Cohen's kappa"
     mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
@@ -115,12 +121,12 @@ class GoldKappa(_Coefficient):
 class GoldAlpha(_Coefficient):
     """Krippendorff's nominal alpha of a judge's verdicts with gold labels: which place the better response has.
 
-    0.667 is the least on which Krippendorff (Content Analysis, 2004) draws even tentative conclusions.
+    It is a figure, not a warning of its own, as `gold_kappa` is. Krippendorff (Content Analysis, 2004) draws even tentative
+    conclusions from 0.667 on only; that is of coders who make data, and would be 83 % of verdicts right here. What
+    people say is held to it, in `annotator_alpha`.
     """
 
     name = "gold_alpha"
-    good = (0.667, 1.0)
-    source = "Krippendorff, Content Analysis, 2004"
     called = "Krippendorff's alpha"
     mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 

@@ -122,6 +122,10 @@ class ProxyFollowsBullets(_ProxyFollows):
 
     name = "proxy_follows_bullets"
     feature, what = "bullets", "bullet points"
+    counts = (
+        "scored responses that differ in bullet points",
+        "none is needed where no response has any of it",
+    )
     change = _CHANGE.format(what=what)
     mitigations = (scoring.without_style, judging.disregard_form)
 
@@ -134,6 +138,10 @@ class ProxyFollowsHedges(_ProxyFollows):
 
     name = "proxy_follows_hedges"
     feature, what = "hedges", "hedges"
+    counts = (
+        "scored responses that differ in hedges",
+        "none is needed where no response has any of it",
+    )
     change = _CHANGE.format(what=what)
     mitigations = (scoring.lower_bound, scoring.calibrated)
 
@@ -146,6 +154,10 @@ class ProxyFollowsFlattery(_ProxyFollows):
 
     name = "proxy_follows_flattery"
     feature, what = "flatteries", "flattery"
+    counts = (
+        "scored responses that differ in flattery",
+        "none is needed where no response has any of it",
+    )
     change = _CHANGE.format(what=what)
     mitigations = (scoring.lower_bound, scoring.calibrated)
 

@@ -27,6 +27,10 @@ class JudgePrefersLonger(Share):
     name = "judge_prefers_longer"
     failure_mode = "E2"
     needs = (JUDGED,)
+    counts = (
+        "clear preferences of a model between responses of different length",
+        "let a judge compare more responses",
+    )
     good = (0.0, 0.65)
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
@@ -92,6 +96,10 @@ class MarkupCoefficient(_StyleCoefficient):
     """The coefficient of markup in the same logistic model: what a judge makes of bullets, headings and bold passages."""
 
     name = "markup_coefficient"
+    counts = (
+        "verdicts beside gold on responses that differ in markup",
+        "none is needed where no response has bullets, headings or bold text",
+    )
     change = "tell the judge to disregard form, or show it plain text"
     style = "markup"
     what = "one standard deviation more markup"
@@ -161,6 +169,10 @@ class ScoreLengthCorrelation(Diagnostic):
     name = "score_length_correlation"
     failure_mode = "E2"
     needs = (LIBRARIES, SCORES)
+    counts = (
+        "scores by a model, of two or more responses to a prompt",
+        "score with a rubric or a reward model; people and verifiers do not count here",
+    )
     good = (-0.4, 0.4)
     error = (-0.8, 0.8)
     change = "tell the judge to disregard length, or correct its scores for length"

@@ -62,6 +62,10 @@ class OrdersAsked(Share):
 
     name = "orders_asked"
     failure_mode = "E1"
+    counts = (
+        "a judge that was shown pairs in one order only",
+        "none is needed: it is told of where position bias can't be measured at all",
+    )
     by = _BY
     change = "judge each pair in both orders"
     mitigations = (judging.both_orders,)

@@ -27,6 +27,10 @@ class ScoresAtTheEnds(Share):
     name = "scores_at_the_ends"
     failure_mode = "E8"
     needs = (SCORES,)
+    counts = (
+        "scores by a model",
+        "score with a rubric or a reward model; people and verifiers do not count here",
+    )
     good = (0.0, 0.5)
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
@@ -52,6 +56,10 @@ class TiedScores(Share):
     name = "tied_scores"
     failure_mode = "E8"
     needs = (SCORES,)
+    counts = (
+        "scores by a model, of two or more responses to a prompt",
+        "score with a rubric or a reward model; people and verifiers do not count here",
+    )
     good = (0.0, 0.5)
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
@@ -117,6 +125,10 @@ class ScoreLevels(Diagnostic):
     name = "score_levels"
     failure_mode = "E8"
     needs = (LIBRARIES, SCORES)
+    counts = (
+        "scores by a model",
+        "score with a rubric or a reward model; people and verifiers do not count here",
+    )
     good = (2.0, float("inf"))
     error = (1.2, float("inf"))
     change = "take a wider scale or a stricter rubric, read the score from log-probabilities, or compare in pairs"

@@ -23,6 +23,10 @@ class CyclicTriads(Share):
     name = "cyclic_triads"
     failure_mode = "E6"
     needs = (SEVERAL_RESPONSES,)
+    counts = (
+        "three responses to a prompt that a judge compared in all three pairs",
+        "use `pairwise` on three responses or more to a prompt",
+    )
     good = (0.0, 0.05)
     error = (0.0, 0.15)
     by = ("evaluator", "evaluator_id")

@@ -23,7 +23,12 @@ class JudgeVerifierAgreement(Share):
     """
 
     name = "judge_verifier_agreement"
+    told_by = "gold_accuracy"
     failure_mode = "E4"
+    counts = (
+        "verdicts of a model on responses that a program tells apart",
+        "let `verify` and a judge both look at some of the responses",
+    )
     good = (0.7, 1.0)
     error = (0.5, 1.0)
     by = ("evaluator", "evaluator_id", "criterion", "verifier", "verifier_id")

@@ -33,6 +33,10 @@ class LabelFlipsUnderWeights(_OfCriteria):
     """
 
     name = "label_flips_under_weights"
+    counts = (
+        "pairs both of whose responses are scored on two criteria or more",
+        "score every response on all criteria, and make pairs of the scores",
+    )
     good = (0.0, 0.15)
     error = (0.0, 0.5)
     mitigations = (pairing.pareto,)
@@ -54,6 +58,10 @@ class ParetoIncomparablePairs(_OfCriteria):
     of all that there could be. Pairs that one criterion decides are left out."""
 
     name = "pareto_incomparable_pairs"
+    counts = (
+        "pairs both of whose responses are scored on two criteria or more",
+        "score every response on all criteria, and make pairs of the scores",
+    )
     good = (0.0, 0.3)
     error = (0.0, 0.7)
     mitigations = (pairing.pareto,)

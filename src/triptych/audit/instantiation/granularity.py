@@ -57,6 +57,10 @@ class StepsFoldedIntoLabel(Diagnostic):
     name = "steps_folded_into_label"
     failure_mode = "I1"
     needs = (LIBRARIES, JUDGED_STEPS)
+    counts = (
+        "rows made of responses whose steps were judged",
+        "judge steps, and make rows of the same responses",
+    )
     good = (-math.inf, 1.0)
     change = "make stepwise rows of verdicts on steps, or pairs that share a prefix (within: prefix)"
     mitigations = (pairing.steps_apart,)

@@ -74,6 +74,10 @@ class PreferenceCycles(Share):
     name = "preference_cycles"
     failure_mode = "I6"
     needs = (LIBRARIES, PAIRS)
+    counts = (
+        "prompts with three or more pairs among three or more responses",
+        "make several pairs of a prompt, such as choose: all_pairs of three responses or more",
+    )
     good = (0.0, 0.05)
     error = (0.0, 0.3)
     change = (
@@ -141,6 +145,10 @@ class SecondOpinionAgainst(Share):
     name = "second_opinion_against_label"
     failure_mode = "I6"
     needs = (PAIRS,)
+    counts = (
+        "a clear preference on pairs by somebody on whom they do not rest",
+        "let another judge, people or a verifier look at some of the pairs",
+    )
     good = (0.0, 0.35)
     error = (0.0, 0.5)
     by = ("evaluator", "evaluator_id")
@@ -189,6 +197,10 @@ class ScoresAgainstLabel(Share):
     name = "scores_against_label"
     failure_mode = "I6"
     needs = (PAIRS,)
+    counts = (
+        "pairs of responses that score apart",
+        "import score_chosen and score_rejected, or score with a rubric or a reward model",
+    )
     good = (0.0, 0.05)
     error = (0.0, 0.3)
     change = "look whether labels or scores are turned round, and drop or judge again what contradicts itself"

@@ -31,6 +31,10 @@ class ChosenLonger(Share):
     name = "chosen_longer"
     failure_mode = "I5"
     needs = (PAIRS,)
+    counts = (
+        "pairs whose responses differ in length",
+        "none is needed where all are equally long",
+    )
     good = (0.0, 0.65)
     error = (0.0, 0.8)
     by = ("strategy", "strategy_id")
@@ -99,6 +103,10 @@ class LengthEffect(Diagnostic):
     name = "chosen_length_effect"
     failure_mode = "I5"
     needs = (LIBRARIES, PAIRS)
+    counts = (
+        "pairs of two or more prompts whose texts differ in length",
+        "bring more pairs",
+    )
     good = (-0.5, 0.5)
     error = (-1.2, 1.2)
     source = "J. Cohen, Statistical Power Analysis, 1988"
@@ -128,6 +136,10 @@ class MarginFollowsLength(Diagnostic):
     name = "margin_follows_length"
     failure_mode = "I5"
     needs = (LIBRARIES, MARGINS)
+    counts = (
+        "margins that differ, of pairs that differ in length",
+        "score on a finer scale",
+    )
     good = (-0.3, 0.3)
     error = (-0.7, 0.7)
     change = "take length out of the scores, keep pairs of like length, or leave margins out of the loss"

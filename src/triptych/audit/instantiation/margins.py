@@ -54,6 +54,10 @@ class MarginVariation(Diagnostic):
     name = "margin_variation"
     failure_mode = "I3"
     needs = (LIBRARIES, MARGINS)
+    counts = (
+        "margins of three pairs or more, of two prompts or more",
+        "bring more pairs",
+    )
     good = (-math.inf, 1.0)
     change = "pass margins on: soft_labels, weight: margin, or a loss that takes a margin; or keep those above a least margin"
     mitigations = (pairing.by_margin,)
@@ -86,6 +90,10 @@ class WeightFollowsMargin(Diagnostic):
     name = "weight_follows_margin"
     failure_mode = "I3"
     needs = (LIBRARIES, MARGINS)
+    counts = (
+        "pairs with margins and with weights that differ",
+        "weigh pairs, such as weight: margin",
+    )
     good = (0.0, 1.0)
     error = (-0.7, 1.0)
     change = "weigh pairs by their margins, or all alike"

@@ -65,6 +65,10 @@ class ChosenShortfall(Diagnostic):
     name = "chosen_shortfall"
     failure_mode = "I8"
     needs = (LIBRARIES, PAIRS, SCORES)
+    counts = (
+        "pairs of prompts with three or more scored responses",
+        "sample n of 3 or more, and score all of them",
+    )
     good = (-math.inf, 0.2)
     error = (-math.inf, 0.5)
     change = "choose the best response to each prompt"

@@ -26,17 +26,36 @@ def _never_recalibrated(recipe: Recipe) -> Iterator[Broken]:
 
 
 RULES = (
-    Rule(id="R6.1", asks="data are refreshed as the policy changes", static=_never_refreshed, modes=("L1",)),
+    Rule(
+        id="R6.1",
+        asks="data are refreshed as the policy changes",
+        static=_never_refreshed,
+        modes=("L1",),
+        statistics=("policy_age",),
+    ),
     Rule(
         id="R6.2",
         asks="the evaluator is calibrated anew as responses change",
         static=_never_recalibrated,
-        modes=("E9", "L3"),
+        modes=("E9", "L3", "L1"),
+        statistics=(
+            "gold_coverage_auc",
+            "gold_coverage_index",
+            "evaluator_drift_auc",
+            "score_stability_index",
+            "rounds_since_gold",
+        ),
     ),
     Rule(
         id="R6.3",
         asks="diversity lasts from round to round, and proxy and gold rise together",
         modes=("L2", "E10", "S7"),
+        statistics=("diversity_ratio", "novelty", "entropy_ratio", "proxy_without_gold"),
     ),
-    Rule(id="R6.4", asks="what must not change does not get worse from round to round", modes=("L4", "S6")),
+    Rule(
+        id="R6.4",
+        asks="what must not change does not get worse from round to round",
+        modes=("L4", "S6"),
+        statistics=("anchor_criterion_change", "backward_transfer", "anchor_gold_change"),
+    ),
 )

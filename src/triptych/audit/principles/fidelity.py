@@ -60,15 +60,19 @@ def _single_judge(recipe: Recipe) -> Iterator[Broken]:
         yield Broken("warn", said, place)
 
 
-_STATUSES = ("unparsed_judgements", "judgements_without_answer")
-"""They say whether a judge answers, not whether it is right."""
 RULES = (
     Rule(
         id="R3.1",
-        asks="judges are compared with gold verdicts",
+        asks="judges are compared with gold verdicts, and stand the comparison",
         static=_without_gold,
         modes=("E4", "E7"),
-        apart=_STATUSES,
+        statistics=(
+            "gold_accuracy",
+            "gold_accuracy_by_slice",
+            "judge_verifier_agreement",
+            "calibration_slope",
+            "calibration_error",
+        ),
         limits=(
             "without gold verdicts it is a warning and no error, since the judge may be right all the same; a judge that "
             "gold contradicts is an error by E4"
@@ -79,19 +83,38 @@ RULES = (
         asks="pairs are judged in both orders, and the order does not decide",
         static=_one_order,
         modes=("E1",),
+        statistics=("swap_consistency", "first_slot_rate", "first_slot_in_contradictions"),
     ),
-    Rule(id="R3.3", asks="length does not decide what a judge prefers", modes=("E2",)),
+    Rule(
+        id="R3.3",
+        asks="length does not decide what a judge prefers",
+        modes=("E2", "E10"),
+        statistics=(
+            "judge_prefers_longer",
+            "length_coefficient",
+            "accuracy_gap_by_length",
+            "score_length_correlation",
+            "proxy_follows_length",
+        ),
+    ),
     Rule(
         id="R3.4",
-        asks="the judge is of another family than the models that answer, or one of several",
+        asks="the judge is of another family than the models that answer, or one of several, and does not favour its own",
         static=_same_family,
         modes=("E3",),
+        statistics=("self_preference_gap", "own_family_against_other_judges"),
     ),
-    Rule(id="R3.5", asks="judges of a panel do not err together", modes=("E14",)),
+    Rule(id="R3.5", asks="judges of a panel do not err together", modes=("E14",), statistics=("effective_judges",)),
     Rule(
         id="R3.6",
         asks="verifiers were tried on answers known to be right and wrong",
         modes=("E15",),
+        statistics=(
+            "verifier_false_positives",
+            "verifier_false_negatives",
+            "planted_wrong_passed",
+            "planted_right_failed",
+        ),
         limits=(
             "the audit itself tries `verify` on planted answers that are numbers; that other checks were not tried is no "
             "error, since of them no answer is known to be right or wrong"

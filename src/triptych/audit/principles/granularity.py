@@ -25,13 +25,23 @@ RULES = (
         id="R4.1",
         asks="verdicts are at least as fine as what the loss learns from",
         modes=("I1",),
+        statistics=("fine_labels_without_verdicts",),
         refused="rows of steps without verdicts on steps, and the like, are refused when a recipe is read",
     ),
-    Rule(id="R4.2", asks="responses of many steps have verdicts on steps", modes=("E12",)),
-    Rule(id="R4.3", asks="verdicts on steps are kept apart", static=_folded),
+    Rule(
+        id="R4.2", asks="responses of many steps have verdicts on steps", modes=("E12",), statistics=("label_density",)
+    ),
+    Rule(
+        id="R4.3",
+        asks="verdicts on steps are kept apart",
+        static=_folded,
+        modes=("I1",),
+        statistics=("steps_folded_into_label",),
+    ),
     Rule(
         id="R4.4",
         asks="the value of a step is known well enough: sqrt(p(1-p)/m) of at most 0.15",
         modes=("E12",),
+        statistics=("step_score_error",),
     ),
 )

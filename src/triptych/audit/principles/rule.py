@@ -50,9 +50,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     static: Callable[[Recipe], Iterable[Broken]] | None = None
     """What it finds in a recipe."""
     modes: tuple[str, ...] = ()
-    """The failure modes whose findings decide it, on data."""
-    apart: tuple[str, ...] = ()
-    """Statistics of these modes that say nothing of the rule."""
+    """The failure modes that it guards against, on data."""
+    statistics: tuple[str, ...] = ()
+    """The statistics of these modes that decide it: those that measure what it asks, and no others."""
     refused: str = ""
     """Where a recipe that breaks it can't be read at all: what is refused."""
     limits: str = ""
@@ -108,7 +108,7 @@ def on_data(rule: Rule, recipe: Recipe | None, findings: Sequence[Finding]) -> R
     if rule.unchecked:
         return _ruling(rule, "unchecked", "info", [rule.unchecked])
     broken = [] if rule.static is None or recipe is None else list(rule.static(recipe))
-    mine = [each for each in findings if each.failure_mode in rule.modes and each.name not in rule.apart]
+    mine = [each for each in findings if each.failure_mode in rule.modes and each.name in rule.statistics]
     told = [each for each in mine if each.severity != "info"]
     sure = [each for each in mine if not each.few]
     by_recipe = [BY_RECIPE] * any(each.severity != "info" for each in broken)

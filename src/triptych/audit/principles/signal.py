@@ -95,9 +95,17 @@ def _missing(data: Data) -> pl.LazyFrame:
 DIAGNOSTICS: tuple[Diagnostic, ...] = (OrphanRows(),)
 RULES = (
     Rule(
-        id="R1.1", asks="every row can be walked back to the judgements, the responses and the prompt", modes=("R1.1",)
+        id="R1.1",
+        asks="every row can be walked back to the judgements, the responses and the prompt",
+        modes=("R1.1",),
+        statistics=("orphan_rows",),
     ),
-    Rule(id="R1.2", asks="margins are there and are wide enough to learn from", modes=("S3", "I3")),
+    Rule(
+        id="R1.2",
+        asks="margins are there and are wide enough to learn from",
+        modes=("S3", "I3"),
+        statistics=("pairs_without_margin", "pairs_within_noise"),
+    ),
     Rule(
         id="R1.3",
         asks="two runs differ in one stage only before one of them is called better",

@@ -41,8 +41,24 @@ def _safety_joined(recipe: Recipe) -> Iterator[Broken]:
 
 
 RULES = (
-    Rule(id="R5.1", asks="criteria that disagree are not made one number", modes=("E11", "I2")),
-    Rule(id="R5.2", asks="the relations among several responses are kept", static=_list_thrown_away, modes=("I11",)),
-    Rule(id="R5.3", asks="margins that vary are used", modes=("I3",)),
+    Rule(
+        id="R5.1",
+        asks="criteria that disagree are not made one number",
+        modes=("E11", "I2"),
+        statistics=("criteria_conflict", "label_flips_under_weights", "pareto_incomparable_pairs"),
+    ),
+    Rule(
+        id="R5.2",
+        asks="the relations among several responses are kept",
+        static=_list_thrown_away,
+        modes=("I11",),
+        statistics=("relations_kept", "responses_used"),
+    ),
+    Rule(
+        id="R5.3",
+        asks="margins that vary are used",
+        modes=("I3",),
+        statistics=("margin_variation", "weight_follows_margin"),
+    ),
     Rule(id="R5.4", asks="safety is judged apart, and bounds usefulness", static=_safety_joined),
 )

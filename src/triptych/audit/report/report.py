@@ -17,7 +17,7 @@ from triptych.audit.audit import DIAGNOSTICS, Audit, Unmeasured
 from triptych.audit.baseline import Baseline
 from triptych.audit.data import Data, whole_recipe_text
 from triptych.audit.diagnostic import Diagnostic
-from triptych.audit.finding import Finding, Severity
+from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
 from triptych.audit.judges import Judges
 from triptych.audit.modes import MODES
 from triptych.audit.principles import Ruling, rulings
@@ -32,7 +32,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of it in a line."""
 
     severity: Severity | Literal["unknown"]
-    """That of the gravest finding that no baseline accepts; `unknown` where nothing could be measured."""
+    """That of the gravest finding that no baseline accepts; `unknown` where nothing could be measured, or on too few
+    prompts alone."""
     errors: int
     warnings: int
     accepted: int
@@ -41,6 +42,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Diagnostics that found something to look at,"""
     diagnostics: int
     """of how many there are."""
+    failed: int = 0
+    """Diagnostics that failed, which is a defect in Triptych."""
     said: str
     """A sentence."""
 
@@ -74,8 +77,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     recipe: str
     """The recipe's name."""
     verdict: Verdict
-    """In a line: `said`, the gravest `severity`, how many `errors`, `warnings` and `accepted` ones, and how many of the
-    `diagnostics` were `measured`."""
+    """In a line: `said`, the gravest `severity`, how many `errors`, `warnings` and `accepted` ones, how many of the
+    `diagnostics` were `measured`, and how many `failed`."""
     rows: dict[str, int]
     """How many each table has."""
     findings: tuple[Finding, ...]
@@ -166,10 +169,13 @@ def _closed(ends: tuple[float, float]) -> tuple[float | None, float | None]:
 def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out: str) -> Verdict:
     errors = sum(each.severity == "error" for each in told)
     warnings = sum(each.severity == "warn" for each in told)
-    number = len({each.name for each in audited.findings})
+    number = len({each.name for each in audited.findings} - _COUNTED)
     measured = len(DIAGNOSTICS) - len({each.name for each in audited.unmeasured})
     severity: Severity | Literal["unknown"] = "error" if errors else "warn" if warnings else "info"
-    severity = severity if number else "unknown"
+    unsure = {each.name for each in audited.findings} - _sure(audited.findings)
+    severity = "unknown" if severity == "info" and len(unsure) == number else severity
+    failed = [each.name for each in audited.unmeasured if each.defect]
+    said = _sentence(severity, errors, warnings, accepted, measured, _of_what(told)) + _too_few(len(unsure), number)
     return Verdict(
         severity=severity,
         errors=errors,
@@ -177,8 +183,39 @@ def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out:
         accepted=accepted,
         measured=measured,
         diagnostics=len(DIAGNOSTICS),
-        said=_sentence(severity, errors, warnings, accepted, measured, _of_what(told)) + left_out,
+        failed=len(failed),
+        said=said + _failed(failed) + left_out,
     )
+
+
+_COUNTED = frozenset({"orphan_rows", "repeated_rows"})
+"""They count all rows there are, and estimate nothing from prompts."""
+
+
+def _sure(findings: Iterable[Finding]) -> set[str]:
+    """The statistics that rest on prompts enough, or need none."""
+    return {each.name for each in findings if each.prompts >= FEWEST_PROMPTS or each.value is None} | _COUNTED
+
+
+def _too_few(unsure: int, of: int) -> str:
+    """How many statistics say nothing, since they rest on too few prompts."""
+    if not unsure:
+        return ""
+    which = "All statistics rest" if unsure == of else f"{unsure} of {of} statistics rest{'s' * (unsure == 1)}"
+    return f" {which} on fewer than {FEWEST_PROMPTS} prompts, too few to tell."
+
+
+_MOST_FAILED = 3
+"""Diagnostics that failed that the verdict names."""
+
+
+def _failed(names: Sequence[str]) -> str:
+    """What could not be looked at, as Triptych failed."""
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_FAILED} more" if len(names) > _MOST_FAILED else ""
+    named = f"{', '.join(names[:_MOST_FAILED])}{more}"
+    return f" {_many(len(names), 'diagnostic')} failed, which is a defect in Triptych: {named}."
 
 
 def _left_out(run: Run) -> str:
@@ -210,8 +247,10 @@ def _of_what(told: tuple[Finding, ...]) -> str:
 
 
 def _sentence(severity: str, errors: int, warnings: int, accepted: int, measured: int, of: str) -> str:
-    if severity == "unknown":
+    if severity == "unknown" and not measured:
         return "Nothing could be measured on these data."
+    if severity == "unknown":
+        return f"Nothing can be said with fewer than {FEWEST_PROMPTS} prompts."
     counts = [_many(errors, "error")] * bool(errors) + [_many(warnings, "warning")] * bool(warnings)
     known = f"; {accepted} more accepted by the baseline" if accepted else ""
     if counts:

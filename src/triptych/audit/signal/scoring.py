@@ -86,7 +86,7 @@ def _specs(
     run: Run, policy: str, reference: str | None, models: Mapping[str, ModelSpec] | None
 ) -> dict[str, ModelSpec]:
     """The models by role; the reference is missing where there is none."""
-    declared: dict[str, Any] = dict(parse_recipe(run.recipe_text(), str(run.path)).models) | dict(models or {})
+    declared: dict[str, Any] = dict(parse_recipe(run.recipe_text(), run.called).models) | dict(models or {})
     declared.setdefault(EMBEDDED, EmbeddedModel())
     found = {}
     for role, name in (("policy", policy), ("reference", reference)):
@@ -94,12 +94,12 @@ def _specs(
             continue
         if name not in declared:
             said = f"model {name!r} is not declared{suggestion(name, declared)}"
-            raise RecipeError(str(run.path), [Problem(said, f"--{role}")])
+            raise RecipeError(run.called, [Problem(said, f"--{role}")])
         if "given" not in declared[name].answers:
             said = (
                 f"model {name!r} gives no log-probabilities of given texts: declare given_logprobs (vllm or llamacpp)"
             )
-            raise RecipeError(str(run.path), [Problem(said, f"--{role}")])
+            raise RecipeError(run.called, [Problem(said, f"--{role}")])
         found[role] = declared[name]
     return found
 

@@ -61,6 +61,10 @@ class NoContrast(Share):
     name = "no_contrast"
     failure_mode = "S4"
     needs = (SEVERAL_RESPONSES,)
+    counts = (
+        "several responses to a prompt that a program checked",
+        "check answers with `verify`, or import data whose answers are marked by a program",
+    )
     good = (0.0, 0.3)
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
@@ -237,8 +241,13 @@ class AlwaysOrNeverSolved(Share):
     """
 
     name = "always_or_never_solved"
+    told_by = "no_contrast"
     failure_mode = "S4"
     needs = (SEVERAL_RESPONSES,)
+    counts = (
+        "several responses to a prompt that a program checked",
+        "check answers with `verify`, or import data whose answers are marked by a program",
+    )
     good = (0.0, 0.3)
     error = (0.0, 0.9)
     by = ("evaluator", "evaluator_id")
@@ -303,6 +312,10 @@ class GroupsWithoutSpread(Share):
     name = "groups_without_spread"
     failure_mode = "S4"
     needs = (SEVERAL_RESPONSES,)
+    counts = (
+        "two or more scored responses to a prompt",
+        "score all responses: with a rubric, a reward model or a verifier",
+    )
     good = (0.0, 0.3)
     error = (0.0, 0.9)
     change = "choose prompts of middling difficulty, sample more responses to each, or judge on a finer scale"

@@ -147,6 +147,10 @@ class DistinctBigrams(_Alike):
     """
 
     name = "distinct_2"
+    counts = (
+        "responses of two words or more",
+        "none is needed where answers are single words",
+    )
     good = (0.3, 1.0)
     said = "Of the pairs of words in the responses to one prompt, different ones are a share of"
     axis = "different pairs of words / all"

@@ -35,6 +35,10 @@ class LabelFromSurface(Diagnostic):
     name = "label_auc_from_source_and_form"
     failure_mode = "S5"
     needs = (LIBRARIES, PAIRS)
+    counts = (
+        "pairs of five or more prompts",
+        "bring more prompts",
+    )
     good = (0.0, 0.65)
     error = (0.0, 0.8)
     unit = "share"
@@ -74,6 +78,10 @@ class LabelSourceInformation(Diagnostic):
     name = "label_source_information"
     failure_mode = "S5"
     needs = (LIBRARIES, PAIRS)
+    counts = (
+        "pairs whose responses come from two or more sources",
+        "sample from two models or more, or import a column that says who answered",
+    )
     good = (0.0, 0.1)
     error = (0.0, 0.5)
     change = _BALANCE

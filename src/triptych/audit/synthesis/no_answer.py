@@ -78,6 +78,10 @@ class CutOff(_Defect):
     """
 
     name = "cut_off_responses"
+    counts = (
+        "reasons why responses ended",
+        "sample from an endpoint: what is imported does not say why a response ended",
+    )
     good = (0.0, 0.05)
     error = (0.0, 0.5)
     did = "was cut off by its limit of tokens in"
@@ -98,6 +102,10 @@ class Looping(_Defect):
     """
 
     name = "looping_responses"
+    counts = (
+        "responses of 400 characters or more",
+        "none is needed where answers are short",
+    )
     good = (0.0, 0.01)
     error = (0.0, 0.2)
     did = "goes round in circles in"
@@ -205,6 +213,10 @@ class OtherScript(_Defect):
     name = "answers_in_another_script"
     needs = (RESPONSES, PROMPTS)
     repair = ""
+    counts = (
+        "prompts and responses that begin with ten or more letters",
+        "none is needed where texts are short, or are no prose",
+    )
     good = (0.0, 0.1)
     error = (0.0, 0.5)
     did = "answers in another script than the prompt's in"

@@ -10,7 +10,7 @@ from triptych.audit.estimates import smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate, ratio, student
 from triptych.audit.mitigations import pairing
-from triptych.audit.needs import GRADED, IMPORTED, LIBRARIES, MARGINS, PAIRS, PROMPTS, RESPONSES, TEST_SETS
+from triptych.audit.needs import GRADED, IMPORTED, LIBRARIES, MARGINS, PAIRS, PROMPTS, RESPONSES, SCORES, TEST_SETS
 from triptych.audit.prompts import near_copies, seen_tests
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class NoisyPrompts(Share):
 
 
 class RejectedScore(Diagnostic):
-    """The mean score of rejected responses, in [0, 1]: the first number of RIP's three (arXiv:2501.18578).
+    """The mean score of rejected responses, in [0, 1]: the first number of RIP's three (arXiv:2501.18578). Of a response it is
+    the mean over who scored it by itself or in a list, and on what.
 
     Prompts whose rejected response scores low tend to be unclear or not to be answered at all. What is low depends on
     the judge, so no range is expected; the plot shows how it goes with the gap.
@@ -69,18 +70,26 @@ class RejectedScore(Diagnostic):
 
     name = "rejected_score"
     failure_mode = "S8"
-    needs = (LIBRARIES, PAIRS)
+    needs = (LIBRARIES, PAIRS, SCORES)
+    counts = (
+        "scores other than yes or no of rejected responses",
+        "score with a rubric or a reward model: a label alone does not say how bad the rejected one is",
+    )
     change = "keep prompts by a bound on the rejected response's score"
 
     def measure(self, data: Data) -> Iterator[Finding]:
-        """Measure it over pairs whose rejected response has a score."""
+        """Measure it over pairs whose rejected response has a score of its own, which is more than yes or no."""
         import numpy as np
         import polars as pl
 
         from triptych.audit.estimates import bounded_mean
 
-        told = data.pairs.join(data.overall.select("response_id", "score"), left_on="rejected", right_on="response_id")
-        told = told.filter(pl.col("score").is_finite())
+        own = data.scored.filter(pl.col("score").is_finite())
+        if set(own["score"].unique()) <= {0.0, 1.0}:
+            return
+        told = data.pairs.join(
+            own.group_by("response_id").agg(pl.col("score").mean()), left_on="rejected", right_on="response_id"
+        )
         found = bounded_mean(told, "score")
         if found is None:
             return
@@ -135,7 +144,11 @@ class RepeatedRows(Diagnostic):
     def measure(self, data: Data) -> Iterator[Finding]:
         """Count them."""
         again, rows = data.rows_repeated, data.rows_read
-        yield self.found(ratio(rows, again, rows, again, again, rows), "Rows that repeat an earlier one, and count once here, make up", data=data)
+        yield self.found(
+            ratio(rows, again, rows, again, again, rows),
+            "Rows that repeat an earlier one, and count once here, make up",
+            data=data,
+        )
 
 
 class PromptGini(Diagnostic):
@@ -176,6 +189,7 @@ class EffectivePrompts(Diagnostic):
     """
 
     name = "effective_prompts_share"
+    told_by = "gini_of_rows_per_prompt"
     failure_mode = "S9"
     needs = (LIBRARIES, RESPONSES)
     good = (0.5, 1.0)
