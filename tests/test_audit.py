@@ -201,7 +201,7 @@ def test_a_statistic_that_fails_is_named_with_its_error(biased, monkeypatch):
     monkeypatch.setattr(ChosenLonger, "measure", fails)
     code, out, _ = run("audit", biased)
     assert code == 0
-    assert "chosen_longer failed, please report it: ZeroDivisionError: of all things" in out
+    assert "chosen_longer (I5): ZeroDivisionError: of all things; please report it" in " ".join(out.split())
 
 
 def test_no_table_of_the_audit_comes_from_a_diagnostic():

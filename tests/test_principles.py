@@ -325,7 +325,7 @@ def test_many_rows_of_one_prompt_are_no_prompt_that_copies_another(tmp_path):
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     told = json.loads(triptych("audit", tmp_path / "rows.jsonl", "--json")[1])
-    assert {each["name"] for each in told["findings"] if each["severity"] != "info"} >= {"effective_prompts_share"}
+    assert {each["name"] for each in told["findings"] if each["severity"] != "info"} >= {"gini_of_rows_per_prompt"}
     rule = next(each for each in told["principles"] if each["rule"] == "R7.3")
     assert (rule["state"], rule["severity"]) == ("holds", "info"), rule
 

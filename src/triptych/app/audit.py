@@ -29,7 +29,6 @@ from triptych.engines.asking import Asked, full_data, read_tests
 from triptych.engines.audit import is_run, opened
 from triptych.errors import TriptychError
 from triptych.models.calls import Counts
-from triptych.operators import suggestion
 from triptych.recipes.load import find_recipe, load_recipe, parse_recipe
 from triptych.store.run import Run, check_writable, write_whole
 
@@ -117,17 +116,6 @@ def tests_of(named: Sequence[str]) -> dict[str, list[str]]:
     return {name: read_tests(file) for name, _, file in parts}
 
 
-def gold_of(run: Run, named: Sequence[str]) -> Sequence[str] | None:
-    """The evaluators that `--gold` names, or None. Raises `TriptychError` for one that judged nothing here."""
-    if not named:
-        return None
-    known = run.table("judgements").select("evaluator").unique().collect()["evaluator"].sort().to_list()
-    for each in named:
-        if each not in known:
-            raise TriptychError(f"no evaluator here is called {each!r}{suggestion(each, known)} (--gold)")
-    return named
-
-
 def asking(run: Run, asked: Asked, gold: Sequence[str], test_sets: Mapping[str, Sequence[str]], *, quiet: bool) -> Data:
     """Take a run's data, and ask the models that are named; say what that is going to take, and what it took."""
     terminal = console(stderr=True)
@@ -149,7 +137,7 @@ def asking(run: Run, asked: Asked, gold: Sequence[str], test_sets: Mapping[str, 
     def embeds(now: Counts) -> None:
         tell(f"Embeddings: {_cost(now)}")
 
-    return full_data(run, asked, gold=gold_of(run, gold), test_sets=test_sets, scoring=scored, embedding=embeds)
+    return full_data(run, asked, gold=gold or None, test_sets=test_sets, scoring=scored, embedding=embeds)
 
 
 _CHARS_A_TOKEN = 4
@@ -320,7 +308,7 @@ def _unmeasured(unmeasured: Sequence[Unmeasured]) -> str:
         lines.append(f"  {number:>3} for want of {one_line(lacks + to_get, _NEED)}")
     for each in unmeasured:
         if each.defect:
-            lines += wrapped(f"{each.name} failed, {each.how}: {each.lacks}", "  ")
+            lines += wrapped(f"{each.name} ({each.failure_mode}): {each.lacks}; {each.how}", "  ")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from triptych.app.audit import gold_of, wrapped
+from triptych.app.audit import wrapped
 from triptych.app.imports import telling
 from triptych.app.text import count, many, one_line, say
 from triptych.audit.data import Data
@@ -46,7 +46,7 @@ def judges_command(
         telling(quiet=as_json) as importing,
         opened(data, as_, file_format=file_format, scale=scale, verdicts=verdicts, progress=importing) as run,
     ):
-        looked_at = Data.of(run, gold=gold_of(run, gold))
+        looked_at = Data.of(run, gold=gold or None)
         if not LIBRARIES.met(looked_at):
             raise TriptychError(f"the report on judges needs {LIBRARIES.what}: {LIBRARIES.how}")
         found = judges(looked_at, baseline=baseline)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from triptych.app.audit import gold_of, measuring, tests_of
+from triptych.app.audit import measuring, tests_of
 from triptych.app.imports import telling
 from triptych.app.text import count, json_text, many, one_line, say
 from triptych.audit.audit import audit
@@ -69,8 +69,7 @@ def _repaired(
     *,
     quiet: bool,
 ) -> tuple[Run, Repaired, list[Became]]:
-    true = gold_of(run, gold)
-    data = Data.of(run, gold=true, test_sets=test_sets)
+    data = Data.of(run, gold=gold or None, test_sets=test_sets)
     with measuring(quiet=quiet) as progress:
         before = audit(data, progress=progress)
     names = list(only) or repairs_of(_told(findings) if findings is not None else before.findings)
@@ -78,9 +77,9 @@ def _repaired(
         raise TriptychError(
             "no finding here has a repair that needs no new call; `triptych audit` says what to change instead"
         )
-    done, log = repair_run(run, out, names, gold=true, test_sets=test_sets)
+    done, log = repair_run(run, out, names, gold=gold or None, test_sets=test_sets)
     with measuring(quiet=quiet) as progress:
-        after = audit(Data.of(done, gold=true, test_sets=test_sets), progress=progress)
+        after = audit(Data.of(done, gold=gold or None, test_sets=test_sets), progress=progress)
     return done, log, side_by_side(before, after)
 
 
