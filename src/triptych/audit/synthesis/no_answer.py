@@ -183,6 +183,7 @@ class SharedAnswers(_Defect):
 
     name = "shared_answers"
     repair = ""
+    counts = ("responses of eight words or more", "none is needed where answers are short")
     good = (0.0, 0.1)
     error = (0.0, 0.5)
     did = "says word for word what answers another prompt in"
