@@ -63,10 +63,11 @@ def facts(runs: Sequence[Run]) -> dict[str, Facts]:
     )
     counted = (
         pl.concat([examples(run).drop("input") for run in runs])
+        .with_columns(soft=soft)  # here, since Polars 1.31 evaluates no list within groups if there are no rows
         .group_by("kind")
         .agg(
             pl.len().alias("rows"),
-            soft.sum().alias("soft"),
+            pl.col("soft").sum(),
             (pl.col("weight") != 1).sum().alias("weighed"),
             (pl.col("spans").list.len() > 0).sum().alias("in_parts"),
             pl.col("margin").is_null().sum().alias("unmargined"),

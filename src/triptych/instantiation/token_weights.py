@@ -91,12 +91,13 @@ class TokenRewards(BaseModel):
         spans = (
             members.explode("response_ids", "place")
             .join(token_differences(judgements, self.criterion), left_on="response_ids", right_on="id", how="left")
+            .with_columns(spans=pl.col("tokens").list.eval(_span(value, 0)))
             .sort("prompt", "place")
             .group_by("prompt", maintain_order=True)
             .agg(
                 pl.col("tokens").is_null().any().alias("lacking"),
                 pl.col("place").repeat_by(pl.col("tokens").list.len().fill_null(0)).explode().alias("place"),
-                pl.col("tokens").list.eval(_span(value, 0)).explode().alias("spans"),
+                pl.col("spans").explode(),
             )
             .filter(~pl.col("lacking"))
             .explode("place", "spans")

@@ -28,7 +28,7 @@ def _in(names: tuple[str, ...]) -> pl.Expr:
     """Whether one of a prompt's tags is among these."""
     import polars as pl
 
-    return pl.col("tags").list.eval(pl.element().is_in(list(names))).list.any().fill_null(False)
+    return pl.any_horizontal(pl.col("tags").list.contains(name) for name in names).fill_null(False)
 
 
 PROMPTS = Need("prompts", "run a recipe, or import data that has them", _has_prompts)

@@ -33,12 +33,10 @@ class OrphanRows(Diagnostic):
 
     def measure(self, data: Data) -> Iterator[Finding]:
         """Count them over all tables."""
-        import polars as pl
-
-        pointing, missing = pl.collect_all([_pointing(data), _missing(data)])
-        rows: int = pointing.item()
+        rows: int = _pointing(data).collect().item()
         if not rows:
             return
+        missing = _missing(data).collect()
         share = missing.height / rows
         yield Finding(
             name=self.name,

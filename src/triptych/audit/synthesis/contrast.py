@@ -36,7 +36,7 @@ class UniqueAnswers(Share):
         """Each prompt: how many different answers, of how many."""
         import polars as pl
 
-        says = pl.col("messages").hash()
+        says = pl.struct("messages").struct.json_encode().hash()
         return (
             data.responses.filter(pl.col("status") == "ok")
             .select("prompt_id", says.alias("says"))
