@@ -268,3 +268,19 @@ def test_as_many_run_at_a_time_as_there_are_cores():
     assert [each.scores for (each,) in got] == [(1.0,)] * number
     assert took >= 2
     assert number < 4 or took < number
+
+
+MODULES = {
+    "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n" + RIGHT,
+    "one of the future": "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    "@dataclass\nclass P:\n    x: int\n" + RIGHT,
+    "annotations": "def g(a: int): pass\nassert g.__annotations__ == {'a': int}\n" + RIGHT,
+    "pickle": "import pickle\nclass A: pass\npickle.loads(pickle.dumps(A()))\n" + RIGHT,
+}
+
+
+@pytest.mark.parametrize("what", MODULES)
+def test_the_answer_is_a_module_like_any_other(what):
+    assert said(MODULES[what]) == (True, "2 of 2 tests passed")
+    printed = UnitTests(cases=[{"output": "4"}])
+    assert said(MODULES[what] + "print(f(2))\n", printed) == (True, "1 of 1 cases passed")

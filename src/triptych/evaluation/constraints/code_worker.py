@@ -92,7 +92,7 @@ def _as_program(job: dict[str, Any]) -> int:
         os.dup2(given.fileno(), 0)
     write = os.write
     try:
-        exec(compile(job["code"], "answer.py", "exec"), vars(sys.modules["__main__"]))
+        exec(compile(job["code"], "answer.py", "exec", dont_inherit=True), vars(sys.modules["__main__"]))
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -115,14 +115,15 @@ def _against_tests(job: dict[str, Any]) -> int:
     # what the answer may put in the place of these must not decide
     run, read, write, words, clean = exec, os.read, os.write, _words, dict(vars(builtins))
     try:
-        tests = [compile(test, "test.py", "exec") for test in job["tests"]]
+        tests = [compile(test, "test.py", "exec", dont_inherit=True) for test in job["tests"]]
     except BaseException as error:
         write(report, b"\n%s 0 %s" % (read(asked, 100), words(error)))
         return BROKEN_TESTS
-    names: dict[str, Any] = {"__name__": "answer"}
+    module = sys.modules["answer"] = types.ModuleType("answer")  # dataclasses and pickle look for it there
+    names = vars(module)
     passed, wrong, code = 0, b"", 0
     try:
-        run(compile(job["code"], "answer.py", "exec"), names)
+        run(compile(job["code"], "answer.py", "exec", dont_inherit=True), names)
     except BaseException as error:  # SystemExit too: a program that ends passes nothing
         write(report, words(error))
         return _code(error)
