@@ -284,3 +284,16 @@ def test_the_answer_is_a_module_like_any_other(what):
     assert said(MODULES[what]) == (True, "2 of 2 tests passed")
     printed = UnitTests(cases=[{"output": "4"}])
     assert said(MODULES[what] + "print(f(2))\n", printed) == (True, "1 of 1 cases passed")
+
+
+def test_code_that_leaves_its_group_and_kills_who_watches_it_neither_stays_nor_holds_the_run_up(tmp_path):
+    tmp_path.chmod(0o777)
+    told = tmp_path / "pid"
+    told.touch()
+    told.chmod(0o666)
+    leaves = f"import os, time\nopen({str(told)!r}, 'w').write(str(os.getpid()))\nos.setsid()\nos.kill(os.getppid(), 9)\n"
+    start = time.monotonic()
+    assert not said(leaves + "time.sleep(600)\n")[0]
+    assert time.monotonic() - start < 20
+    status = Path("/proc", told.read_text() or "0", "status")
+    assert not status.exists() or "State:\tZ" in status.read_text()

@@ -24,6 +24,7 @@ RunWith = tuple[str, ...] | Literal["unsafe"]
 MOST_OUTPUT = 2**20
 """How much a program may write before it is ended, in bytes."""
 _START_LIMIT_S = 60.0
+_LAST_WORDS_S = 5.0
 _WORKER = Path(__file__).with_name("code_worker.py")
 
 
@@ -96,6 +97,7 @@ def _watched(process: subprocess.Popen[bytes], deadline: float) -> Ran:
                 too_much |= len(said[key.fileobj]) > MOST_OUTPUT  # type: ignore[index]
             if _has_ended(process):
                 _end(process)  # what it left behind may hold its output open
+                deadline = min(deadline, time.monotonic() + _LAST_WORDS_S)  # even where that left its group
     if not too_much:
         with suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))

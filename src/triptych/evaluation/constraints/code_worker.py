@@ -23,6 +23,7 @@ FAILED, TIME_IS_UP, NO_MEMORY, BROKEN_TESTS = 1, 124, 125, 126
 _MIB = 2**20
 _NOBODY = 65534
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -73,6 +74,7 @@ def _limit(job: dict[str, Any]) -> None:
             os.setresuid(_NOBODY, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.capset(ctypes.byref((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)), ctypes.byref((ctypes.c_uint32 * 6)()))
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the last change of who it is, which would unset it
     for limit, most in (
         (resource.RLIMIT_CPU, int(job["seconds"]) + 1),
         (resource.RLIMIT_AS, job["memory_mb"] * _MIB),
