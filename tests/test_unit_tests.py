@@ -297,3 +297,11 @@ def test_code_that_leaves_its_group_and_kills_who_watches_it_neither_stays_nor_h
     assert time.monotonic() - start < 20
     status = Path("/proc", told.read_text() or "0", "status")
     assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_folders_in_one_another_are_a_verdict_and_go(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    tmp_path.chmod(0o777)
+    deep = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    assert said(deep + RIGHT) == (True, "2 of 2 tests passed")
+    assert not list(tmp_path.iterdir())

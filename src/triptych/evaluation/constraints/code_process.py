@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -51,7 +51,7 @@ def run_apart(run_with: RunWith, job: Mapping[str, Any], word: bytes = b"") -> R
     command = (sys.executable,) if run_with == "unsafe" else run_with
     options = ("-s", "-B", "-c", _WORKER.read_text(encoding="utf-8"), str(len(sent)))
     with (
-        tempfile.TemporaryDirectory(prefix="triptych-code-", ignore_cleanup_errors=True) as folder,
+        _folder() as folder,
         tempfile.TemporaryFile() as given,
     ):
         given.write(sent + word)
@@ -77,6 +77,19 @@ def run_apart(run_with: RunWith, job: Mapping[str, Any], word: bytes = b"") -> R
         said = ran.err.decode("utf-8", "replace").strip()[-300:]
         raise ValueError(f"the command in run_with starts no Python: {said or f'it ended with {ran.code}'}")
     return ran
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder that goes with all in it, though its folders lie in one another deeper than Python can follow."""
+    made = tempfile.TemporaryDirectory(prefix="triptych-code-", ignore_cleanup_errors=True)
+    try:
+        yield made.name
+    finally:
+        with suppress(RecursionError):
+            made.cleanup()
+        if os.path.lexists(made.name):
+            subprocess.run(["rm", "-rf", made.name], check=False, stderr=subprocess.DEVNULL)
 
 
 def _watched(process: subprocess.Popen[bytes], deadline: float) -> Ran:
