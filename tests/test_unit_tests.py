@@ -305,3 +305,10 @@ def test_folders_in_one_another_are_a_verdict_and_go(monkeypatch, tmp_path):
     deep = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\n"
     assert said(deep + RIGHT) == (True, "2 of 2 tests passed")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_of_the_future_stands_above_the_setup():
+    future = "from __future__ import annotations\n"
+    given = SQUARE.model_copy(update={"setup": "from typing import List\n"})
+    assert said(future + "def f(x: List[No]):\n    return x * x\n", given) == (True, "2 of 2 tests passed")
+    assert said(future + "def f(x):\n    return x / 0\n", given)[1].endswith("line 6 of the answer: division by zero")
