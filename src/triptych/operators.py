@@ -447,7 +447,8 @@ def _third_party(panel: str, own: Iterable[type[Any]]) -> Iterator[type[Any]]:
             kind = found.model_fields["kind"].default
             if not isinstance(kind, str) or kind in taken:
                 raise ValueError(f"its kind {kind!r} is taken, or no text")
-            TypeAdapter(Annotated[found | _NoOther, Field(discriminator="kind")])
+            beside_others: Any = Annotated[found | _NoOther, Field(discriminator="kind")]
+            TypeAdapter(beside_others)
             taken.add(kind)
             yield found
         except (Exception, SystemExit) as error:  # another's broken package must not break every recipe

@@ -52,9 +52,9 @@ def reward_function(recipe: Recipe) -> Callable[..., list[float | None]]:
     ) -> list[float | None]:
         none = [None] * len(completions)
         asked = [_prompt(*row) for row in zip(prompts, constraints or none, reference or none, strict=True)]
-        lacking = (said for prompt in asked for one in verifiers if (said := one.lacking(prompt)) is not None)
-        if (said_of := next(lacking, None)) is not None:
-            raise TriptychError(said_of)
+        for lacking in (one.lacking(prompt) for prompt in asked for one in verifiers):
+            if lacking is not None:
+                raise TriptychError(lacking)
         said = [
             _response(prompt, place, text) for place, (prompt, text) in enumerate(zip(asked, completions, strict=True))
         ]
