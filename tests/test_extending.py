@@ -88,3 +88,21 @@ def test_a_package_that_can_not_be_imported_breaks_nothing(package):
         "the recipes 'brevity' of an installed package can't be read: No module named 'no_such_module'" in listed.stderr
     )
     assert "  dpo " in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("Brevity = 5", "has no attribute 'model_fields'"),
+        ("class Brevity: pass", "has no attribute 'model_fields'"),
+        ("from triptych.operators import Operator\nclass Brevity(Operator): pass", "'kind'"),
+        ("from triptych.evaluation.verify import Verify as Brevity", "its kind 'verify' is taken"),
+        ("import sys\nsys.exit(3)", "3"),
+    ],
+)
+def test_what_is_no_operator_or_has_a_taken_kind_breaks_no_other_recipe(package, written, why):
+    (package / "triptych_brevity" / "brevity.py").write_text(written + "\n")
+    planned = triptych(package, "plan", "dpo")
+    assert planned.returncode == 0, planned.stderr
+    assert "the evaluation operator 'brevity' of an installed package can't be loaded: " in planned.stderr
+    assert why in planned.stderr

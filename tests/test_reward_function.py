@@ -122,3 +122,12 @@ def test_the_card_of_groups_that_a_verifier_scored_shows_its_reward(tmp_path):
     text = (tmp_path / "out/README.md").read_text()
     assert 'your_reward = tp.reward_function(tp.load_recipe("recipe.yaml"))' in text
     assert "reward_funcs=your_reward" in text
+
+
+def test_code_is_not_passed_over_where_nothing_says_how_it_is_run(tmp_path):
+    checks = [json.dumps([{"kind": "unit_tests", "tests": ["assert f(1) == 1"]}])]
+    asked = {"prompts": ["Write f."], "completions": ["def f(x): return x"], "constraints": checks}
+    with pytest.raises(TriptychError, match="Say in `run_with`"):
+        tp.reward_function(recipe(tmp_path))(**asked)
+    unsafe = recipe(tmp_path, evaluation={"kind": "verify", "run_with": "unsafe"})
+    assert tp.reward_function(unsafe)(**asked) == [1.0]

@@ -268,3 +268,47 @@ def test_as_many_run_at_a_time_as_there_are_cores():
     assert [each.scores for (each,) in got] == [(1.0,)] * number
     assert took >= 2
     assert number < 4 or took < number
+
+
+MODULES = {
+    "a dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n" + RIGHT,
+    "one of the future": "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    "@dataclass\nclass P:\n    x: int\n" + RIGHT,
+    "annotations": "def g(a: int): pass\nassert g.__annotations__ == {'a': int}\n" + RIGHT,
+    "pickle": "import pickle\nclass A: pass\npickle.loads(pickle.dumps(A()))\n" + RIGHT,
+}
+
+
+@pytest.mark.parametrize("what", MODULES)
+def test_the_answer_is_a_module_like_any_other(what):
+    assert said(MODULES[what]) == (True, "2 of 2 tests passed")
+    printed = UnitTests(cases=[{"output": "4"}])
+    assert said(MODULES[what] + "print(f(2))\n", printed) == (True, "1 of 1 cases passed")
+
+
+def test_code_that_leaves_its_group_and_kills_who_watches_it_neither_stays_nor_holds_the_run_up(tmp_path):
+    tmp_path.chmod(0o777)
+    told = tmp_path / "pid"
+    told.touch()
+    told.chmod(0o666)
+    leaves = f"import os, time\nopen({str(told)!r}, 'w').write(str(os.getpid()))\nos.setsid()\nos.kill(os.getppid(), 9)\n"
+    start = time.monotonic()
+    assert not said(leaves + "time.sleep(600)\n")[0]
+    assert time.monotonic() - start < 20
+    status = Path("/proc", told.read_text() or "0", "status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_folders_in_one_another_are_a_verdict_and_go(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    tmp_path.chmod(0o777)
+    deep = "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    assert said(deep + RIGHT) == (True, "2 of 2 tests passed")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_of_the_future_stands_above_the_setup():
+    future = "from __future__ import annotations\n"
+    given = SQUARE.model_copy(update={"setup": "from typing import List\n"})
+    assert said(future + "def f(x: List[No]):\n    return x * x\n", given) == (True, "2 of 2 tests passed")
+    assert said(future + "def f(x):\n    return x / 0\n", given)[1].endswith("line 6 of the answer: division by zero")

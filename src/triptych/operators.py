@@ -423,10 +423,14 @@ def operator_classes(panel: str) -> tuple[type[Operator], ...]:
     return tuple(_load(panel))
 
 
+class _NoOther(BaseModel):
+    kind: Literal[""] = ""
+
+
 @cache
 def _load(panel: str) -> tuple[type[Any], ...]:
     own = [_import(target) for target in BUILT_IN[panel].values()]
-    return (*own, *_third_party(panel))
+    return (*own, *_third_party(panel, own))
 
 
 def _import(target: str) -> type[Any]:
@@ -435,11 +439,19 @@ def _import(target: str) -> type[Any]:
     return found
 
 
-def _third_party(panel: str) -> Iterator[type[Any]]:
+def _third_party(panel: str, own: Iterable[type[Any]]) -> Iterator[type[Any]]:
+    taken = {each.model_fields["kind"].default for each in own}
     for entry in entry_points(group=f"triptych.{panel}"):
         try:
-            yield entry.load()
-        except Exception as error:  # another's broken package must not break every recipe
+            found = entry.load()
+            kind = found.model_fields["kind"].default
+            if not isinstance(kind, str) or kind in taken:
+                raise ValueError(f"its kind {kind!r} is taken, or no text")
+            beside_others: Any = Annotated[found | _NoOther, Field(discriminator="kind")]
+            TypeAdapter(beside_others)
+            taken.add(kind)
+            yield found
+        except (Exception, SystemExit) as error:  # another's broken package must not break every recipe
             warnings.warn(
                 f"the {panel} operator {entry.name!r} of an installed package can't be loaded: {error}", stacklevel=2
             )

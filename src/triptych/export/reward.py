@@ -32,7 +32,8 @@ def reward_function(recipe: Recipe) -> Callable[..., list[float | None]]:
     groups count; None where nothing could be checked. What else the groups may say of scores is left out: `panel`, `join`,
     `fold`, `rescale`, `calibrate`, `bradley_terry` and `length`, some of which need the responses to all prompts. It makes no call and may be used in any thread.
 
-    Raises `TriptychError` where no verifier of the recipe gives such a score.
+    Raises `TriptychError` where no verifier of the recipe gives such a score; what is returned does where code is to be
+    run and the recipe does not say with what.
     """
     from triptych.instantiation.scores import objective_scores
     from triptych.store.tables import frame
@@ -51,6 +52,9 @@ def reward_function(recipe: Recipe) -> Callable[..., list[float | None]]:
     ) -> list[float | None]:
         none = [None] * len(completions)
         asked = [_prompt(*row) for row in zip(prompts, constraints or none, reference or none, strict=True)]
+        for lacking in (one.lacking(prompt) for prompt in asked for one in verifiers):
+            if lacking is not None:
+                raise TriptychError(lacking)
         said = [
             _response(prompt, place, text) for place, (prompt, text) in enumerate(zip(asked, completions, strict=True))
         ]

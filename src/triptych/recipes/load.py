@@ -42,7 +42,7 @@ def known_recipes() -> dict[str, Path]:
             module = entry.load()
             folder = Path(module.__file__).parent
             added = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-        except Exception as error:  # another's broken package must not break every recipe
+        except (Exception, SystemExit) as error:  # another's broken package must not break every recipe
             _warn(f"the recipes {entry.name!r} of an installed package can't be read: {error}")
             continue
         for name in added.keys() & found.keys():
@@ -57,8 +57,11 @@ def _warn(said: str) -> None:
 
 def find_recipe(name: str) -> Path:
     """Find a recipe's file: a path, or the name of a known recipe, though a folder is called so, such as its run."""
-    path, known = Path(name), known_recipes()
-    if name in known and not path.is_file():
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = known_recipes()
+    if name in known:
         return known[name]
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path

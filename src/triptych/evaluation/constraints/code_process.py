@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +24,7 @@ RunWith = tuple[str, ...] | Literal["unsafe"]
 MOST_OUTPUT = 2**20
 """How much a program may write before it is ended, in bytes."""
 _START_LIMIT_S = 60.0
+_LAST_WORDS_S = 5.0
 _WORKER = Path(__file__).with_name("code_worker.py")
 
 
@@ -50,7 +51,7 @@ def run_apart(run_with: RunWith, job: Mapping[str, Any], word: bytes = b"") -> R
     command = (sys.executable,) if run_with == "unsafe" else run_with
     options = ("-s", "-B", "-c", _WORKER.read_text(encoding="utf-8"), str(len(sent)))
     with (
-        tempfile.TemporaryDirectory(prefix="triptych-code-", ignore_cleanup_errors=True) as folder,
+        _folder() as folder,
         tempfile.TemporaryFile() as given,
     ):
         given.write(sent + word)
@@ -78,6 +79,19 @@ def run_apart(run_with: RunWith, job: Mapping[str, Any], word: bytes = b"") -> R
     return ran
 
 
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder that goes with all in it, though its folders lie in one another deeper than Python can follow."""
+    made = tempfile.TemporaryDirectory(prefix="triptych-code-", ignore_cleanup_errors=True)
+    try:
+        yield made.name
+    finally:
+        with suppress(RecursionError):
+            made.cleanup()
+        if os.path.lexists(made.name):
+            subprocess.run(["rm", "-rf", made.name], check=False, stderr=subprocess.DEVNULL)
+
+
 def _watched(process: subprocess.Popen[bytes], deadline: float) -> Ran:
     """Read what it writes until it ends, writes too much, or should long have ended."""
     assert process.stdout is not None
@@ -96,6 +110,7 @@ def _watched(process: subprocess.Popen[bytes], deadline: float) -> Ran:
                 too_much |= len(said[key.fileobj]) > MOST_OUTPUT  # type: ignore[index]
             if _has_ended(process):
                 _end(process)  # what it left behind may hold its output open
+                deadline = min(deadline, time.monotonic() + _LAST_WORDS_S)  # even where that left its group
     if not too_much:
         with suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))

@@ -23,6 +23,7 @@ FAILED, TIME_IS_UP, NO_MEMORY, BROKEN_TESTS = 1, 124, 125, 126
 _MIB = 2**20
 _NOBODY = 65534
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -73,6 +74,7 @@ def _limit(job: dict[str, Any]) -> None:
             os.setresuid(_NOBODY, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.capset(ctypes.byref((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)), ctypes.byref((ctypes.c_uint32 * 6)()))
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the last change of who it is, which would unset it
     for limit, most in (
         (resource.RLIMIT_CPU, int(job["seconds"]) + 1),
         (resource.RLIMIT_AS, job["memory_mb"] * _MIB),
@@ -92,7 +94,7 @@ def _as_program(job: dict[str, Any]) -> int:
         os.dup2(given.fileno(), 0)
     write = os.write
     try:
-        exec(compile(job["code"], "answer.py", "exec"), vars(sys.modules["__main__"]))
+        exec(compile(job["code"], "answer.py", "exec", dont_inherit=True), vars(sys.modules["__main__"]))
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -115,14 +117,15 @@ def _against_tests(job: dict[str, Any]) -> int:
     # what the answer may put in the place of these must not decide
     run, read, write, words, clean = exec, os.read, os.write, _words, dict(vars(builtins))
     try:
-        tests = [compile(test, "test.py", "exec") for test in job["tests"]]
+        tests = [compile(test, "test.py", "exec", dont_inherit=True) for test in job["tests"]]
     except BaseException as error:
         write(report, b"\n%s 0 %s" % (read(asked, 100), words(error)))
         return BROKEN_TESTS
-    names: dict[str, Any] = {"__name__": "answer"}
+    module = sys.modules["answer"] = types.ModuleType("answer")  # dataclasses and pickle look for it there
+    names = vars(module)
     passed, wrong, code = 0, b"", 0
     try:
-        run(compile(job["code"], "answer.py", "exec"), names)
+        run(compile(job["code"], "answer.py", "exec", dont_inherit=True), names)
     except BaseException as error:  # SystemExit too: a program that ends passes nothing
         write(report, words(error))
         return _code(error)

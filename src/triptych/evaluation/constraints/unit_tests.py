@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import signal
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ NOT_SAID = (
 )
 _PYTHON = ("python", "py", "python3")
 _LINE = 300
+_FUTURE = re.compile(r"^from __future__ import [\w, ]+", re.MULTILINE)
 
 
 class CodeCase(BaseModel):
@@ -74,7 +76,8 @@ class UnitTests(Checkable):
         code = python_of(text)
         if not code.strip():
             return Check(False, "no code")
-        code = f"{self.setup}\n{code}" if self.setup else code
+        if self.setup:  # what is of the future has to stand above it
+            code = "\n".join((*_FUTURE.findall(code), self.setup, _FUTURE.sub("", code)))
         return self._tested(code, run_with) if self.tests else self._tried(code, run_with)
 
     def _tested(self, code: str, run_with: RunWith) -> Check:
