@@ -103,8 +103,9 @@ class Pairwise(LogprobJudge):
     def _judged_on(self, pair: tuple[Response, Response], seed: int) -> tuple[str, ...]:
         if not self.draw_criterion:
             return self.criteria
-        drawn = draw(seed, "criterion", *sorted(response.id for response in pair))
-        return (self.criteria[drawn % len(self.criteria)],)
+        ids = sorted(response.id for response in pair)
+        # A draw for each name: with a criterion more, or in another order, most pairs keep theirs.
+        return (max(self.criteria, key=lambda name: draw(seed, "criterion", name, *ids)),)
 
     def _answer(self, judgement: Judgement) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def _blocks(edges: _Edges, members: pl.DataFrame) -> list[_Block]:
 def _likeliest(edges: _Edges, members: pl.DataFrame, judges: pl.DataFrame, prior: float) -> tuple[Any, Any]:
     """Strengths, and reliabilities and leanings as two rows: by Newton's method on the ones and the others in turns.
 
-    Either is a concave problem while the others stand. Steps are held short as in `BradleyTerry`.
+    Either is a concave problem while the others stand, and so do the weights of judges in the unit of strengths; where both
+    have settled is near the optimum of all together under that unit, and is it where there is one judge. Steps are held short as in `BradleyTerry`.
     """
     import numpy as np
 
@@ -126,6 +128,12 @@ def _likeliest(edges: _Edges, members: pl.DataFrame, judges: pl.DataFrame, prior
         moved = max(moved, _step_of_judges(edges, strengths, effects, counts, criteria))
         if moved < _SMALLEST_STEP:
             break
+    else:
+        warnings.warn(
+            f"strengths and leanings of judges still moved by {moved:.2g} after {_MOST_STEPS:,} rounds: where pairs are asked "
+            "in one order alone they can hardly be told apart; ask in both",
+            stacklevel=2,
+        )
     return strengths, effects
 
 
