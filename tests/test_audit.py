@@ -131,7 +131,7 @@ def test_what_is_wrong_with_a_file_names_the_file(biased, words):
     assert "triptych-" not in err
 
 
-@pytest.mark.parametrize("option", ["--html", "--write-baseline"])
+@pytest.mark.parametrize("option", ["--html", "--write-baseline", "--mended"])
 def test_a_file_that_can_not_be_written_is_refused_before_anything_is_measured(biased, tmp_path, monkeypatch, option):
     monkeypatch.setattr("triptych.app.audit.audit", lambda *_, **__: pytest.fail("it was measured"))
     code, out, err = run("audit", biased, option, tmp_path / "none" / "made")
