@@ -131,7 +131,7 @@ def test_what_is_wrong_with_a_file_names_the_file(biased, words):
     assert "triptych-" not in err
 
 
-@pytest.mark.parametrize("option", ["--html", "--write-baseline"])
+@pytest.mark.parametrize("option", ["--html", "--write-baseline", "--mended"])
 def test_a_file_that_can_not_be_written_is_refused_before_anything_is_measured(biased, tmp_path, monkeypatch, option):
     monkeypatch.setattr("triptych.app.audit.audit", lambda *_, **__: pytest.fail("it was measured"))
     code, out, err = run("audit", biased, option, tmp_path / "none" / "made")
@@ -342,6 +342,7 @@ def test_scores_that_contradict_their_labels_are_an_error_with_a_scale_and_witho
     findings = {each["name"]: each for each in report(data, *scale)["findings"]}
     assert (findings["scores_against_label"]["value"], findings["scores_against_label"]["severity"]) == (0.6, "error")
     assert findings["chosen_longer"]["n"] == 100
+    assert not findings["scores_against_label"]["edits"]  # a fit to the labels would but write other scores beside them
     code, out, _ = run("repair", data, *scale, "--out", tmp_path / "new", "--only", "drop_against_scores", "--json")
     assert (code, json.loads(out)["repaired"]["counts"]) == (0, {"drop_against_scores": 60})
 

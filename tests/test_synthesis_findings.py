@@ -899,3 +899,11 @@ def test_the_embedded_model_gives_embeddings_where_a_pooling_is_declared(tmp_pat
     assert rows[0] @ rows[1] > rows[0] @ rows[2]
     with pytest.raises(EndpointDown, match="declare a pooling"):
         embedded(data(responses=made[:1]), tp.EmbeddedModel(slots=1), tmp_path / "calls.sqlite")
+
+
+@pytest.mark.parametrize("prompts", [20, 40, 200])
+def test_information_about_sources_is_not_known_exactly_where_all_prompts_say_the_same(prompts):
+    found = information(np.tile([1.0, 0.0, 0.0, 1.0], (prompts, 1)), 2 * prompts)
+    often = 1 - 3 / prompts  # so often the source tells the label, and one sample in twenty does not show that it errs
+    assert found.low <= 1 + often * np.log2(often) + (1 - often) * np.log2(1 - often)
+    assert found.high == 1.0

@@ -66,7 +66,7 @@ def audit_command(
 ) -> None:
     """Audit, show what was found, write what was asked for, and end with the exit code that was asked for."""
     known = read_baseline(baseline) if baseline is not None else None
-    check_writable(html, write_baseline_to)
+    check_writable(html, write_baseline_to, mended_to)
     silent = quiet or as_json
     test_sets = tests_of(tests)
     if asked.anything and asked.calls is None and not is_run(data):

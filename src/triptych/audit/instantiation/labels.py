@@ -205,7 +205,6 @@ class ScoresAgainstLabel(Share):
     error = (0.0, 0.3)
     change = "look whether labels or scores are turned round, and drop or judge again what contradicts itself"
     repair = "drop_against_scores"
-    mitigations = (pairing.scored_pairs,)
 
     def rows(self, data: Data) -> pl.LazyFrame:
         """Each pair whose responses score apart, and whether the rejected one is above."""

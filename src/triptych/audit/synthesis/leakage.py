@@ -150,8 +150,14 @@ def information(counts: Any, n: int) -> Estimate | None:
     free = max(int(((total[:half] + total[half:]) > 0).sum()) - 1, 1)
     nats = total.sum() * np.log(2)  # twice the pairs
     plain = found.value + free / nats
-    low = found.low if nats * plain > chi2.isf(0.05, free) else 0.0
-    return Estimate(found.value, low, found.high, found.n, found.prompts)
+    low, high = found.low, found.high
+    if high - low < 1e-9 and found.value > 0:
+        # All prompts say the same, of which the jackknife learns nothing: 3.7 that say the opposite might be unseen.
+        low = min(low, float(_information(total + 3.7 * np.roll(total, half) / len(counts))))
+        high = 1.0
+    if nats * plain <= chi2.isf(0.05, free):
+        low = 0.0
+    return Estimate(found.value, low, high, found.n, found.prompts)
 
 
 def _information(counts: Any) -> Any:
