@@ -118,7 +118,7 @@ def test_a_few_prompts_beside_many_rows_say_little_of_the_prompts_alone(tmp_path
     (tmp_path / "same.jsonl").write_text(500 * row)
     verdict = report(tmp_path / "same.jsonl")["verdict"]
     assert (verdict["severity"], verdict["errors"]) == ("error", 1)
-    assert verdict["said"].endswith(" All statistics rest on fewer than 20 prompts, too few to tell.")
+    assert verdict["said"].endswith("statistics rest on fewer than 20 prompts, too few to tell.")
     many = longer_wins(tmp_path / "many.jsonl", 20)
     assert "too few" not in report(many)["verdict"]["said"]
 
@@ -354,3 +354,25 @@ def test_many_copies_of_one_prompt_are_found_as_surely_as_copies_of_many(tmp_pat
     (copies,) = (each for each in found["findings"] if each["name"] == "near_duplicate_prompts")
     assert copies["value"] == pytest.approx(59 / 120)
     assert copies["severity"] in ("warn", "error")
+
+
+def test_rows_that_can_not_be_used_are_a_finding_that_a_gate_heeds(tmp_path):
+    rows = [a_pair(number, chosen=" ") if number % 5 == 0 else a_pair(number) for number in range(60)]
+    data = rows_to(tmp_path / "rows.jsonl", rows)
+    (unusable,) = (each for each in report(data)["findings"] if each["name"] == "unusable_rows")
+    assert (unusable["value"], unusable["n"], unusable["severity"]) == (0.2, 60, "error")
+    assert run("audit", data, "--fail-on", "error", "--quiet")[0] == 9
+
+
+def test_where_one_prompt_has_nearly_all_rows_that_is_counted_and_no_interval_is_made_up(tmp_path):
+    rows = [a_pair(0, chosen=f"Surely {n}.") for n in range(400)] + [a_pair(n) for n in range(1, 30)]
+    findings = {each["name"]: each for each in report(rows_to(tmp_path / "rows.jsonl", rows))["findings"]}
+    gini = findings["gini_of_rows_per_prompt"]
+    assert (gini["low"], gini["high"], gini["severity"]) == (None, None, "warn")
+    assert "counted" in gini["message"]
+
+
+def test_a_file_has_no_recipe_to_mend(biased, tmp_path):
+    code, _, err = run("audit", biased, "--mended", tmp_path / "mended.yaml")
+    assert (code, "triptych instantiate DIR" in " ".join(err.split())) == (1, True)
+    assert not (tmp_path / "mended.yaml").exists()

@@ -67,6 +67,11 @@ def audit_command(
     """Audit, show what was found, write what was asked for, and end with the exit code that was asked for."""
     known = read_baseline(baseline) if baseline is not None else None
     check_writable(html, write_baseline_to, mended_to)
+    if mended_to is not None and not is_run(data):
+        raise TriptychError(
+            f"{data} was made by no recipe, so there is none to mend. Import it (triptych import ... --out DIR), audit DIR with "
+            "--mended FILE, and make the examples anew: triptych instantiate DIR --recipe FILE --out NEW"
+        )
     silent = quiet or as_json
     test_sets = tests_of(tests)
     if asked.anything and asked.calls is None and not is_run(data):
@@ -287,6 +292,8 @@ def _change(report: Report) -> str:
         line for setting, why in report.change.refused.items() for line in wrapped(f"left out: {setting} ({why})", "  ")
     ]
     told = "The change to the recipe, which --mended FILE makes"
+    if report.imported:
+        told = "The change to the recipe of an imported folder, which --mended FILE makes and triptych instantiate takes"
     return "\n".join([told, *(f"  {line}" for line in [*lines[:_MOST_LINES], *more]), *refused])
 
 

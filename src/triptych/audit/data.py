@@ -80,7 +80,7 @@ class Data:
     `policy` names the model that is to be trained, as the responses name theirs; if not given, it is the recipe's model of
     the name `policy`. `embeddings` are a model's vectors of responses: response_id, vector. `test_sets` are the texts of
     tests that the policy is to pass, by their names. `rows_read` is how many rows were read where the data was imported, `rows_repeated` how
-    many of these repeat an earlier one and are in no table. `rounds` are the earlier rounds of a loop, the oldest first, or what
+    many of these repeat an earlier one and `rows_unusable` how many could not be used: they are in no table. `rounds` are the earlier rounds of a loop, the oldest first, or what
     gives them. `whole_recipe` is the recipe that findings change, where it is not `recipe`: of a round, that of its loop.
     """
 
@@ -97,6 +97,7 @@ class Data:
         test_sets: Mapping[str, Sequence[str]] | None = None,
         rows_read: int = 0,
         rows_repeated: int = 0,
+        rows_unusable: int = 0,
         rounds: Sequence[Data] | Callable[[], Sequence[Data]] = (),
         whole_recipe: Recipe | None = None,
     ) -> None:
@@ -118,6 +119,7 @@ class Data:
         self.test_sets: dict[str, Sequence[str]] = dict(test_sets or {})
         self.rows_read: int = rows_read
         self.rows_repeated: int = rows_repeated
+        self.rows_unusable: int = rows_unusable
         self._policy = policy
         self._rounds = rounds
         self._made: dict[Callable[[Data], Any], Any] = {}
@@ -153,6 +155,7 @@ class Data:
             test_sets=test_sets,
             rows_read=run.manifest.rows,
             rows_repeated=run.manifest.repeated,
+            rows_unusable=run.manifest.set_aside - run.manifest.repeated,
             rounds=lambda: [cls.of(each, gold=_of_those(each, gold), policy=policy) for each in _rounds_before(run)],
         )
 

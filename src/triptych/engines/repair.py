@@ -124,7 +124,9 @@ def _repaired(run: Run, data: Data, names: Sequence[str]) -> tuple[pl.DataFrame,
         counts[name] = len(changed)
         changes += changed
     if before.height and not examples.height:
-        raise RunFolderError("nothing would be left; name fewer repairs")
+        named = [name for name, number in counts.items() if number]
+        less = "name fewer repairs" if len(named) > 1 else f"every row has what {named[0]} drops rows for"
+        raise RunFolderError(f"nothing would be left: {less}")
     done = Repaired(run.origin, seed, counts, before.height, examples.height, tuple(changes))
     return examples, prompts, done
 

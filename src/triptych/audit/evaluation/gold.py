@@ -111,7 +111,6 @@ class GoldKappa(_Coefficient):
 
     name = "gold_kappa"
     called = "Cohen's kappa"
-    mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
     def coefficient(self, rows: pl.DataFrame) -> Estimate | None:
         """Cohen's kappa."""
@@ -128,7 +127,6 @@ class GoldAlpha(_Coefficient):
 
     name = "gold_alpha"
     called = "Krippendorff's alpha"
-    mitigations = (judging.another_judge, judging.critique_first, judging.debated)
 
     def coefficient(self, rows: pl.DataFrame) -> Estimate | None:
         """Krippendorff's alpha."""

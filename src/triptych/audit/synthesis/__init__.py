@@ -39,6 +39,7 @@ from triptych.audit.synthesis.prompts import (
     RejectedScore,
     RepeatedRows,
     TestsSeen,
+    UnusableRows,
 )
 from triptych.audit.synthesis.self_play import (
     AnchorGold,
@@ -79,6 +80,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     RejectedScore(),
     NearDuplicatePrompts(),
     RepeatedRows(),
+    UnusableRows(),
     PromptGini(),
     EffectivePrompts(),
     TestsSeen(),

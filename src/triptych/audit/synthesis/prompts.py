@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from triptych.audit.diagnostic import Diagnostic, Share
+from msgspec.structs import replace
+
+from triptych.audit.diagnostic import Diagnostic, Share, short
 from triptych.audit.estimates import smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate, ratio, student
@@ -151,6 +153,26 @@ class RepeatedRows(Diagnostic):
         )
 
 
+class UnusableRows(Diagnostic):
+    """Share of rows of imported data that can't be used, such as those that lack a response, or whose response is empty.
+
+    Nothing else that is said counts them. A trainer that reads the file as it is may stop at them, or train on nothing.
+    """
+
+    name = "unusable_rows"
+    failure_mode = "S10"
+    needs = (IMPORTED,)
+    good = (0.0, 0.01)
+    error = (0.0, 0.1)
+    unit = "share"
+    change = "mend or drop these rows; `triptych import` writes each with what is wrong with it to set_aside.jsonl"
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Count them."""
+        bad, rows = data.rows_unusable, data.rows_read
+        yield self.found(ratio(rows, bad, rows, bad, bad, rows), "Rows that can't be used make up", data=data)
+
+
 class PromptGini(Diagnostic):
     """The Gini coefficient of the rows per prompt: training examples, or responses where there are none.
 
@@ -179,7 +201,11 @@ class PromptGini(Diagnostic):
         edges = np.unique(np.round(np.geomspace(1, counts.max() + 1, 16)))
         drawn, at = np.histogram(counts, bins=edges if len(edges) > 1 else np.array([1.0, 2.0]))
         plot = Histogram(tuple(at.tolist()), tuple(drawn.tolist()), "rows of a prompt")
-        yield self.found(found, "Rows per prompt have a Gini coefficient of", rows=most, plot=plot, data=data)
+        told = self.found(found, "Rows per prompt have a Gini coefficient of", rows=most, plot=plot, data=data)
+        if found.low == found.high:  # counted, and no estimate
+            reach = f"95 % interval {short(found.low)} to {short(found.high)}"
+            told = replace(told, low=None, high=None, message=told.message.replace(reach, "counted"))
+        yield told
 
 
 class EffectivePrompts(Diagnostic):
@@ -255,7 +281,10 @@ def _rows_per_prompt(data: Data) -> pl.DataFrame:
 
 
 def gini(counts: np.ndarray) -> Estimate | None:
-    """The Gini coefficient of sorted counts, with the jackknife's interval on the logit; None without any."""
+    """The Gini coefficient of sorted counts, with the jackknife's interval on the logit; None without any.
+
+    Where all others have as many rows and one prompt alone has more, the jackknife has nothing to say, and the interval no width.
+    """
     import numpy as np
 
     n = len(counts)
@@ -272,9 +301,8 @@ def gini(counts: np.ndarray) -> Estimate | None:
     with np.errstate(all="ignore"):
         values = 2 * (weighted - rank * counts - above) / ((n - 1) * left) - n / (n - 1)
         logits = _logit(values)
-    logits = logits[np.isfinite(logits)]
-    if len(logits) < 2:
-        return Estimate(value, 0.0, 1.0, n, n)
+    if not np.isfinite(logits).all():
+        return Estimate(value, value, value, n, n)
     error = float(np.sqrt((n - 1) / n * ((logits - logits.mean()) ** 2).sum()))
     middle, reach = float(_logit(value)), student(n - 1) * error
     return Estimate(value, float(1 / (1 + np.exp(reach - middle))), float(1 / (1 + np.exp(-reach - middle))), n, n)
