@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from triptych.audit.intervals import Estimate, student, wilson
+from triptych.audit.intervals import Estimate, Z, fewer, student, wilson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 Floats = Any
 """An array of floats."""
 _NEARLY = 1e-9
-_Z = 1.959963984540054
 _TENTH = 0.1
 _TAIL = 20
 """With fewer rows in it a tail says too little of its shape."""
@@ -117,7 +116,7 @@ def _wilson(
     """Wilson's interval for the value's place within its range, as if that were a share of an effective number of rows."""
     low, high = within
     place = min(max((value - low) / (high - low), 0.0), 1.0)
-    first, last = wilson(place, _fewer(rows, prompts if effective is None else effective))
+    first, last = wilson(place, fewer(rows, prompts if effective is None else effective))
     return Estimate(value, low + first * (high - low), low + last * (high - low), n, prompts, effective)
 
 
@@ -138,11 +137,6 @@ def _beside_an_end(
         return _wilson(value, within, min(rows, float(n)), n, prompts, effective)
     reach = student(min(len(left_out), prompts if effective is None else effective) - 1) * error
     return Estimate(value, max(value - reach, low), min(value + reach, high), n, prompts, effective)
-
-
-def _fewer(n: float, prompts: float) -> float:
-    """How many rows Wilson's interval should be told of, so that it is as wide as Student's t asks for."""
-    return n * (_Z / student(prompts - 1)) ** 2
 
 
 def share(sums: Floats, *, n: int) -> Estimate | None:
@@ -167,7 +161,7 @@ def share(sums: Floats, *, n: int) -> Estimate | None:
     unseen = _TENTH * float(whole.mean()) ** 2 * (value**2 + (1 - value) ** 2)
     effective = value * (1 - value) * float(whole.sum()) ** 2 / (seen + unseen)
     least = effective_clusters(whole)
-    low, high = wilson(value, _fewer(max(effective, least), least))
+    low, high = wilson(value, fewer(max(effective, least), least))
     return Estimate(value, low, high, n, prompts, least)
 
 
@@ -185,14 +179,14 @@ def effective_share(sums: Floats, weights: Floats) -> tuple[Estimate, str] | Non
     if found is None:
         return None
     shape, rows = tail_shape(np.asarray(weights, dtype=float))
-    if shape + _Z * abs(1 + shape) / math.sqrt(max(rows, 1)) < _LIGHT:
+    if shape + Z * abs(1 + shape) / math.sqrt(max(rows, 1)) < _LIGHT:
         return found, ""
     why = f"the greatest weights have a Pareto tail of k = {shape:.2f}" if math.isfinite(shape) else "of too few rows"
     said = f" (at most: how few it may be can't be told, {why})"
     scale, back = _scale((0.0, 1.0))
     with np.errstate(all="ignore"):
         middle, last = scale(np.array([found.value, found.high]))
-    high = float(back(middle + (last - middle) * 1.645 / _Z)) if math.isfinite(last) else found.high
+    high = float(back(middle + (last - middle) * 1.645 / Z)) if math.isfinite(last) else found.high
     return Estimate(found.value, 0.0, high, found.n, found.prompts), said
 
 
@@ -276,7 +270,8 @@ def correlation(
 def auc(rows: pl.DataFrame, score: str, label: str, cluster: str = "prompt_id") -> Estimate | None:
     """The probability that a row with a true label has the higher score than one with a false label; ties count half.
 
-    The variance is that of placement values, clustered (Obuchowski, Biometrics 53, 1997); None without both labels.
+    The variance is that of placement values, clustered (Obuchowski, Biometrics 53, 1997), and the interval is made on the
+    logit; None without both labels.
     """
     import numpy as np
     import polars as pl
@@ -301,10 +296,11 @@ def auc(rows: pl.DataFrame, score: str, label: str, cluster: str = "prompt_id") 
         return Estimate(value, 0.0, 1.0, rows.height, clusters)
     variance = clusters / (clusters - 1) * float((by_cluster["pull"] ** 2).sum())
     worth = effective_clusters(by_cluster["len"].to_numpy())
-    # As an effective number of rows, so that Wilson's interval keeps it in [0, 1] (as in `ratio`).
-    effective = min(float(rows.height), value * (1 - value) / variance) if variance > 0 and 0 < value < 1 else worth
-    low, high = wilson(value, _fewer(effective, worth))
-    return Estimate(value, low, high, rows.height, clusters, worth)
+    if variance == 0 or _at_an_end(value, (0.0, 1.0)):
+        return Estimate(value, *wilson(value, fewer(worth, worth)), rows.height, clusters, worth)
+    scale, back = _scale((0.0, 1.0))
+    middle, reach = float(scale(np.array(value))), student(worth - 1) * math.sqrt(variance) / (value * (1 - value))
+    return Estimate(value, float(back(middle - reach)), float(back(middle + reach)), rows.height, clusters, worth)
 
 
 def bounded_mean(

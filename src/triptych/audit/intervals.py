@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     import polars as pl
 
-_Z = 1.959963984540054
+Z = 1.959963984540054
 _MOST_ROWS = 10
 
 
@@ -92,22 +92,26 @@ def ratio(prompts: int, y: float, m: float, yy: float, ym: float, mm: float) -> 
     if prompts > 1 and 0 < value < 1:
         variance = prompts / (prompts - 1) * max(yy - 2 * value * ym + value * value * mm, 0.0) / (m * m)
         effective = min(m, value * (1 - value) / variance) if variance > 0 else m
-    effective *= (_Z / student(clusters - 1)) ** 2
-    low, high = wilson(value, effective)
+    low, high = wilson(value, fewer(effective, clusters))
     return Estimate(value, low, high, round(m), prompts, clusters)
 
 
 def wilson(value: float, n: float) -> tuple[float, float]:
     """Wilson's 95 % score interval for a share seen among n."""
-    z2 = _Z * _Z
+    z2 = Z * Z
     centre = (value + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(value * (1 - value) / n + z2 / (4 * n * n))
+    half = Z / (1 + z2 / n) * math.sqrt(value * (1 - value) / n + z2 / (4 * n * n))
     return max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
+
+
+def fewer(n: float, prompts: float) -> float:
+    """How many rows Wilson's interval should be told of, so that it is as wide as Student's t asks for."""
+    return n * (Z / student(prompts - 1)) ** 2
 
 
 def student(freedom: float) -> float:
     """The 97.5 % point of Student's t (expansion 26.7.5 of Abramowitz and Stegun, 1964)."""
-    z, v = _Z, max(freedom, 1)
+    z, v = Z, max(freedom, 1)
     return (
         z
         + (z**3 + z) / (4 * v)
