@@ -19,9 +19,10 @@ from triptych.app.imports import telling
 from triptych.app.text import clean, console, count, duration, many, one_line, say, usd
 from triptych.audit.audit import Unmeasured, audit
 from triptych.audit.baseline import read_baseline, write_baseline
-from triptych.audit.data import Data, whole_recipe_text
+from triptych.audit.data import Data
 from triptych.audit.diagnostic import percent, short
-from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
+from triptych.audit.finding import Finding, Severity
+from triptych.audit.lineage import whole_recipe_text
 from triptych.audit.report import Report, page, report_json, report_of
 from triptych.audit.report.changes import as_option, mended
 from triptych.audit.signal import Scoring
@@ -85,11 +86,11 @@ def audit_command(
         with measuring(quiet=silent) as progress:
             audited = audit(looked_at, progress=progress)
         report = report_of(audited, looked_at, run, data, known, mine)
-        text = whole_recipe_text(run) if mine is None else mine.read_text(encoding="utf-8")
+        if mended_to is not None:
+            text = whole_recipe_text(run) if mine is None else mine.read_text(encoding="utf-8")
+            write_whole(Path(mended_to), mended(text, report.findings).encode())
     if html is not None:
         write_whole(Path(html), page(report).encode())
-    if mended_to is not None:
-        write_whole(Path(mended_to), mended(text, report.findings).encode())
     if write_baseline_to is not None:
         write_baseline(write_baseline_to, audited.findings)
     if as_json:
@@ -251,7 +252,7 @@ def _row(report: Report, finding: Finding, width: int, subjects: int) -> str:
     value, reach = _numbers(finding, defined is not None and defined.unit == "share")
     subject = one_line(finding.subject, _SUBJECT)
     told = "" if expected in ("", "any") else f"  expected {expected}"
-    if finding.value is not None and finding.prompts < FEWEST_PROMPTS and finding.severity == "info":
+    if finding.value is not None and finding.few:
         told = f"  too few to tell: {many(finding.prompts, 'prompt')}"
     line = (
         f"  {_STATES[finding.severity]:<5} {finding.failure_mode:<4} {finding.name:<{width}}  {subject:<{subjects}}  "
@@ -265,7 +266,7 @@ def _numbers(finding: Finding, as_share: bool) -> tuple[str, str]:
         return "", ""
     write = percent if as_share else short
     if finding.low is None or finding.high is None:
-        return write(finding.value), "(no interval)"
+        return write(finding.value), "(counted)" if finding.counted else "(no interval)"
     return write(finding.value), f"({write(finding.low)} to {write(finding.high)})"
 
 

@@ -217,6 +217,6 @@ def _whole(judge: Judge) -> Iterator[str]:
 
 
 def _value(estimate: Estimate) -> str:
-    few = "too few to tell" if estimate.prompts < FEWEST_PROMPTS else f"n {estimate.n:,}"
+    few = "too few to tell" if estimate.few else f"n {estimate.n:,}"
     prompts = f"{few}, {many(estimate.prompts, 'prompt')}"
     return f"{estimate.value:6.3f}  ({short(estimate.low)} to {short(estimate.high)}; {prompts})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -12,14 +11,14 @@ from triptych.audit import agreement
 from triptych.audit import vectors as vector
 from triptych.audit.features import features
 from triptych.audit.intervals import Estimate
+from triptych.audit.lineage import evaluators_there, judged_here, rounds_before, whole_recipe_text
 from triptych.audit.prompts import prompt_features
 from triptych.audit.similarity import pair_similarity
-from triptych.errors import RecipeError, TriptychError
 from triptych.instantiation.scores import objective_scores, verdicts
 from triptych.recipes.load import parse_recipe
 from triptych.recipes.recipe import Recipe
 from triptych.records import Objective
-from triptych.store.run import MANIFEST, RECIPE, Run, open_run
+from triptych.store.run import Run
 from triptych.store.tables import TABLES, schema
 
 if TYPE_CHECKING:
@@ -56,9 +55,6 @@ _OF_TEXTS_AND_VERDICTS = (
 """Tables that don't depend on the examples."""
 
 
-_MOST_NAMES = 20
-"""Evaluators that an error names."""
-
 _BETWEEN_WORDS = r"""(?:[.,;:!?…"'“”‘’)\]]+(?:\s|$)|(?:^|\s)["'“‘(\[]+|\s)+"""
 
 
@@ -79,9 +75,9 @@ class Data:
     reference_logprob (see `triptych.audit.signal.score_responses`), `ches` what `triptych.audit.signal.ches` says of pairs.
     `policy` names the model that is to be trained, as the responses name theirs; if not given, it is the recipe's model of
     the name `policy`. `embeddings` are a model's vectors of responses: response_id, vector. `test_sets` are the texts of
-    tests that the policy is to pass, by their names. `rows_read` is how many rows were read where the data was imported, `rows_repeated` how
-    many of these repeat an earlier one and `rows_unusable` how many could not be used: they are in no table. `rounds` are the earlier rounds of a loop, the oldest first, or what
-    gives them. `whole_recipe` is the recipe that findings change, where it is not `recipe`: of a round, that of its loop.
+    tests that the policy is to pass, by their names. `rows_read` is how many rows were read where the data was imported;
+    `rows_repeated` of them repeat an earlier one, and `rows_unusable` could not be used: they are in no table. `rounds` are
+    the earlier rounds of a loop, the oldest first, or what gives them. `whole_recipe` is the recipe that findings change, where it is not `recipe`: of a round, that of its loop.
     """
 
     def __init__(
@@ -141,7 +137,7 @@ class Data:
         Raises `RunFolderError` where a table is missing, `RecipeError` where the recipe is broken, `TriptychError` where
         `gold` names an evaluator that judged nothing here.
         """
-        _judged(run, gold or ())
+        judged_here(run, gold or ())
         tables = {name: run.table(name) for name in TABLES}
         return cls(
             tables,
@@ -156,7 +152,7 @@ class Data:
             rows_read=run.manifest.rows,
             rows_repeated=run.manifest.repeated,
             rows_unusable=run.manifest.set_aside - run.manifest.repeated,
-            rounds=lambda: [cls.of(each, gold=_of_those(each, gold), policy=policy) for each in _rounds_before(run)],
+            rounds=lambda: [cls.of(each, gold=evaluators_there(each, gold), policy=policy) for each in rounds_before(run)],
         )
 
     def with_examples(self, examples: pl.DataFrame) -> Data:
@@ -460,54 +456,3 @@ class Data:
             self._made[make] = make(self)
         made: Made = self._made[make]
         return made
-
-
-def whole_recipe_text(run: Run) -> str:
-    """The recipe that findings change, as YAML: that of the loop that a run is a round of, else the run's own."""
-    own, loop = run.recipe_text(), run.path.parent / RECIPE
-    if not _is_round(run) or not loop.is_file():
-        return own
-    text = loop.read_text(encoding="utf-8")
-    with suppress(RecipeError):  # of what stands there for another reason
-        if (whole := parse_recipe(text)).loop is not None and whole.name == run.manifest.recipe:
-            return text
-    return own
-
-
-def _is_round(run: Run) -> bool:
-    head, _, number = run.path.name.rpartition("-")
-    return head == "round" and number.isdecimal()
-
-
-def _evaluators(run: Run) -> list[str]:
-    """The names of those who judged anything in a run."""
-    import polars as pl
-
-    return sorted(run.judgements().select(pl.col("evaluator").unique()).collect()["evaluator"].drop_nulls())
-
-
-def _of_those(run: Run, gold: Sequence[str] | None) -> Sequence[str] | None:
-    """The evaluators of `gold` that judged anything in a run: in an earlier round they need not all have."""
-    if gold is None:
-        return None
-    there = _evaluators(run)
-    return [name for name in gold if name in there]
-
-
-def _judged(run: Run, gold: Sequence[str]) -> None:
-    """Refuse evaluators that judged nothing: what is compared with nobody is silently not measured."""
-    names = _evaluators(run) if gold else []
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    there = f"there are {', '.join(names[:_MOST_NAMES])}{more}" if names else "nobody judged anything"
-    for name in gold:
-        if name not in names:
-            raise TriptychError(f"no evaluator here is called {name!r}; {there}")
-
-
-def _rounds_before(run: Run) -> list[Run]:
-    """The rounds of the same loop before a run, in their order: of `round-3` those in `round-1` and `round-2`."""
-    if not _is_round(run):
-        return []
-    number = int(run.path.name.rpartition("-")[2])
-    folders = [run.path.parent / f"round-{earlier}" for earlier in range(1, number)]
-    return [open_run(folder) for folder in folders if (folder / MANIFEST).exists()]

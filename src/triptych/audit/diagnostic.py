@@ -8,7 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from triptych.audit.finding import OURS, Finding, Plot, Severity, too_few
+from msgspec.structs import replace
+
+from triptych.audit.finding import OURS, Finding, Plot, Severity
 from triptych.audit.intervals import Estimate, shares, sums
 from triptych.audit.mitigations.mitigation import Mitigation, proposed
 from triptych.audit.needs import Need
@@ -80,24 +82,31 @@ class Diagnostic(ABC):
         plot: Plot | None = None,
         data: Data | None = None,
         change: str | None = None,
+        counted: bool = False,
     ) -> Finding:
-        """Say what an estimate means. `said` is the sentence's beginning, up to the number."""
+        """Say what an estimate means. `said` is the sentence's beginning, up to the number.
+
+        `counted` says that it is no estimate: all rows there are were looked at.
+        """
+        if counted:
+            estimate = replace(estimate, low=estimate.value, high=estimate.value, effective_prompts=None)
         outside = not self.good[0] <= estimate.value <= self.good[1]
-        severity, verdict = self._verdict(estimate, outside)
+        severity, verdict = self._verdict(estimate, outside, counted)
         return Finding(
             name=self.name,
             failure_mode=self.failure_mode,
             subject=subject,
             value=estimate.value,
-            low=estimate.low if math.isfinite(estimate.low) else None,
-            high=estimate.high if math.isfinite(estimate.high) else None,
+            low=estimate.low if math.isfinite(estimate.low) and not counted else None,
+            high=estimate.high if math.isfinite(estimate.high) and not counted else None,
+            counted=counted,
             n=estimate.n,
             prompts=estimate.prompts,
             effective_prompts=estimate.effective_prompts,
             threshold=self._threshold(estimate.value),
             threshold_source=self.source,
             severity=severity,
-            message=f"{said} {self._number(estimate)}, {verdict}.",
+            message=f"{said} {self._number(estimate, counted)}, {verdict}.",
             rows=tuple(rows) if outside else (),
             change=(self.change if change is None else change) if outside else "",
             edits=dict(self.edits(data, subject)) if severity != "info" and data is not None else {},
@@ -105,10 +114,10 @@ class Diagnostic(ABC):
             plot=plot,
         )
 
-    def _verdict(self, estimate: Estimate, outside: bool) -> tuple[Severity, str]:
+    def _verdict(self, estimate: Estimate, outside: bool, counted: bool) -> tuple[Severity, str]:
         least, most = self.good
         wanted = self.range_of(self.good)
-        if too_few(estimate.prompts, estimate.effective_prompts):
+        if not counted and estimate.few:
             worth = estimate.effective_prompts
             by_rows = "" if worth is None or worth > 0.95 * estimate.prompts else f" that count as {short(worth)} by their rows"
             return "info", f"from {estimate.prompts} prompt{'s' * (estimate.prompts != 1)}{by_rows}, too few to tell"
@@ -126,7 +135,10 @@ class Diagnostic(ABC):
         near = [edge for edge in (least, most) if math.isfinite(edge)]
         return min(near, key=lambda edge: abs(edge - value), default=None)
 
-    def _number(self, estimate: Estimate) -> str:
+    def _number(self, estimate: Estimate, counted: bool) -> str:
+        if counted:
+            value = percent(estimate.value, True) if self.unit == "share" else short(estimate.value)
+            return f"{value} (counted: {estimate.n:,} rows)"
         if self.unit == "number":
             known = math.isfinite(estimate.low) and math.isfinite(estimate.high)
             reach = f"95 % interval {short(estimate.low)} to {short(estimate.high)}" if known else "no interval"

@@ -81,6 +81,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """How many prompts with as many rows each tell as much: (sum n)^2 / sum n^2 for n rows of a prompt; null where not known."""
     threshold: float | None = None
     threshold_source: str = ""
+    counted: bool = False
+    """Whether all rows there are were counted, so that nothing is estimated and there is no interval."""
     severity: Severity = "info"
     """`warn` and `error` only where the whole interval lies beyond the threshold."""
     message: str
@@ -100,7 +102,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def few(self) -> bool:
         """Whether it saw too few prompts to tell, or nearly all of its rows are those of a few."""
-        return too_few(self.prompts, self.effective_prompts)
+        return not self.counted and too_few(self.prompts, self.effective_prompts)
 
     @property
     def stage(self) -> Stage:

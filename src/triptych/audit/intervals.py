@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from triptych.audit.finding import too_few
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -28,6 +30,11 @@ class Estimate(msgspec.Struct, frozen=True):
     effective_prompts: float | None = None
     """How many prompts with as many rows each tell as much: (sum n)^2 / sum n^2 for n rows of a prompt (Kish, Survey Sampling,
     1965). One prompt with nearly all rows makes it nearly 1, however many there are. None where it is not known."""
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few prompts to tell, or too few by their rows."""
+        return too_few(self.prompts, self.effective_prompts)
 
 
 def sums(rows: pl.LazyFrame, by: Sequence[str]) -> pl.LazyFrame:

@@ -17,7 +17,7 @@ from triptych.audit.estimates import mean
 from triptych.audit.evaluation import calibration, gold, length, position, saturation, stability, transitivity
 from triptych.audit.evaluation.panel import effective
 from triptych.audit.evaluation.self_preference import OwnFamilyAgainstOtherJudges, SelfPreferenceGap
-from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
+from triptych.audit.finding import Finding, Severity
 from triptych.audit.intervals import Estimate, shares, sums
 from triptych.audit.win_rates import WinRate, win_rates
 
@@ -171,7 +171,7 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
 
     def mark(self, name: str) -> str:
         """What is to be minded of a figure: `?` too few prompts to tell, `!` or `!!` beyond what is expected, a warning or an error."""
-        if self.measures[name].prompts < FEWEST_PROMPTS:
+        if self.measures[name].few:
             return "?"
         return {"error": "!!", "warn": "!"}.get(self.beyond.get(name, ""), "")
 
@@ -214,7 +214,7 @@ def judges(data: Data, groups: Sequence[str] = tuple(GROUPS), baseline: str | No
     beyond: dict[str, dict[str, Severity]] = {name: {} for name in measures}
     for found in _diagnosed(data, groups):
         if found.subject in measures and found.value is not None and found.low is not None and found.high is not None:
-            value = Estimate(found.value, found.low, found.high, found.n, found.prompts)
+            value = Estimate(found.value, found.low, found.high, found.n, found.prompts, found.effective_prompts)
             measures[found.subject].setdefault(found.name, value)
             if found.severity != "info":
                 beyond[found.subject].setdefault(found.name, found.severity)

@@ -27,7 +27,7 @@ from triptych.prompts.file import PromptFile
 from triptych.prompts.row import Record, as_bad_row
 from triptych.recipes.load import build_recipe
 from triptych.recipes.recipe import Recipe
-from triptych.recipes.write import recipe_yaml
+from triptych.recipes.write import recipe_file
 from triptych.store.gather import GatheringWriter
 from triptych.store.run import (
     MANIFEST,
@@ -110,8 +110,7 @@ def import_data(
         manifest.prompts, manifest.set_aside = work.prompts, work.progress.set_aside
         manifest.rows, manifest.repeated = work.progress.rows, work.repeated
         manifest.seconds = round(time.monotonic() - started, 3)
-        origin = f"# Relative paths in this recipe start at {Path.cwd()}\n"
-        write_whole(out / RECIPE, (origin + recipe_yaml(recipe)).encode())
+        write_whole(out / RECIPE, recipe_file(recipe, Path.cwd()))
         write_manifest(out, manifest)
     return Run(out, manifest)
 

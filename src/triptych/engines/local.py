@@ -28,7 +28,7 @@ from triptych.models.budget import Ledger
 from triptych.models.calls import Calls, Counts
 from triptych.operators import BadRow, Case, GivenResponse, PromptRow, Unmade
 from triptych.recipes.recipe import Recipe
-from triptych.recipes.write import recipe_yaml
+from triptych.recipes.write import recipe_file
 from triptych.records import Judgement, Prompt, Response
 from triptych.store.call_log import CallLog
 from triptych.store.run import (
@@ -80,12 +80,6 @@ class _Finished(msgspec.Struct, frozen=True):
     prompts: list[tuple[Prompt, tuple[Response, ...], tuple[Judgement, ...]]]
     """Those that came of the row, each with its own rows."""
     unmade: list[Unmade]
-
-
-def write_recipe(out: Path, recipe: Recipe, folder: Path) -> None:
-    """Keep a recipe with what it made; relative paths in it start at `folder`."""
-    origin = f"# Relative paths in this recipe start at {folder.resolve()}\n"
-    write_whole(out / RECIPE, (origin + recipe_yaml(recipe)).encode())
 
 
 def run_once(
@@ -245,7 +239,7 @@ class _Sitting:
         manifest, recipe = self.manifest, self.recipe
         manifest.recipe_id, manifest.version = recipe.id, triptych.__version__
         manifest.addresses = {name: spec.address for name, spec in recipe.models.items()}
-        write_recipe(self.out, recipe, self.folder)
+        write_whole(self.out / RECIPE, recipe_file(recipe, self.folder))
         write_manifest(self.out, manifest)
 
     def _end(self) -> None:

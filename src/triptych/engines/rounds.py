@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from triptych.engines.local import Progress, run_once, write_recipe
+from triptych.engines.local import Progress, run_once
 from triptych.errors import AwaitsPolicy, Interrupted, RunFolderError, TrainingFailed
 from triptych.export.trl import export_trl, writable
 from triptych.instantiation.scored import with_draw
 from triptych.recipes.loop import Loop, filled_in, places_of
 from triptych.recipes.recipe import Recipe
+from triptych.recipes.write import recipe_file
 from triptych.store.replay import replay, replayed
-from triptych.store.run import CALLS, Run, read_manifest, write_whole
+from triptych.store.run import CALLS, RECIPE, Run, read_manifest, write_whole
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,7 +72,7 @@ def run(
             folder=folder,
             progress=progress,
         )
-        write_recipe(out, recipe, folder)
+        write_whole(out / RECIPE, recipe_file(recipe, folder))
         replay(done, memory)
         if loop.replay:
             memory[done.path] = _remembered(done, loop.replay, recipe.seed)

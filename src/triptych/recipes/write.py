@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import yaml
 
@@ -30,6 +31,11 @@ def recipe_yaml(recipe: Recipe) -> str:
     """Write a recipe as YAML that reads back as an equal recipe. Settings left at their default are left out."""
     content = recipe.model_dump(mode="json", exclude_unset=True)
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def recipe_file(recipe: Recipe, folder: Path) -> bytes:
+    """A recipe as it is kept with what it made; relative paths in it start at `folder`."""
+    return f"# Relative paths in this recipe start at {folder.resolve()}\n{recipe_yaml(recipe)}".encode()
 
 
 def flow_yaml(value: object) -> str:

@@ -155,9 +155,11 @@ def _by_need(unmeasured: Sequence[Unmeasured]) -> list[tuple[str, str, list[Unme
 @cache
 def template(name: str = "report.html") -> Template:
     """A template of this folder; all that goes into it is escaped."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        loader=FunctionLoader(read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     filters: dict[str, Callable[..., Any]] = {
         "plot": plot,
         "picture": picture,
@@ -166,7 +168,7 @@ def template(name: str = "report.html") -> Template:
         "many": _many,
     }
     made.filters |= filters
-    return made.from_string(read(name))
+    return made.get_template(name)
 
 
 def read(name: str) -> Any:

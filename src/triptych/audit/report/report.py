@@ -15,10 +15,11 @@ import msgspec
 import triptych
 from triptych.audit.audit import DIAGNOSTICS, Audit, Unmeasured
 from triptych.audit.baseline import Baseline
-from triptych.audit.data import Data, whole_recipe_text
+from triptych.audit.data import Data
 from triptych.audit.diagnostic import Diagnostic
 from triptych.audit.finding import FEWEST_PROMPTS, Finding, Severity
 from triptych.audit.judges import Judges
+from triptych.audit.lineage import whole_recipe_text
 from triptych.audit.modes import MODES
 from triptych.audit.principles import Ruling, rulings
 from triptych.audit.report.changes import Change, change
@@ -169,10 +170,12 @@ def _closed(ends: tuple[float, float]) -> tuple[float | None, float | None]:
 def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out: str) -> Verdict:
     errors = sum(each.severity == "error" for each in told)
     warnings = sum(each.severity == "warn" for each in told)
-    number = len({each.name for each in audited.findings} - _COUNTED)
+    estimated = [each for each in audited.findings if not each.counted]
+    number = len({each.name for each in estimated})
     measured = len(DIAGNOSTICS) - len({each.name for each in audited.unmeasured})
     severity: Severity | Literal["unknown"] = "error" if errors else "warn" if warnings else "info"
-    unsure = {each.name for each in audited.findings} - _sure(audited.findings)
+    sure = {each.name for each in estimated if each.value is None or not each.few}
+    unsure = {each.name for each in estimated} - sure
     severity = "unknown" if severity == "info" and len(unsure) == number else severity
     failed = [each.name for each in audited.unmeasured if each.defect]
     said = _sentence(severity, errors, warnings, accepted, measured, _of_what(told)) + _too_few(len(unsure), number)
@@ -186,15 +189,6 @@ def _verdict(audited: Audit, told: tuple[Finding, ...], accepted: int, left_out:
         failed=len(failed),
         said=said + _failed(failed) + left_out,
     )
-
-
-_COUNTED = frozenset({"orphan_rows", "repeated_rows"})
-"""They count all rows there are, and estimate nothing from prompts."""
-
-
-def _sure(findings: Iterable[Finding]) -> set[str]:
-    """The statistics that rest on prompts enough, or need none."""
-    return {each.name for each in findings if each.prompts >= FEWEST_PROMPTS or each.value is None} | _COUNTED
 
 
 def _too_few(unsure: int, of: int) -> str:
@@ -231,7 +225,7 @@ def _left_out(run: Run) -> str:
     if first is None:
         return ""
     of = f" of {manifest.rows:,}" if manifest.rows else ""
-    return f" {unread:,}{of} rows could not be used and are not in this; row {first.row}: {first.reason}."
+    return f" {unread:,}{of} rows could not be used and are not in this; row {first.row}: {first.reason[:200]}."
 
 
 _MOST_MODES = 4

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from msgspec.structs import replace
-
-from triptych.audit.diagnostic import Diagnostic, Share, short
+from triptych.audit.diagnostic import Diagnostic, Share
 from triptych.audit.estimates import smooth
 from triptych.audit.finding import Finding, Histogram
 from triptych.audit.intervals import Estimate, ratio, student
@@ -128,49 +126,56 @@ class NearDuplicatePrompts(Share):
         return "", "Near copies of earlier prompts make up"
 
 
-class RepeatedRows(Diagnostic):
-    """Share of rows of imported data that repeat an earlier one whole: prompt, responses and verdicts. They count once in
-    whatever else is said, and in no trainer that reads the file as it is.
+class _OfFile(Diagnostic):
+    """A share of the rows of imported data. They are in no table, and are counted, not estimated."""
 
-    It is counted, not estimated; the interval is that of so many rows drawn one by one.
+    needs = (IMPORTED,)
+    good = (0.0, 0.01)
+    error = (0.0, 0.1)
+    unit = "share"
+    say: ClassVar[str]
+    """The sentence's beginning."""
+
+    def number(self, data: Data) -> int:
+        """How many they are."""
+        raise NotImplementedError
+
+    def measure(self, data: Data) -> Iterator[Finding]:
+        """Count them."""
+        share = self.number(data) / data.rows_read
+        yield self.found(Estimate(share, share, share, data.rows_read, data.rows_read), self.say, data=data, counted=True)
+
+
+class RepeatedRows(_OfFile):
+    """Share of rows of imported data that repeat an earlier one whole: prompt, responses and verdicts. They count once in
+    whatever else is said, and in no trainer that reads the file as it is. It is counted, not estimated.
     """
 
     name = "repeated_rows"
     failure_mode = "S9"
-    needs = (IMPORTED,)
-    good = (0.0, 0.01)
-    error = (0.0, 0.1)
-    unit = "share"
     change = "drop repeated rows; what Triptych exports of imported data has none"
+    say = "Rows that repeat an earlier one, and count once here, make up"
 
-    def measure(self, data: Data) -> Iterator[Finding]:
-        """Count them."""
-        again, rows = data.rows_repeated, data.rows_read
-        yield self.found(
-            ratio(rows, again, rows, again, again, rows),
-            "Rows that repeat an earlier one, and count once here, make up",
-            data=data,
-        )
+    def number(self, data: Data) -> int:
+        """Those that an import sets aside as repeated."""
+        return data.rows_repeated
 
 
-class UnusableRows(Diagnostic):
+class UnusableRows(_OfFile):
     """Share of rows of imported data that can't be used, such as those that lack a response, or whose response is empty.
 
-    Nothing else that is said counts them. A trainer that reads the file as it is may stop at them, or train on nothing.
+    Nothing else that is said counts them. A trainer that reads the file as it is may stop at them, or train on nothing. It is
+    counted, not estimated.
     """
 
     name = "unusable_rows"
     failure_mode = "S10"
-    needs = (IMPORTED,)
-    good = (0.0, 0.01)
-    error = (0.0, 0.1)
-    unit = "share"
     change = "mend or drop these rows; `triptych import` writes each with what is wrong with it to set_aside.jsonl"
+    say = "Rows that can't be used make up"
 
-    def measure(self, data: Data) -> Iterator[Finding]:
-        """Count them."""
-        bad, rows = data.rows_unusable, data.rows_read
-        yield self.found(ratio(rows, bad, rows, bad, bad, rows), "Rows that can't be used make up", data=data)
+    def number(self, data: Data) -> int:
+        """Those that an import sets aside for any other reason."""
+        return data.rows_unusable
 
 
 class PromptGini(Diagnostic):
@@ -201,11 +206,8 @@ class PromptGini(Diagnostic):
         edges = np.unique(np.round(np.geomspace(1, counts.max() + 1, 16)))
         drawn, at = np.histogram(counts, bins=edges if len(edges) > 1 else np.array([1.0, 2.0]))
         plot = Histogram(tuple(at.tolist()), tuple(drawn.tolist()), "rows of a prompt")
-        told = self.found(found, "Rows per prompt have a Gini coefficient of", rows=most, plot=plot, data=data)
-        if found.low == found.high:  # counted, and no estimate
-            reach = f"95 % interval {short(found.low)} to {short(found.high)}"
-            told = replace(told, low=None, high=None, message=told.message.replace(reach, "counted"))
-        yield told
+        said, only_counted = "Rows per prompt have a Gini coefficient of", found.low == found.high
+        yield self.found(found, said, rows=most, plot=plot, data=data, counted=only_counted)
 
 
 class EffectivePrompts(Diagnostic):
